@@ -1,0 +1,58 @@
+# The two commands are `make demo` and `make test`. How the installation goes is in tools/install.sh.
+
+VENV = .venv
+CONSTRAINTS = constraints.txt
+EXTRAS = dev
+PIP_ARGS =
+PYTHON ?=
+JOBS = 2
+TESTS =
+ARGS =
+export VENV CONSTRAINTS EXTRAS PIP_ARGS PYTHON
+
+RUN = $(VENV)/bin/python
+# Written last, so an interrupted installation has none and is started afresh.
+STAMP = $(VENV)/.installed
+
+.DEFAULT_GOAL = help
+.PHONY: help venv demo demo-data test lint format clean
+
+help: ## this list
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s%s\n' "$$target" "$$text"; done
+	@echo 'Variables:'
+	@echo '  PYTHON=python3.11     the Python to make .venv with (default: the first of 3.12, 3.11, 3.10 that works)'
+	@echo '  EXTRAS=dev,metrics    the extras of pyproject.toml to install (default: dev)'
+	@echo '  CONSTRAINTS=FILE      exact versions (default: constraints.txt; constraints-min.txt has the oldest ones)'
+	@echo '  PIP_ARGS="..."        more arguments for pip, for example an index with PyTorch for CPUs only'
+	@echo '  VENV=.venv            where the environment is made'
+	@echo '  JOBS=2                test processes;  TESTS="tests/test_x.py -k name"  what make test runs'
+	@echo '  ARGS="..."            arguments for tools/demo.py or tools/make_demo_clips.py'
+
+venv: $(STAMP) ## make .venv and install everything into it (once)
+
+$(STAMP): $(CONSTRAINTS) pyproject.toml setup.py tools/install.sh
+	@sh tools/install.sh venv
+
+demo: $(STAMP) ## make the demo clips, train, test, and draw the picture
+	@$(RUN) tools/demo.py $(ARGS)
+
+demo-data: $(STAMP) ## make the demo clips only
+	@$(RUN) tools/make_demo_clips.py $(ARGS)
+
+# One thread a process: two processes with all threads each would only get in each other's way.
+test: $(STAMP) ## run all tests, the quick ones first
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+lint: $(STAMP) ## check style, format and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+format: $(STAMP) ## put the code into its format and sort its imports
+	$(RUN) -m ruff check --fix-only --select I .
+	$(RUN) -m ruff format .
+
+clean: ## remove .venv, build files and caches; data, demo and experiments stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find basicsr_semantic tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
