@@ -1,4 +1,8 @@
-"""Repairs of BasicSR 1.4.2 and its git head for current PyTorch, CPUs, and exact resume."""
+"""Repairs of BasicSR (PyPI 1.4.2 and the git head of the same number) for current PyTorch, CPUs and exact resume.
+
+Each repair names the place in BasicSR that it is for. They are applied once, before anything of ours is imported, and
+hold for BasicSR's own classes and for scripts that call ``basicsr.train.train_pipeline``.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,115 @@ import importlib.util
 import sys
 import types
 
+from ..errors import UserError
+
 _applied = False
 
 
 def apply() -> None:
-    """Apply every repair, once."""
+    """Apply every repair, once.
+
+    Raises:
+        UserError: BasicSR cannot be imported for a reason that no repair covers.
+    """
     global _applied
     if _applied:
         return
     _restore_functional_tensor()
+    try:
+        import basicsr  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f'BasicSR cannot be imported ({error}). Install it with '
+            '"pip install cython numpy torch" and then "pip install --no-build-isolation basicsr==1.4.2"; '
+            'it needs Python 3.10 to 3.12, and on 3.12 setuptools.'
+        ) from error
+    _repair_distributed()
+    _repair_options()
+    _repair_base_model()
+    _repair_video_models()
+    _replace_pipelines()
     _applied = True
 
 
 def _restore_functional_tensor() -> None:
-    """basicsr/data/degradations.py line 8 imports a torchvision module that 0.17 removed."""
+    """basicsr/data/degradations.py imports a torchvision module that torchvision 0.17 removed."""
     name = 'torchvision.transforms.functional_tensor'
-    if importlib.util.find_spec('torchvision') is None or name in sys.modules or importlib.util.find_spec(name):
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
         return
     from torchvision.transforms.functional import rgb_to_grayscale
 
     module = types.ModuleType(name)
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[name] = module
+
+
+def _repair_distributed() -> None:
+    """basicsr/utils/dist_util.py starts nccl and calls torch.cuda.set_device whether there is a GPU or not."""
+    from basicsr.utils import dist_util, options
+
+    from .distributed import init_distributed
+
+    dist_util.init_dist = options.init_dist = init_distributed
+
+
+def _repair_options() -> None:
+    """basicsr/utils/options.py loads YAML that may run code, and runs --force_yml through eval and exec."""
+    import basicsr.utils
+    from basicsr.utils import options
+
+    from .options import load_yaml
+
+    options.yaml_load = basicsr.utils.yaml_load = load_yaml  # type: ignore[attr-defined]
+
+
+def _repair_base_model() -> None:
+    """basicsr/models/base_model.py: half-written files, swallowed write errors, CUDA-only DDP, lossy resume."""
+    from basicsr.models import base_model, sr_model
+
+    from . import model_io
+
+    base = base_model.BaseModel
+    base.model_to_device = model_io.model_to_device
+    base.save_network = model_io.save_network
+    base.save_training_state = model_io.save_training_state
+    base.load_network = model_io.load_network
+    base.resume_training = model_io.resume_training
+    sr_model.SRModel.init_training_settings = model_io.with_equal_ema(sr_model.SRModel.init_training_settings)
+
+
+def _repair_video_models() -> None:
+    """basicsr/models/video_*.py: validation on CUDA only and with GT only, EMA ignored, frozen parameters thawed."""
+    from basicsr.models.edvr_model import EDVRModel
+    from basicsr.models.video_base_model import VideoBaseModel
+    from basicsr.models.video_recurrent_model import VideoRecurrentModel
+
+    from . import video_models
+    from .validation import validate
+
+    for cls in (VideoBaseModel, VideoRecurrentModel):
+        cls.dist_validation = cls.nondist_validation = validate
+    VideoRecurrentModel.test = video_models.test_recurrent
+    VideoRecurrentModel.setup_optimizers = EDVRModel.setup_optimizers = video_models.setup_optimizers
+    VideoRecurrentModel.optimize_parameters = video_models.optimize_recurrent
+    EDVRModel.optimize_parameters = video_models.optimize_edvr
+
+
+def _replace_pipelines() -> None:
+    """basicsr/train.py restarts the epoch on resume and resumes on CUDA only; basicsr/test.py parses with exec."""
+    import basicsr
+    import basicsr.test
+    import basicsr.train
+
+    def train_pipeline(root_path: str) -> None:
+        from .pipeline import train_pipeline as train
+
+        train(root_path)
+
+    def test_pipeline(root_path: str) -> None:
+        from .pipeline import test_pipeline as test
+
+        test(root_path)
+
+    sys.modules['basicsr.train'].train_pipeline = basicsr.train_pipeline = train_pipeline  # type: ignore
+    sys.modules['basicsr.test'].test_pipeline = basicsr.test_pipeline = test_pipeline  # type: ignore

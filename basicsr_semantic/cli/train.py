@@ -1,0 +1,23 @@
+"""``basicsr train``: train a model from an option file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb to the command."""
+    from ..host.pipeline import add_run_arguments
+
+    parser = subparsers.add_parser('train', help='train a model from an option file', description=__doc__)
+    add_run_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; experiments and logs go below the current folder."""
+    from ..host.pipeline import train
+
+    train(args, Path.cwd())
+    return 0

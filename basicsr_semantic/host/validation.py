@@ -1,0 +1,196 @@
+"""The validation loop of all video models, ours and BasicSR's: any device, any number of processes, GT optional."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from tqdm import tqdm
+
+from ..errors import UserError
+from .distributed import gather_lists
+
+
+@dataclass
+class Frame:
+    """One restored frame and what it is judged against."""
+
+    clip: str
+    """Name of the clip."""
+    index: int
+    """Position of the frame in its clip."""
+    name: str
+    """File name of the frame without extension."""
+    restored: torch.Tensor
+    """(3, H, W) in [0, 1]."""
+    gt: torch.Tensor | None
+    """(3, H, W) in [0, 1], or None."""
+
+
+@dataclass
+class Report:
+    """Results of one data set: rows a frame, averages a clip, average over clips."""
+
+    dataset: str
+    metrics: list[str]
+    frames: list[dict[str, Any]] = field(default_factory=list)
+
+    def clips(self) -> dict[str, dict[str, float]]:
+        """Mean over the frames of each clip."""
+        names = sorted({row['clip'] for row in self.frames})
+        return {
+            clip: {m: float(np.mean([r[m] for r in self.frames if r['clip'] == clip and m in r])) for m in self.metrics}
+            for clip in names
+            if any(m in r for r in self.frames if r['clip'] == clip for m in self.metrics)
+        }
+
+    def average(self) -> dict[str, float]:
+        """Mean over the clips' means (methods D.2, as BasicSR's VideoBaseModel)."""
+        clips = self.clips()
+        return {m: float(np.mean([c[m] for c in clips.values()])) for m in self.metrics} if clips else {}
+
+    def write(self, stem: Path) -> None:
+        """Write ``stem.json`` and ``stem.csv``, whole or not at all.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ['clip', 'index', 'frame', *self.metrics], restval='', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(self.frames)
+        content = {'dataset': self.dataset, 'average': self.average(), 'clips': self.clips(), 'frames': self.frames}
+        for path, text in ((f'{stem}.json', json.dumps(content, indent=1)), (f'{stem}.csv', table.getvalue())):
+            beside = Path(f'{path}.tmp')
+            try:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_text(text)
+                beside.replace(path)
+            except OSError as error:
+                beside.unlink(missing_ok=True)
+                raise UserError(f'The results {path} could not be written: {error}.') from error
+
+
+def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bool) -> dict[str, float]:
+    """Restore every frame of a data set, judge it, save and log the results.
+
+    Processes share the items. Frames are judged as uint8, as every paper of the field does. The results lie in
+    ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
+
+    Args:
+        model: A BasicSR video model: ``feed_data``, ``test`` (leaves ``output``), ``opt``, ``is_train``.
+        dataloader: Its ``dataset`` gives clips, segments of clips, or windows around one frame.
+        current_iter: Iteration, or the experiment's name in a test.
+        tb_logger: TensorBoard writer or None.
+        save_img: Save the restored frames below ``path:visualization``.
+
+    Returns:
+        Average of each metric; empty without GT or metrics.
+    """
+    opt = model.opt
+    dataset = dataloader.dataset
+    name = dataset.opt['name']
+    metrics: dict[str, dict] = (opt.get('val') or {}).get('metrics') or {}
+    rank, world = opt.get('rank', 0), opt.get('world_size', 1)
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=len(dataset), unit='item', desc=f'Test {name}', disable=rank != 0) as bar:
+        for item_index in range(rank, len(dataset), world):
+            for frame in _restore(model, dataset, item_index):
+                rows.append(_judge(frame, metrics, _image_path(opt, name, frame, current_iter) if save_img else None))
+            bar.update(min(world, len(dataset) - bar.n))
+    report = Report(name, list(metrics), sorted(gather_lists(rows), key=lambda r: (r['clip'], r['index'])))
+    if metrics and not report.average():
+        get_root_logger().warning(f'{name} has no GT: frames were restored, nothing was measured.')
+    if rank == 0:
+        report.write(Path(opt['path']['log']) / 'validation' / f'{name}_{current_iter}')
+    if report.average():
+        _log(model, report, current_iter, tb_logger if rank == 0 else None)
+    return report.average()
+
+
+def _restore(model, dataset, item_index: int) -> Iterator[Frame]:
+    """Run the model on one item and give its frames, one at a time; GT is read when its frame's turn comes."""
+    item = dataset[item_index]
+    batch = {k: v.unsqueeze(0) if torch.is_tensor(v) else v for k, v in item.items()}
+    model.feed_data(batch)
+    model.test()
+    output = model.output.detach()
+    for held in ('lq', 'gt', 'output', 'priors'):
+        if hasattr(model, held):
+            delattr(model, held)
+    frames = output[0] if output.dim() == 5 else output  # (n, 3, H, W)
+    clip, indices, names = _places(item, len(frames))
+    gt = item.get('gt')
+    for k, index in enumerate(indices):
+        if gt is not None:
+            truth = gt[gt.size(0) // 2 if len(indices) == 1 else k] if gt.dim() == 4 else gt
+        else:
+            truth = dataset.read_gt(item_index, k) if hasattr(dataset, 'read_gt') else None
+        yield Frame(clip, index, names[k], frames[k], truth)
+
+
+def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]]:
+    """(clip, indices, names) of the ``count`` frames restored from an item of our data sets or BasicSR's."""
+    if 'clip' in item:
+        indices, names = list(item['frame_indices']), list(item['frame_names'])
+        if count == 1 and len(indices) > 1:  # only the centre frame is kept (Vimeo-90K)
+            middle = len(indices) // 2
+            indices, names = [indices[middle]], [names[middle]]
+        return item['clip'], indices, names
+    clip, path = str(item['folder']), item.get('lq_path')
+    if 'idx' in item and count == 1:  # one window of VideoTestDataset or VideoTestVimeo90KDataset: '3/100'
+        parts = Path(path).parts if isinstance(path, str) else ()
+        if 'vimeo' in clip.lower() and len(parts) > 2:
+            return '/'.join(parts[-3:-1]), [int(str(item['idx']).split('/')[0])], [Path(path).stem]
+        return clip, [int(str(item['idx']).split('/')[0])], [Path(path).stem if path else str(item['idx'])]
+    return clip, list(range(count)), [f'{i:08d}' for i in range(count)]
+
+
+def _judge(frame: Frame, metrics: dict[str, dict], image_path: Path | None) -> dict[str, Any]:
+    """Quantise a frame, save it where asked, and measure it where there is GT."""
+    row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
+    restored = tensor2img([frame.restored])
+    if image_path is not None and not imwrite(restored, str(image_path)):
+        raise UserError(f'The frame {image_path} could not be written. Is the disk full or the folder read-only?')
+    if frame.gt is None:
+        return row
+    gt = tensor2img([frame.gt])
+    if gt.shape != restored.shape:
+        raise UserError(
+            f'Frame {frame.name} of clip {frame.clip} was restored to {restored.shape[:2]}, but its GT is '
+            f'{gt.shape[:2]}. Do the LQ frames belong to this GT, at this scale?'
+        )
+    data = {'img': restored, 'img2': gt}
+    return row | {name: float(calculate_metric(data, metric)) for name, metric in metrics.items()}
+
+
+def _image_path(opt: dict, dataset: str, frame: Frame, current_iter: int | str) -> Path:
+    """visualization/<dataset>/<clip>/<frame>_<suffix, experiment or iteration>.png"""
+    tail = current_iter if opt['is_train'] else (opt['val'].get('suffix') or opt['name'])
+    return Path(opt['path']['visualization']) / dataset / frame.clip / f'{frame.name}_{tail}.png'
+
+
+def _log(model, report: Report, current_iter: int | str, tb_logger) -> None:
+    """Write averages and clips to the log and TensorBoard, and keep the best."""
+    model._initialize_best_metric_results(report.dataset)
+    clips, lines = report.clips(), [f'Validation {report.dataset}']
+    for metric, value in report.average().items():
+        model._update_best_metric_result(report.dataset, metric, value, current_iter)
+        best = model.best_metric_results[report.dataset][metric]
+        shown = '\t '.join(f'# {clip}: {values[metric]:.4f}' for clip, values in list(clips.items())[:12])
+        more = f'\t # and {len(clips) - 12} clips' if len(clips) > 12 else ''
+        lines.append(f'\t # {metric}: {value:.4f}\t {shown}{more}\n\t    Best: {best["val"]:.4f} @ {best["iter"]} iter')
+        if tb_logger:
+            tb_logger.add_scalar(f'metrics/{report.dataset}/{metric}', value, current_iter)
+            for clip, values in clips.items():
+                tb_logger.add_scalar(f'metrics/{report.dataset}/{metric}/{clip}', values[metric], current_iter)
+    get_root_logger().info('\n'.join(lines))
