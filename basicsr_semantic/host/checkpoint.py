@@ -34,9 +34,7 @@ def save_atomic(content: Any, path: str | Path) -> None:
         beside.replace(path)
     except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise UserError(
-            f'{path} could not be written: {cause}. Nothing was lost; earlier files are untouched.'
-        ) from error
+        raise UserError(f'{path} could not be written: {cause}. Earlier files are untouched.') from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -73,7 +71,8 @@ def read_weights(path: str | Path, param_key: str | None = 'params') -> dict[str
 
     Args:
         path: A file as BasicSR writes it, ``{'params': state dict, 'params_ema': ...}``, or a bare state dict.
-        param_key: Which of them; a key that is not there falls back to ``params`` with a log line. None: the file itself.
+        param_key: Which of them; a key that is not there falls back to ``params`` with a log line. None: the
+            file itself.
 
     Raises:
         UserError: Unreadable file, or no state dict under that key.
@@ -157,9 +156,7 @@ def find_resume_state(folder: str | Path, weights_folder: str | Path) -> tuple[P
             continue
         absent = [name for name in state.get('weights', {}).values() if not (Path(weights_folder) / name).is_file()]
         if absent:
-            get_root_logger().warning(
-                f'{path} belongs to {", ".join(absent)}, which is gone. The state before is tried.'
-            )
+            get_root_logger().warning(f'{path} belongs to {", ".join(absent)}, which is gone; an older one is tried.')
             continue
         return path, state
     return None

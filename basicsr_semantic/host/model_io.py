@@ -48,7 +48,8 @@ def save_network(self, net, net_label: str, current_iter: int, param_key='params
         content.update(self.checkpoint_metadata())
     file_name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
     save_atomic(content, Path(self.opt['path']['models']) / file_name)
-    self.__dict__.setdefault('_weight_files', {})[net_label] = file_name
+    if current_iter != -1:
+        self.__dict__.setdefault('_weight_files', {})[net_label] = file_name
 
 
 def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
@@ -118,7 +119,7 @@ def resume_training(self, resume_state: dict) -> None:
 
 
 def _plain(value):
-    """Turn dict and list subclasses (OrderedDict, Counter) into what ``weights_only`` loading takes on every version."""
+    """Turn subclasses of dict (OrderedDict, Counter) into what ``weights_only`` loading takes on every version."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,8 @@
-"""Pad clips to the sizes that an arch accepts, and crop the result back."""
+"""Pad clips to the sizes that an arch accepts; the caller crops the result back."""
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 
 def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
@@ -25,17 +24,15 @@ def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
 
 
 def pad_clip(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Extend (b, t, c, h, w) of any type below and to the right by mirroring, as often as the size needs."""
-    while rows or columns:
-        r, c = min(rows, x.size(-2) - 1), min(columns, x.size(-1) - 1)
-        if r == 0 and c == 0:  # one pixel has no mirror image
-            return (
-                torch.cat([x, x[..., -1:, :].expand(*x.shape[:-2], rows, x.size(-1))], dim=-2)
-                if rows
-                else torch.cat([x, x[..., -1:].expand(*x.shape[:-1], columns)], dim=-1)
-            )
-        flat = x.reshape(-1, 1, *x.shape[-2:])
-        padded = F.pad(flat.float(), (0, c, 0, r), mode='reflect').to(x.dtype)
-        x = padded.reshape(*x.shape[:-2], *padded.shape[-2:])
-        rows, columns = rows - r, columns - c
+    """Extend (..., h, w) of any type below and to the right by mirroring at the border, as often as it takes."""
+    for dim, extra in ((-2, rows), (-1, columns)):
+        if extra:
+            x = x.index_select(dim, _mirrored(x.size(dim), extra).to(x.device))
     return x
+
+
+def _mirrored(size: int, extra: int) -> torch.Tensor:
+    """Indices 0 1 2 .. size-1 size-2 .. 1 0 1 .., size + extra of them; one pixel is its own mirror image."""
+    period = max(2 * (size - 1), 1)
+    place = torch.arange(size + extra) % period
+    return torch.minimum(place, period - place) if size > 1 else torch.zeros_like(place)
