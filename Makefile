@@ -22,8 +22,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s%s\n' "$$target" "$$text"; done
 	@echo 'Variables:'
 	@echo '  PYTHON=python3.11     the Python to make .venv with (default: the first of 3.12, 3.11, 3.10 that works)'
-	@echo '  EXTRAS=dev,metrics    the extras of pyproject.toml to install (default: dev)'
-	@echo '  CONSTRAINTS=FILE      exact versions (default: constraints.txt; constraints-min.txt has the oldest ones)'
+	@echo '  EXTRAS=dev,metrics    the extras of pyproject.toml for a new .venv (default: dev)'
+	@echo '  CONSTRAINTS=FILE      exact versions for it (default: constraints.txt; constraints-min.txt: the oldest ones)'
 	@echo '  PIP_ARGS="..."        more arguments for pip, for example an index with PyTorch for CPUs only'
 	@echo '  VENV=.venv            where the environment is made'
 	@echo '  JOBS=2                test processes;  TESTS="tests/test_x.py -k name"  what make test runs'
