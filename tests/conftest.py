@@ -1,0 +1,111 @@
+"""What several test files share: tiny clips on disk, tiny option files, the command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before any test imports it)
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = ROOT.parent / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def clips(tmp_path_factory) -> Path:
+    """Three clips of 7 frames: ``gt`` (3, 96, 96) and ``lq`` a quarter of it, smooth random texture that moves."""
+    root = tmp_path_factory.mktemp('clips')
+    generator = np.random.default_rng(0)
+    for clip in ('000', '001', '002'):
+        texture = cv2.GaussianBlur(generator.random((160, 160, 3)).astype(np.float32), (0, 0), 2)
+        texture = (texture - texture.min()) / (texture.max() - texture.min())
+        for i in range(7):
+            frame = (texture[i : i + 96, 2 * i : 2 * i + 96] * 255).round().astype(np.uint8)
+            small = cv2.resize(frame, (24, 24), interpolation=cv2.INTER_AREA)
+            for kind, image in (('gt', frame), ('lq', small)):
+                folder = root / kind / clip
+                folder.mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(folder / f'{i:08d}.png'), image)
+    return root
+
+
+@pytest.fixture
+def options(clips):
+    """A function that gives the options of a tiny training run; sections given replace keys of the defaults."""
+
+    def make(**sections) -> dict:
+        opt = {
+            'name': 'tiny',
+            'model_type': 'SemanticVSRModel',
+            'scale': 4,
+            'num_gpu': 0,
+            'manual_seed': 3,
+            'datasets': {
+                'train': {
+                    'name': 'tiny',
+                    'type': 'SemanticClipDataset',
+                    'dataroot_gt': str(clips / 'gt'),
+                    'dataroot_lq': str(clips / 'lq'),
+                    'io_backend': {'type': 'disk'},
+                    'num_frame': 3,
+                    'gt_size': 64,
+                    'interval_list': [1, 2],
+                    'random_reverse': True,
+                    'use_hflip': True,
+                    'use_rot': True,
+                    'num_worker_per_gpu': 0,
+                    'batch_size_per_gpu': 2,
+                    'dataset_enlarge_ratio': 1,
+                },
+            },
+            'network_g': {'type': 'TinyVSR'},
+            'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+            'train': {
+                'total_iter': 6,
+                'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
+                'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [6], 'restart_weights': [1]},
+                'pixel_opt': {'type': 'CharbonnierLoss', 'loss_weight': 1.0, 'reduction': 'mean'},
+                'ema_decay': 0.9,
+            },
+            'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+        }
+        for section, content in sections.items():
+            if isinstance(content, dict) and isinstance(opt.get(section), dict):
+                opt[section] = {k: v for k, v in (opt[section] | content).items() if v is not ...}
+            else:
+                opt[section] = content
+        return opt
+
+    return make
+
+
+def write_options(opt: dict, path: Path) -> Path:
+    """Write an option file."""
+    path.write_text(yaml.safe_dump(opt, sort_keys=False))
+    return path
+
+
+def basicsr(*args: str, cwd: Path, **kwargs) -> subprocess.CompletedProcess:
+    """Run ``python -m basicsr_semantic`` in a process of its own, with the test archs importable."""
+    return subprocess.run(
+        [sys.executable, '-m', 'basicsr_semantic', *args], cwd=cwd, env=environment(), capture_output=True, text=True,
+        check=False, **kwargs,
+    )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """The environment of such processes: our package and the tests on the path, one thread."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests'), os.environ.get('PYTHONPATH', '')])
+    return os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick tests first, so that most mistakes show within a minute; the slow ones after them."""
+    items.sort(key=lambda item: item.get_closest_marker('slow') is not None)
