@@ -100,7 +100,6 @@ class SharedReadEnv:
                 readonly=True,
                 lock=False,
                 readahead=False,
-                meminit=False,
                 create=False,
                 max_spare_txns=4,
             )

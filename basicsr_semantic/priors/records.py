@@ -30,7 +30,9 @@ def encode_record(masks: np.ndarray, scores: np.ndarray | None = None) -> bytes:
     if scores is not None and np.shape(scores) != masks.shape[:1]:
         raise ValueError(f'{len(masks)} masks came with scores of shape {np.shape(scores)}.')
     # pycocotools wants (h, w, n) with h running fastest in memory
-    runs = coco.encode(np.asfortranarray(masks.astype(np.uint8, copy=False).transpose(1, 2, 0))) if len(masks) else []
+    runs: Any = (
+        coco.encode(np.asfortranarray(masks.astype(np.uint8, copy=False).transpose(1, 2, 0))) if len(masks) else []
+    )
     entries: list[dict[str, Any]] = [
         {'counts': run['counts'].decode('ascii'), 'area': int(coco.area(run))} for run in runs
     ]
@@ -82,6 +84,7 @@ def decode_record(
     masks = np.zeros((num_masks, rows, columns), np.uint8)
     if counts:
         # one call for all masks: the cost is in the calls and the runs, hardly in the pixels outside the box
-        planes = coco.decode([{'size': [height, width], 'counts': item} for item in counts])
+        runs: Any = [{'size': [height, width], 'counts': item} for item in counts]
+        planes = coco.decode(runs)
         masks[: len(counts)] = planes[top : top + rows, left : left + columns].transpose(2, 0, 1)
     return masks

@@ -24,7 +24,7 @@ class SemanticPriors:
     Shapes are checked when the object is made, so a mismatch shows where it arises and not inside a network.
 
     Args:
-        masks: (b, T, I, h, w) uint8, 0 or 1, at the resolution of the LR frames; unused channels are zero and come last.
+        masks: (b, T, I, h, w) uint8, 0 or 1, at the size of the LR frames; unused channels are zero and come last.
         global_tokens: (b, T, Cg) floating point, one vector a frame.
         frame_tokens: (b, T, K, Ct) floating point, K vectors a frame.
         instance_tokens: (b, N, Ct) floating point, one vector an instance of the whole clip.
@@ -70,7 +70,8 @@ class SemanticPriors:
                 raise ValueError(f'SemanticPriors.{name} must be a torch.Tensor, not {type(tensor).__name__}.')
             if tensor.dim() != len(axes):
                 raise ValueError(
-                    f'SemanticPriors.{name} must have the axes ({", ".join(axes)}), but its shape is {tuple(tensor.shape)}.'
+                    f'SemanticPriors.{name} must have the axes ({", ".join(axes)}), '
+                    f'but its shape is {tuple(tensor.shape)}.'
                 )
             if name == 'masks' and tensor.dtype is not torch.uint8:
                 raise ValueError(f'SemanticPriors.masks must be uint8 with values 0 and 1, not {tensor.dtype}.')
@@ -81,7 +82,8 @@ class SemanticPriors:
                     known, first = sizes.setdefault(axis, (size, name))
                     if known != size:
                         raise ValueError(
-                            f'SemanticPriors.{name} has {axis} = {size}, but SemanticPriors.{first} has {axis} = {known}.'
+                            f'SemanticPriors.{name} has {axis} = {size}, '
+                            f'but SemanticPriors.{first} has {axis} = {known}.'
                         )
         if self.kind is not None and not isinstance(self.kind, str):
             raise ValueError(f'SemanticPriors.kind must be a string or None, not {self.kind!r}.')

@@ -173,7 +173,7 @@ class PriorStoreWriter:
 
         Args:
             key: key of the frame, for example '000/00000000'.
-            masks: (n, h, w) bool or uint8 with values 0 and 1, in the order that the metadata name; n at most max_masks.
+            masks: (n, h, w) bool or uint8 with values 0 and 1, in the order that the metadata name, at most max_masks.
             scores: (n,) confidence of each mask, or None.
 
         Raises:
