@@ -1,1 +1,8 @@
+"""Data sets of clips, the degradations that make their low-resolution frames, and the preparation of clips."""
 
+from __future__ import annotations
+
+from .semantic_clip_dataset import SemanticClipDataset
+from .semantic_clip_test_dataset import SemanticClipTestDataset
+
+__all__ = ['SemanticClipDataset', 'SemanticClipTestDataset']

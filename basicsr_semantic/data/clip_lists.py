@@ -1,0 +1,96 @@
+"""Text files that list clips: meta info files as BasicSR's, Vimeo-90K's own lists, and the list inside an LMDB."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from ..errors import UserError
+from .clip_folders import natural_order
+
+META_INFO_FOLDER = Path(__file__).parent / 'meta_info'
+
+
+def resolve_meta_info(path: str | Path) -> Path:
+    """The file, or ours of the same name where ``basicsr/data/meta_info/X.txt`` does not exist.
+
+    BasicSR's option files name lists that its package on PyPI does not contain; ours has those of REDS.
+
+    Raises:
+        UserError: Neither is there.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    shipped = META_INFO_FOLDER / path.name
+    if path.parts[-4:-1] == ('basicsr', 'data', 'meta_info') and shipped.is_file():
+        return shipped
+    names = sorted(file.name for file in META_INFO_FOLDER.glob('*.txt'))
+    near = difflib.get_close_matches(path.name, names, 1)
+    hint = f"'basicsr/data/meta_info/{near[0]}' is there. " if near else ''
+    raise UserError(
+        f"meta_info_file: there is no file '{path}'. {hint}For Vimeo-90K give the sep_trainlist.txt or "
+        "sep_testlist.txt that comes with it; 'basicsr prepare clips' writes a meta_info.txt for your own clips."
+    )
+
+
+def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
+    """Read a list of clips.
+
+    Args:
+        path: Text file; see ``ClipIndex.load`` for its lines. Empty lines are ignored.
+
+    Returns:
+        (clip name, number of frames or None) of each line.
+
+    Raises:
+        UserError: The file is empty, not text, or a line has another form; names the line.
+    """
+    listed: list[tuple[str, int | None]] = []
+    try:
+        text = path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise UserError(f"The meta info file '{path}' is not a text file.") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) > 1 and not (words[1].isdecimal() and int(words[1]) > 0):
+            raise UserError(
+                f"'{path}', line {number}: '{line.strip()}' is not of the form 'clip frames (height,width,3)', as "
+                "'000 100 (720,1280,3)'. Is it a list of single images?"
+            )
+        listed.append((words[0].strip('/'), int(words[1]) if len(words) > 1 else None))
+    if not listed:
+        raise UserError(f"The meta info file '{path}' is empty.")
+    return listed
+
+
+def read_lmdb_meta_info(root: Path) -> dict[str, tuple[str, ...]] | None:
+    """Clip -> frame names of an LMDB, in natural order; None without the file.
+
+    Args:
+        root: Folder of the LMDB; the lines of its meta_info.txt are as '000/00000000.png (720,1280,3) 1'.
+
+    Raises:
+        UserError: A key is not of the form clip/frame.
+    """
+    path = root / 'meta_info.txt'
+    if not path.is_file():
+        return None
+    clips: dict[str, list[str]] = {}
+    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+        if not line.strip():
+            continue
+        key = re.sub(r'\.\w+$', '', line.split(' (')[0].split()[0])
+        name, slash, frame = key.rpartition('/')
+        if not slash:
+            raise UserError(f"'{path}', line {number}: the key '{key}' is not of the form clip/frame.")
+        clips.setdefault(name, []).append(frame)
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # clips of equal naming share one tuple
+    found = {}
+    for name in sorted(clips, key=natural_order):
+        frames = tuple(sorted(clips[name], key=natural_order))
+        found[name] = shared.setdefault(frames, frames)
+    return found

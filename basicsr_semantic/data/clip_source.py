@@ -1,0 +1,224 @@
+"""Frames and masks of a data set by key: stored or made on the fly, whole or a box, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..priors.geometry import ClipGeometry
+from ..priors.store import PriorStoreReader
+from .clips import ClipIndex, val_partition_clips
+from .dataset_options import ClipOptions
+from .degradations import check_degradation, degrade, mod_crop
+from .frame_reader import FrameReader
+
+NEUTRAL = 'neutral'
+"""Kind of prior of all-zero masks where there is no store."""
+
+
+@dataclass
+class ClipCrop:
+    """The same part of some frames of a clip.
+
+    Attributes:
+        lq: (t, 3, h, w) float32 in [0, 1], RGB.
+        gt: (n, 3, scale h, scale w) likewise, one for each frame whose GT was wanted; None for none.
+        masks: (t, num_masks, h, w) uint8 of 0 and 1; None without priors.
+    """
+
+    lq: torch.Tensor
+    gt: torch.Tensor | None
+    masks: torch.Tensor | None
+
+
+class ClipSource:
+    """What both data sets of clips read from.
+
+    Opens files and LMDBs in the process that reads, when it reads: safe under forked and spawned loader workers.
+
+    Args:
+        options: Options of the data set.
+
+    Attributes:
+        index: The clips of the data roots or the meta info file, less the validation clips in training, just them in
+            val and test, where ``val_partition`` is given.
+        prior_kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
+        has_gt: Whether there are high-resolution frames.
+
+    Raises:
+        UserError: Options that contradict each other, roots or stores that do not exist, LQ and GT with other frames.
+    """
+
+    def __init__(self, options: ClipOptions) -> None:
+        self.scale = options.scale
+        self._num_masks = options.num_masks
+        self._neutral = options.missing_priors == 'neutral'
+        _check_choices(options)
+        backend = options.io_backend
+        self._gt = FrameReader(options.dataroot_gt, backend, 'dataroot_gt') if options.dataroot_gt else None
+        self._lq = FrameReader(options.dataroot_lq, backend, 'dataroot_lq') if options.dataroot_lq else None
+        self._degradation = options.degradation or ''
+        self.has_gt = self._gt is not None
+        self.index = self._find_clips(options)
+        self._priors, self.prior_kind = _open_priors(options)
+
+    def lq(self, key: str) -> np.ndarray:
+        """The whole low-resolution frame, (h, w, 3) uint8 RGB.
+
+        Raises:
+            UserError: The frame is missing or damaged.
+        """
+        if self._lq is not None:
+            return self._lq.read(key)[..., ::-1]
+        return degrade(self.gt(key), self._degradation, self.scale)
+
+    def gt(self, key: str) -> np.ndarray:
+        """The whole high-resolution frame, (H, W, 3) uint8 RGB, cut to multiples of the scale.
+
+        Raises:
+            UserError: The frame is missing, damaged or smaller than the scale.
+        """
+        assert self._gt is not None, 'ask has_gt first'
+        frame = mod_crop(self._gt.read(key), self.scale)
+        if not frame.size:
+            raise UserError(f"dataroot_gt: frame '{key}' is smaller than {self.scale}x{self.scale} pixels.")
+        return frame[..., ::-1]
+
+    def read(
+        self, keys: Sequence[str], gt_keys: Collection[str], geometry_for: Callable[[int, int], ClipGeometry]
+    ) -> ClipCrop:
+        """Read the same crop of frames of one clip, of their GT and of their masks.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+            gt_keys: Those of them whose GT is wanted.
+            geometry_for: Called once, as ``geometry_for(lr_height, lr_width)``, when the size of the frames is known.
+
+        Raises:
+            UserError: A frame or its masks are missing or damaged, or have another size than the first frame or than
+                their GT asks for; names the frame.
+        """
+        frames: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        geometry, size = None, (0, 0)
+        for key in dict.fromkeys(keys):
+            gt = self.gt(key) if self._lq is None or key in gt_keys else None
+            lq = self._lq.read(key)[..., ::-1] if self._lq is not None else None
+            this = self._lr_size(key, lq, gt)
+            if geometry is None:
+                size, geometry = this, geometry_for(*this)
+            elif this != size:
+                raise UserError(
+                    f"Frame '{key}' has {_by(this)} low-resolution pixels, but '{keys[0]}' of its clip {_by(size)}. "
+                    "All frames of a clip need one size; 'basicsr prepare clips' sorts out those that differ."
+                )
+            if lq is not None:
+                small = geometry.apply(lq)
+            else:
+                assert gt is not None
+                small = geometry.flip(degrade(gt, self._degradation, self.scale, geometry.box()))
+            frames[key] = small, geometry.apply(gt, self.scale) if gt is not None and key in gt_keys else None
+        assert geometry is not None, 'no frames were asked for'
+        gts = [gt for key in keys if (gt := frames[key][1]) is not None]
+        return ClipCrop(
+            lq=to_tensor(np.stack([frames[key][0] for key in keys])),
+            gt=to_tensor(np.stack(gts)) if gts else None,
+            masks=self.masks(keys, size, geometry) if self.prior_kind is not None else None,
+        )
+
+    def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor:
+        """Masks of frames through the geometry of their crops.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+            size: (h, w) of their whole low-resolution frames.
+            geometry: What their crops went through.
+
+        Returns:
+            (t, num_masks, height, width) uint8 of 0 and 1.
+
+        Raises:
+            UserError: No masks for a frame (unless missing_priors is neutral), or masks of another size.
+        """
+        planes: dict[str, np.ndarray] = {}
+        for key in dict.fromkeys(keys):
+            if self._priors is not None and not (self._neutral and key not in self._priors):
+                stored = self._priors.masks(key, self._num_masks, geometry.box(), frame_size=size)
+            else:
+                stored = np.zeros((self._num_masks, geometry.height, geometry.width), np.uint8)
+            planes[key] = geometry.flip(stored, (1, 2))
+        return torch.from_numpy(np.stack([planes[key] for key in keys]))
+
+    def _lr_size(self, key: str, lq: np.ndarray | None, gt: np.ndarray | None) -> tuple[int, int]:
+        """(h, w) of a low-resolution frame, of which at least the GT is at hand."""
+        asked = None if gt is None else (gt.shape[0] // self.scale, gt.shape[1] // self.scale)
+        if lq is None:
+            assert asked is not None
+            return asked
+        size = (lq.shape[0], lq.shape[1])
+        if asked is not None and asked != size:
+            assert gt is not None
+            raise UserError(
+                f"Frame '{key}': LQ has {_by(size)} pixels and GT {_by(gt.shape)}, which is not {self.scale} times as "
+                'much. Do dataroot_lq and dataroot_gt belong together, at this scale?'
+            )
+        return size
+
+    def _find_clips(self, options: ClipOptions) -> ClipIndex:
+        backend, lists = options.io_backend['type'], (options.meta_info_file, options.filename_tmpl)
+        index = ClipIndex.load(str(options.dataroot_lq or options.dataroot_gt), backend, *lists)
+        if self._lq is not None and self._gt is not None and options.meta_info_file is None and backend == 'disk':
+            index.check_same_frames(ClipIndex.load(self._gt.root, backend, *lists))
+        if options.val_partition is None:
+            return index
+        names = val_partition_clips(options.val_partition)
+        return index.without(names) if options.phase == 'train' else index.only(names)
+
+
+def to_tensor(frames: np.ndarray) -> torch.Tensor:
+    """(..., h, w, 3) uint8 -> (..., 3, h, w) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float().div_(255)
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return f'{size[1]}x{size[0]}'
+
+
+def _check_choices(options: ClipOptions) -> None:
+    """Refuse options that contradict each other."""
+    where = f"Data set '{options.name}'"
+    if not options.dataroot_gt and not options.dataroot_lq:
+        raise UserError(f'{where} has neither dataroot_gt nor dataroot_lq.')
+    if options.num_masks < 1:
+        raise UserError(f'{where}: num_masks is {options.num_masks}; at least 1 is needed.')
+    if options.missing_priors not in ('error', 'neutral'):
+        raise UserError(f"{where}: missing_priors is '{options.missing_priors}'. Choose error or neutral.")
+    if options.dataroot_lq and options.degradation:
+        raise UserError(
+            f'{where} gives both dataroot_lq (stored low-resolution frames) and degradation (frames made on the fly '
+            'from dataroot_gt). Remove one of them.'
+        )
+    if not options.dataroot_lq and not options.degradation:
+        raise UserError(
+            f'{where} has no dataroot_lq. Give the low-resolution frames, or say how to make them on the fly: '
+            'degradation: BI, BD or BD_DUF.'
+        )
+    if options.degradation:
+        check_degradation(options.degradation, options.scale)
+
+
+def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | None]:
+    """The store and its kind."""
+    if options.dataroot_priors is None:
+        return None, NEUTRAL if options.missing_priors == 'neutral' else None
+    reader = PriorStoreReader(options.dataroot_priors)
+    if options.prior_kind is not None and options.prior_kind != reader.kind:
+        raise UserError(
+            f"The store '{options.dataroot_priors}' holds priors of kind '{reader.kind}', but prior_kind asks for "
+            f"'{options.prior_kind}'. Masks of one kind mean nothing to a network trained with another: give a store "
+            f"made by 'basicsr extract --extractor {options.prior_kind}', or change prior_kind."
+        )
+    return reader, reader.kind

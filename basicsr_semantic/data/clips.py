@@ -1,0 +1,251 @@
+"""Which clips there are and how their frames are called: from meta info files, LMDB, or folders of frame folders."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..errors import UserError
+from .clip_folders import frame_names_of_folder, image_files, scan_clip_folders
+from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
+
+VAL_PARTITIONS: dict[str, tuple[str, ...]] = {
+    'REDS4': ('000', '011', '015', '020'),
+    'official': tuple(f'{clip:03d}' for clip in range(240, 270)),
+}
+
+_VIMEO_CLIP = re.compile(r'\d{5}/\d{4}')
+_VIMEO_FRAMES = 7
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip: its name and the names of its frames in order, without extension.
+
+    Attributes:
+        name: Folder below the root with '/', as '000' or '00001/0001'.
+        frames: Frame names, as ('00000000', '00000001', ...).
+    """
+
+    name: str
+    frames: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all frames, as '000/00000000': the LMDB key, and the path below the root without extension."""
+        return tuple(map(self.key, range(len(self))))
+
+    def key(self, position: int) -> str:
+        """Key of the frame at ``position``, counted from 0."""
+        return f'{self.name}/{self.frames[position]}'
+
+
+class ClipIndex:
+    """The clips of a data set, in order.
+
+    Args:
+        clips: The clips.
+        source: Where they come from, for messages.
+
+    Raises:
+        UserError: No clip, or two of one name.
+    """
+
+    def __init__(self, clips: Iterable[Clip], source: str) -> None:
+        self.clips = tuple(clips)
+        self.source = source
+        self._by_name = {clip.name: clip for clip in self.clips}
+        if not self.clips:
+            raise UserError(f'{source} has no clips.')
+        if len(self._by_name) < len(self.clips):
+            seen: set[str] = set()
+            twice = next(clip.name for clip in self.clips if clip.name in seen or seen.add(clip.name))
+            raise UserError(f"{source} has the clip '{twice}' twice.")
+
+    @classmethod
+    def load(
+        cls,
+        root: str | Path,
+        backend: str = 'disk',
+        meta_info_file: str | Path | None = None,
+        filename_tmpl: str | None = None,
+    ) -> ClipIndex:
+        """Find the clips of a data set.
+
+        A line of ``meta_info_file`` is ``000 100 (720,1280,3)`` (BasicSR: clip, frames, shape), ``00001/0001 7
+        (256,448,3)``, or a clip's name alone (Vimeo-90K's own ``sep_trainlist.txt``); without a file, all clips below
+        ``root`` are taken. The names of the frames are
+
+        - in an LMDB: those of its own ``meta_info.txt``, if it has one;
+        - else, where the file gives a number of frames: ``filename_tmpl``, by default ``'{:08d}'`` counted from 0, and
+          ``im1`` to ``im7`` for clips named as those of Vimeo-90K;
+        - else those of the images in the clip's folder, in natural order (2 before 10).
+
+        Args:
+            root: Folder of clip folders, or LMDB folder.
+            backend: ``disk`` or ``lmdb``.
+            meta_info_file: The clips to take; a list of BasicSR that does not exist is looked up among ours.
+            filename_tmpl: Python format of a frame's name given its number, as ``'{:05d}'``.
+
+        Raises:
+            UserError: No clips, or a line, a folder or a template that does not fit; says which.
+        """
+        listed = None if meta_info_file is None else read_meta_info(resolve_meta_info(meta_info_file))
+        source = str(root if meta_info_file is None else meta_info_file)
+        root = Path(root)
+        if not root.is_dir():
+            raise UserError(f"There is no folder '{root}'.")
+        if filename_tmpl is not None:
+            _frame_names(filename_tmpl, 1)
+        if backend == 'lmdb':
+            return cls(_clips_of_lmdb(root, listed, filename_tmpl), source)
+        if listed is None:
+            found = scan_clip_folders(root)
+            return cls((Clip(name, frame_names_of_folder(name, paths)) for name, paths in found.items()), source)
+        clips = [_listed_clip(root, name, count, filename_tmpl) for name, count in listed]
+        _check_first_folder(root, clips[0])
+        return cls(clips, source)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips)
+
+    def __getitem__(self, name: str) -> Clip:
+        """The clip of that name; UserError with the nearest name where there is none."""
+        if name not in self._by_name:
+            near = difflib.get_close_matches(name, self._by_name, 1)
+            hint = f" Did you mean '{near[0]}'?" if near else f" Its first clip is '{self.clips[0].name}'."
+            raise UserError(f"{self.source} has no clip '{name}'.{hint}")
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def without(self, names: Iterable[str]) -> ClipIndex:
+        """The other clips. Names that are not there are no mistake (a partition may be left out already)."""
+        left_out = set(names)
+        return ClipIndex((clip for clip in self if clip.name not in left_out), f'{self.source} (less its validation)')
+
+    def only(self, names: Iterable[str]) -> ClipIndex:
+        """Just these clips, in the order of the index."""
+        wanted = set(names)
+        return ClipIndex((clip for clip in self if clip.name in wanted), f'{self.source} (validation only)')
+
+    def check_same_frames(self, other: ClipIndex) -> None:
+        """Raise UserError unless ``other`` (the GT of these LQ clips, say) has all these clips with the same frames."""
+        for clip in self:
+            if clip.name not in other:
+                raise UserError(f"Clip '{clip.name}' is in {self.source} but not in {other.source}.")
+            frames = other[clip.name].frames
+            if len(frames) != len(clip):
+                raise UserError(
+                    f"Clip '{clip.name}' has {len(clip)} frames in {self.source} but {len(frames)} in {other.source}. "
+                    'If the first ones belong together, say how many to use in a meta_info_file.'
+                )
+            for ours, theirs in zip(clip.frames, frames, strict=True):
+                if ours != theirs:
+                    raise UserError(
+                        f"Clip '{clip.name}' calls a frame '{ours}' in {self.source} but '{theirs}' in {other.source}. "
+                        'Frames that belong together need the same name.'
+                    )
+
+
+def val_partition_clips(partition: str) -> tuple[str, ...]:
+    """Names of the REDS clips held out for validation: ``REDS4`` (of EDVR) or ``official`` (of the challenge)."""
+    if partition not in VAL_PARTITIONS:
+        raise UserError(f"val_partition is '{partition}'. Choose one of {', '.join(VAL_PARTITIONS)}.")
+    return VAL_PARTITIONS[partition]
+
+
+@cache
+def _frame_names(template: str, count: int) -> tuple[str, ...]:
+    try:
+        names = tuple(template.format(number) for number in range(count))
+    except (ValueError, IndexError, KeyError) as error:
+        raise UserError(f"filename_tmpl: '{template}' is no format for a number, as '{{:08d}}' is: {error}.") from error
+    if count == 1 and template.format(0) == template.format(1):
+        raise UserError(f"filename_tmpl: '{template}' gives every frame the same name; it needs a place as '{{:08d}}'.")
+    return names
+
+
+@cache
+def _vimeo_names(count: int) -> tuple[str, ...]:
+    return tuple(f'im{number}' for number in range(1, count + 1))
+
+
+def _names_by_rule(name: str, count: int | None, filename_tmpl: str | None) -> tuple[str, ...] | None:
+    """Frame names by template or custom; None where the number of frames is unknown."""
+    is_vimeo = filename_tmpl is None and _VIMEO_CLIP.fullmatch(name) is not None
+    if is_vimeo:
+        return _vimeo_names(count or _VIMEO_FRAMES)
+    return None if count is None else _frame_names(filename_tmpl or '{:08d}', count)
+
+
+def _listed_clip(root: Path, name: str, count: int | None, filename_tmpl: str | None) -> Clip:
+    frames = _names_by_rule(name, count, filename_tmpl)
+    if frames is None:
+        if not (root / name).is_dir():
+            raise UserError(f"The meta info names the clip '{name}', but there is no folder '{root / name}'.")
+        frames = frame_names_of_folder(name, image_files(root / name, name))
+    return Clip(name, frames)
+
+
+def _check_first_folder(root: Path, clip: Clip) -> None:
+    """Find out at the start, not in a worker an hour later, that a root or a template is wrong."""
+    folder = root / clip.name
+    if not folder.is_dir():
+        raise UserError(f"The meta info begins with the clip '{clip.name}', but there is no folder '{folder}'.")
+    images = image_files(folder, clip.name)
+    if clip.frames[0] not in {path.stem for path in images}:
+        digits = images[0].stem
+        template = f"Set filename_tmpl: '{{:0{len(digits)}d}}', or leave" if digits.isdecimal() else 'Leave'
+        raise UserError(
+            f"Clip '{clip.name}' in '{folder}' should begin with frame '{clip.frames[0]}', but holds {images[0].name} "
+            f'to {images[-1].name}. {template} the number of frames out of the meta info file: then the images of '
+            'each folder are taken as they are.'
+        )
+
+
+def _clips_of_lmdb(
+    root: Path, listed: list[tuple[str, int | None]] | None, filename_tmpl: str | None
+) -> Iterator[Clip]:
+    found = read_lmdb_meta_info(root) if filename_tmpl is None else None
+    if listed is None:
+        if found is None:
+            raise UserError(
+                f"The LMDB '{root}' has no meta_info.txt with its keys. If 'basicsr prepare clips' was "
+                'interrupted, run it again; otherwise give a meta_info_file.'
+            )
+        yield from (Clip(name, frames) for name, frames in found.items())
+        return
+    for name, count in listed:
+        if found is None:
+            frames = _names_by_rule(name, count, filename_tmpl)
+            if frames is None:
+                raise UserError(
+                    f"How many frames has clip '{name}'? Neither the meta info file says it nor a meta_info.txt in "
+                    f"the LMDB '{root}'."
+                )
+            yield Clip(name, frames)
+            continue
+        if name not in found:
+            near = difflib.get_close_matches(name, found, 1)
+            hint = f" It has '{near[0]}'." if near else ''
+            raise UserError(
+                f"The meta info names the clip '{name}', but the LMDB '{root}' has none of that name.{hint}"
+            )
+        frames = found[name]
+        if count is not None and len(frames) < count:
+            raise UserError(
+                f"The meta info says that clip '{name}' has {count} frames, but the LMDB '{root}' has {len(frames)}."
+            )
+        yield Clip(name, frames[:count])

@@ -1,0 +1,147 @@
+"""Reading frames by key, from folders or LMDB, through BasicSR's FileClient, in any process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from basicsr.utils import FileClient
+
+from ..errors import UserError
+from .images import IMAGE_SUFFIXES, DamagedImageError, decode
+
+# One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice.
+_lmdb_clients: dict[str, tuple[int, FileClient]] = {}
+
+
+class FrameReader:
+    """Frames below one root, by key.
+
+    Opens nothing before the first frame is read and holds no open file of its own, so it may be pickled to a spawned
+    worker or inherited by a forked one at any time.
+
+    Args:
+        root: Folder of clip folders, or an LMDB folder.
+        io_backend: ``{'type': 'disk'}`` or ``{'type': 'lmdb'}`` with further arguments for BasicSR's backend. Copied.
+        option: Name of the option that gave ``root``, for messages.
+
+    Raises:
+        UserError: ``root`` does not exist or does not fit the backend, or the backend is unknown.
+    """
+
+    def __init__(self, root: str | Path, io_backend: Mapping[str, Any], option: str) -> None:
+        self.root = Path(root)
+        self.option = option
+        self.backend = str(io_backend.get('type'))
+        self._arguments = {key: value for key, value in io_backend.items() if key != 'type'}
+        self._suffix = IMAGE_SUFFIXES[0]
+        if self.backend not in ('disk', 'lmdb'):
+            raise UserError(f"io_backend: type is '{self.backend}'. Choose disk (folders of images) or lmdb.")
+        if self.backend == 'disk' and self._arguments:
+            raise UserError(f"io_backend: type disk takes no '{next(iter(self._arguments))}'.")
+        if not self.root.is_dir():
+            raise UserError(f"{option}: there is no folder '{root}'.")
+        is_lmdb = (self.root / 'data.mdb').is_file()
+        if self.backend == 'lmdb' and not is_lmdb:
+            raise UserError(
+                f"{option}: '{root}' is not an LMDB folder (it has no data.mdb). Make one with "
+                "'basicsr prepare clips', or set io_backend: type to disk for a folder of images."
+            )
+        if self.backend == 'disk' and is_lmdb:
+            raise UserError(f"{option}: '{root}' is an LMDB folder. Set io_backend: type to lmdb.")
+
+    def read(self, key: str) -> np.ndarray:
+        """Read a frame.
+
+        Args:
+            key: ``clip/frame`` without extension, as '000/00000000'.
+
+        Returns:
+            (h, w, 3) uint8 BGR.
+
+        Raises:
+            UserError: No such frame, or a damaged one; names the file or the LMDB and the key.
+        """
+        content, place = self._lmdb_value(key) if self.backend == 'lmdb' else self._file(key)
+        try:
+            return decode(content)
+        except DamagedImageError as error:
+            raise UserError(f'{self.option}: {place} cannot be used: {error}. Replace it from the source.') from error
+
+    def close(self) -> None:
+        """Close the LMDB in this process, for all data sets; the next read opens it again."""
+        held = _lmdb_clients.pop(str(self.root.resolve()), None)
+        if held is not None:
+            _close_lmdb(held[1])
+
+    def _file(self, key: str) -> tuple[bytes, str]:
+        # Frames of one root nearly always share their extension, so the last one that worked is tried first.
+        suffixes = [self._suffix, *(s for s in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)) if s != self._suffix)]
+        client = FileClient('disk', **self._arguments)
+        for suffix in suffixes:
+            path = self.root / f'{key}{suffix}'
+            try:
+                content = client.get(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UserError(f'{self.option}: {path} cannot be read: {error.strerror}.') from error
+            self._suffix = suffix
+            return content, str(path)
+        raise UserError(f'{self.option}: there is no frame {self.root / key}.* {self._what_is_there(key)}')
+
+    def _what_is_there(self, key: str) -> str:
+        folder = (self.root / key).parent
+        if not folder.is_dir():
+            return f"(there is not even a folder '{folder}')."
+        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not names:
+            return '(the folder holds no images).'
+        return f'(the folder holds {len(names)} images, {names[0]} to {names[-1]}).'
+
+    def _lmdb_value(self, key: str) -> tuple[bytes, str]:
+        import lmdb
+
+        try:
+            content = self._lmdb_client().get(key)
+        except lmdb.Error as error:
+            raise UserError(f"{self.option}: the LMDB '{self.root}' cannot be read: {error}. Make it anew.") from error
+        except UnicodeEncodeError as error:
+            raise UserError(f"{self.option}: the key '{key}' has letters that BasicSR's LMDB keys cannot.") from error
+        if content is None:
+            raise UserError(
+                f"{self.option}: the LMDB '{self.root}' has no key '{key}'. Is the meta info that of this LMDB, "
+                'and was it completed? Running the command that made it again completes it.'
+            )
+        return content, f"key '{key}' of the LMDB '{self.root}'"
+
+    def _lmdb_client(self) -> FileClient:
+        path = str(self.root.resolve())
+        owner, client = _lmdb_clients.get(path, (None, None))
+        if client is not None and owner == os.getpid():
+            return client
+        if client is not None:
+            _close_lmdb(client)  # inherited from the process that forked this one; not ours to read with
+        client = FileClient('lmdb', db_paths=path, client_keys='default', **self._arguments)
+        self._refuse_truncated(client.client._client['default'])
+        _lmdb_clients[path] = (os.getpid(), client)
+        return client
+
+    def _refuse_truncated(self, environment: Any) -> None:
+        # LMDB maps the file into memory: reading a page beyond the end of a truncated one kills the process (SIGBUS).
+        needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+        present = (self.root / 'data.mdb').stat().st_size
+        if present < needed:
+            environment.close()
+            raise UserError(
+                f"{self.option}: the LMDB '{self.root}' is truncated: data.mdb has {present} of {needed} bytes. "
+                'Copy or make it anew.'
+            )
+
+
+def _close_lmdb(client: FileClient) -> None:
+    for environment in client.client._client.values():
+        environment.close()

@@ -1,0 +1,159 @@
+"""Training samples from clips: a window of frames, one random crop and flip, with GT and semantic priors."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from ..priors.geometry import ClipGeometry
+from .clip_source import ClipSource
+from .dataset_options import ClipOptions, build_options
+
+
+@DATASET_REGISTRY.register()
+class SemanticClipDataset(Dataset):
+    """Windows of consecutive frames for training, with low-resolution frames, GT and masks cut by one geometry.
+
+    REDS, Vimeo-90K, YouTube-VIS and any folder or LMDB of clips are a matter of options; see datasets/README.md. There
+    is one item for each place a window of ``num_frame`` frames at the smallest interval can begin. Its random choices
+    (interval, a new beginning where a longer interval would leave the clip, reverse, crop, flips) use Python's
+    ``random``, so whoever seeds that fixes the sample.
+
+    An item is a dict:
+
+    - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB; t is ``num_frame``, twice that with ``flip_sequence``
+    - ``gt``: (t, 3, H, W), or (3, H, W) of the centre frame with ``center_frame_only``
+    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors
+    - ``key``: str, key of the first frame in time, or of the centre frame with ``center_frame_only``
+
+    Args:
+        opt: BasicSR's dict of options; left as it is.
+
+    Raises:
+        UserError: Options that do not fit, roots that do not exist, clips with too few frames. Items raise it for
+            frames and masks that are missing, damaged or of the wrong size.
+    """
+
+    @dataclass(kw_only=True)
+    class Options(ClipOptions):
+        """Options of training; ``dataroot_gt`` is needed."""
+
+        num_frame: int
+        """Frames of a window."""
+        gt_size: int | None = None
+        """Side of the square crop in high-resolution pixels, a multiple of the scale; ~ takes whole frames."""
+        interval_list: list[int] = field(default_factory=lambda: [1])
+        """Steps from frame to frame to choose from at random."""
+        random_reverse: bool = False
+        """Run half of the windows backwards."""
+        flip_sequence: bool = False
+        """Follow each window by itself backwards, doubling its length (BasicVSR on Vimeo-90K)."""
+        center_frame_only: bool = False
+        """GT of the centre frame only (EDVR)."""
+        use_hflip: bool = False
+        """Mirror half of the samples."""
+        use_rot: bool = False
+        """Turn half of the samples upside down and exchange rows and columns of half of them."""
+        exclude_clips: list[str] = field(default_factory=list)
+        """Names of clips to leave out."""
+        num_worker_per_gpu: int = 2
+        """Processes that read, for each GPU."""
+        batch_size_per_gpu: int = 1
+        """Windows in a batch, for each GPU."""
+        dataset_enlarge_ratio: int = 1
+        """How often an epoch runs over the data set."""
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self.opt = opt
+        self.options = options = build_options(self.Options, opt)
+        _check(options)
+        self.source = ClipSource(options)
+        self.prior_kind = self.source.prior_kind
+        index = self.source.index
+        for name in options.exclude_clips:
+            index[name]  # a misspelt name would leave its clip in the training data
+        index = index.without(options.exclude_clips) if options.exclude_clips else index
+        self.clips = index.clips
+        longest = self._span(max(options.interval_list)) + 1
+        short = [clip for clip in self.clips if len(clip) < longest]
+        if short:
+            raise UserError(
+                f"Clip '{short[0].name}' has {len(short[0])} frames, but num_frame {options.num_frame} at interval "
+                f'{max(options.interval_list)} needs {longest} ({len(short)} of {len(self.clips)} are too short). '
+                'Lower num_frame or the interval, or name them in exclude_clips.'
+            )
+        shortest = self._span(min(options.interval_list))
+        self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))
+        get_root_logger().info(
+            f"Data set '{options.name}': {len(self.clips)} clips, {len(self)} windows of {options.num_frame} frames; "
+            f'LQ {options.dataroot_lq or "by " + str(options.degradation)}; priors: {self.prior_kind or "none"}.'
+        )
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        options = self.options
+        number = bisect_right(self._ends, index)
+        clip = self.clips[number]
+        start = index - (self._ends[number - 1] if number else 0)
+        interval = random.choice(options.interval_list)
+        last_start = len(clip) - 1 - self._span(interval)
+        if start > last_start:
+            start = random.randint(0, last_start)
+        keys = [clip.key(start + k * interval) for k in range(options.num_frame)]
+        sample_key = keys[options.num_frame // 2] if options.center_frame_only else keys[0]
+        if options.random_reverse and random.random() < 0.5:
+            keys.reverse()
+
+        def draw(lr_height: int, lr_width: int) -> ClipGeometry:
+            patch = None if options.gt_size is None else options.gt_size // options.scale
+            if patch is not None and patch > min(lr_height, lr_width):
+                raise UserError(
+                    f"gt_size {options.gt_size} does not fit into clip '{clip.name}', whose high-resolution frames "
+                    f'have {lr_width * options.scale}x{lr_height * options.scale} pixels. Lower gt_size or leave the '
+                    'clip out by exclude_clips.'
+                )
+            return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot)
+
+        crop = self.source.read(keys, {sample_key} if options.center_frame_only else set(keys), draw)
+        assert crop.gt is not None
+        item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
+        if crop.masks is not None:
+            item['masks'] = crop.masks
+            item['prior_kind'] = self.prior_kind
+        if options.flip_sequence:
+            forth = {name: item[name] for name in ('lq', 'gt', 'masks') if name in item}
+            item |= {name: torch.cat([frames, frames.flip(0)]) for name, frames in forth.items()}
+        item['key'] = sample_key
+        return item
+
+    def _span(self, interval: int) -> int:
+        """Frames from the first to the last of a window."""
+        return (self.options.num_frame - 1) * interval
+
+
+def _check(options: SemanticClipDataset.Options) -> None:
+    where = f"Data set '{options.name}'"
+    if not options.dataroot_gt:
+        raise UserError(f'{where} is for training and needs dataroot_gt.')
+    if options.num_frame < 1:
+        raise UserError(f'{where}: num_frame is {options.num_frame}; at least 1 is needed.')
+    if not options.interval_list or min(options.interval_list) < 1:
+        raise UserError(f'{where}: interval_list is {options.interval_list}; it needs whole numbers from 1.')
+    if options.gt_size is not None and (options.gt_size < 1 or options.gt_size % options.scale):
+        raise UserError(f'{where}: gt_size is {options.gt_size}, which is no multiple of the scale {options.scale}.')
+    if options.center_frame_only and options.num_frame % 2 == 0:
+        raise UserError(f'{where}: center_frame_only needs an odd num_frame, not {options.num_frame}.')
+    if options.center_frame_only and options.flip_sequence:
+        raise UserError(f'{where}: flip_sequence has no one centre frame; choose it or center_frame_only.')

@@ -1,0 +1,164 @@
+"""Clips for validation and test: whole, in segments, or as windows around each frame; GT is optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from basicsr.data.data_util import generate_frame_indices
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from ..priors.geometry import ClipGeometry
+from .clip_source import ClipSource, to_tensor
+from .clips import Clip
+from .dataset_options import ClipOptions, build_options
+
+PADDINGS = ('reflection_circle', 'reflection', 'replicate', 'circle')
+
+
+class _Item(NamedTuple):
+    clip: Clip
+    shown: range  # positions of the frames that are to be restored
+    read: list[int]  # positions of the frames that are read for them
+
+
+@DATASET_REGISTRY.register()
+class SemanticClipTestDataset(Dataset):
+    """Whole frames of clips for validation and test, with masks, and with GT where there is some.
+
+    Recurrent networks (no ``num_frame``): an item is a clip, or a segment of at most ``max_frames`` frames. GT is not
+    in it: ``read_gt`` streams it frame by frame, so that no clip lies in memory at high resolution.
+
+    Window networks (``num_frame``: 5, say): an item is one centre frame and its neighbours; those beyond the clip's
+    ends are chosen by ``padding``, as BasicSR's ``generate_frame_indices`` does.
+
+    An item is a dict:
+
+    - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB
+    - ``gt``: (3, H, W) of the centre frame; windows only, and only with GT
+    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors
+    - ``clip``: str; ``frame_names``: list of str and ``frame_indices``: list of int (positions in the clip) of the
+      frames to restore: all of the item, or the centre frame of a window
+
+    Args:
+        opt: BasicSR's dict of options; left as it is.
+
+    Attributes:
+        opt: The same dict.
+        clip_lengths: Frames of each clip, by its name.
+        prior_kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
+        has_gt: Whether there is GT.
+
+    Raises:
+        UserError: Options that do not fit, roots that do not exist, clips too short for the padding. Items raise it
+            for frames and masks that are missing, damaged or of the wrong size.
+    """
+
+    @dataclass(kw_only=True)
+    class Options(ClipOptions):
+        """Options of validation and test; ``dataroot_gt`` is optional where ``dataroot_lq`` is given."""
+
+        phase: str = 'test'
+        """val or test; set by BasicSR from the name of the section."""
+        num_frame: int | None = None
+        """Frames of a window around each frame, odd (EDVR); ~ for recurrent networks."""
+        padding: Literal['reflection_circle', 'reflection', 'replicate', 'circle'] = 'reflection_circle'
+        """What stands in for the neighbours beyond the ends of a clip, with num_frame."""
+        center_frame_only: bool = False
+        """Only the window around the centre frame of each clip (Vimeo-90K), with num_frame."""
+        max_frames: int | None = None
+        """Cut clips into segments of at most so many frames, without num_frame; ~ takes whole clips."""
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        self.opt = opt
+        self.options = options = build_options(self.Options, opt)
+        _check(options)
+        self.source = ClipSource(options)
+        self.prior_kind = self.source.prior_kind
+        self.has_gt = self.source.has_gt
+        clips = self.source.index.clips
+        self.clip_lengths = {clip.name: len(clip) for clip in clips}
+        items = self._windows if options.num_frame else self._segments
+        self._items = [item for clip in clips for item in items(clip)]
+        get_root_logger().info(
+            f"Data set '{options.name}': {len(clips)} clips, {sum(self.clip_lengths.values())} frames; "
+            f'LQ {options.dataroot_lq or "by " + str(options.degradation)}; GT: {"yes" if self.has_gt else "none"}; '
+            f'priors: {self.prior_kind or "none"}.'
+        )
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip, shown, read = self._items[index]
+        with_gt = {clip.key(shown[0])} if self.options.num_frame and self.has_gt else set()
+        crop = self.source.read([clip.key(position) for position in read], with_gt, ClipGeometry.whole)
+        item: dict[str, Any] = {'lq': crop.lq}
+        if crop.gt is not None:
+            item['gt'] = crop.gt[0]
+        if crop.masks is not None:
+            item['masks'] = crop.masks
+            item['prior_kind'] = self.prior_kind
+        item['clip'] = clip.name
+        item['frame_names'] = [clip.frames[position] for position in shown]
+        item['frame_indices'] = list(shown)
+        return item
+
+    def read_gt(self, item_index: int, frame_position_in_item: int) -> torch.Tensor | None:
+        """Read the GT of one frame.
+
+        Args:
+            item_index: Index of the item.
+            frame_position_in_item: Place of the frame in the item's ``frame_names``.
+
+        Returns:
+            (3, H, W) float32 in [0, 1], RGB, H and W multiples of the scale; None without GT.
+
+        Raises:
+            UserError: The frame is missing or damaged.
+            IndexError: No such item or frame.
+        """
+        clip, shown, _ = self._items[item_index]
+        position = shown[frame_position_in_item]
+        return to_tensor(self.source.gt(clip.key(position))) if self.has_gt else None
+
+    def _segments(self, clip: Clip) -> list[_Item]:
+        length = self.options.max_frames or len(clip)
+        parts = [range(start, min(start + length, len(clip))) for start in range(0, len(clip), length)]
+        return [_Item(clip, part, list(part)) for part in parts]
+
+    def _windows(self, clip: Clip) -> list[_Item]:
+        options = self.options
+        assert options.num_frame is not None
+        centres = [len(clip) // 2] if options.center_frame_only else range(len(clip))
+        items = []
+        for centre in centres:
+            read = generate_frame_indices(centre, len(clip), options.num_frame, options.padding)
+            if not 0 <= min(read) <= max(read) < len(clip):
+                raise UserError(
+                    f"Clip '{clip.name}' has {len(clip)} frames, too few for windows of {options.num_frame} with "
+                    f"padding '{options.padding}'. Use padding: replicate or a network with fewer frames."
+                )
+            items.append(_Item(clip, range(centre, centre + 1), read))
+        return items
+
+
+def _check(options: SemanticClipTestDataset.Options) -> None:
+    where = f"Data set '{options.name}'"
+    if options.num_frame is None:
+        if options.center_frame_only:
+            raise UserError(f'{where}: center_frame_only goes with num_frame; for recurrent networks set it below val.')
+        if options.max_frames is not None and options.max_frames < 1:
+            raise UserError(f'{where}: max_frames is {options.max_frames}; at least 1 is needed.')
+        return
+    if options.num_frame < 1 or options.num_frame % 2 == 0:
+        raise UserError(f'{where}: num_frame is {options.num_frame}; a window around a frame needs an odd number.')
+    if options.max_frames is not None:
+        raise UserError(f'{where}: max_frames cuts clips for recurrent networks and does not go with num_frame.')
+    if options.padding not in PADDINGS:
+        raise UserError(f"{where}: padding is '{options.padding}'. Choose one of {', '.join(PADDINGS)}.")
