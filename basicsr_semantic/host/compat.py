@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+import warnings
 
 from ..errors import UserError
 
@@ -33,6 +34,7 @@ def apply() -> None:
             '"pip install cython numpy torch" and then "pip install --no-build-isolation basicsr==1.4.2"; '
             'it needs Python 3.10 to 3.12, and on 3.12 setuptools.'
         ) from error
+    warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/arch_util.py, flow_warp
     _repair_distributed()
     _repair_options()
     _repair_base_model()

@@ -97,9 +97,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
         'manual_seed': self.opt['manual_seed'],
         'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-        'weights': {
-            label: name for label, name in self.__dict__.get('_weight_files', {}).items() if 'latest' not in name
-        },
+        'weights': dict(self.__dict__.get('_weight_files', {})),
         'best_metric_results': getattr(self, 'best_metric_results', None),
     }
     if getattr(self, 'scaler', None) is not None:

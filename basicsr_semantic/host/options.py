@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .option_sections import COUNTS
 from .option_yaml import YamlMapping, load_yaml, parse_value
 
-__all__ = ['apply_overrides', 'load_yaml', 'prepare_options', 'shipped_meta_info']
+__all__ = ['META_INFO_FOLDER', 'apply_overrides', 'load_yaml', 'prepare_options', 'shipped_meta_info']
 
 FLAG = '--force_yml'
+
+META_INFO_FOLDER = Path(__file__).parents[1] / 'data' / 'meta_info'
+"""Our copies of BasicSR's lists of clips."""
 
 _logger = logging.getLogger('basicsr_semantic')
 
@@ -149,6 +153,7 @@ def prepare_options(
     opt['num_gpu'] = _num_gpu(opt.get('num_gpu', 'auto'), dist, rank)
     if debug and not opt['name'].startswith('debug'):
         opt['name'] = 'debug_' + opt['name']
+    _fill_in(opt)
     _prepare_datasets(opt)
     _prepare_paths(opt, Path(root_path))
     if is_train and 'debug' in opt['name']:
@@ -183,6 +188,20 @@ def _num_gpu(wanted: int | str, dist: bool, rank: int) -> int:
     if rank == 0:
         _logger.warning('num_gpu is %d, but %d GPUs are present; running on %s.', wanted, present, where)
     return present
+
+
+def _fill_in(opt: dict[str, Any]) -> None:
+    """Keys that BasicSR reads without asking whether they are there, and iterations written as 5e3."""
+    if opt.get('val') is not None:
+        for key, value in (('save_img', False), ('suffix', None), ('metrics', None)):
+            opt['val'].setdefault(key, value)
+    if opt.get('logger') is not None:
+        opt['logger'].setdefault('use_tb_logger', False)
+    for section in ('train', 'val', 'logger'):
+        values = opt.get(section) or {}
+        for key in COUNTS & values.keys():
+            if isinstance(values[key], float) and values[key].is_integer():
+                values[key] = int(values[key])
 
 
 def _prepare_datasets(opt: dict[str, Any]) -> None:
@@ -226,5 +245,5 @@ def shipped_meta_info(path: str) -> Path | None:
     asked = Path(path)
     if asked.exists() or asked.parts[-4:-1] != ('basicsr', 'data', 'meta_info'):
         return None
-    ours = Path(__file__).parents[1] / 'data' / 'meta_info' / asked.name
+    ours = META_INFO_FOLDER / asked.name
     return ours if ours.is_file() else None

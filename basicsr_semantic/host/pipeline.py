@@ -116,6 +116,7 @@ def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) 
     total_iter, val = int(opt['train']['total_iter']), opt.get('val') or {}
     warmup = opt['train'].get('warmup_iter', -1)
     messages = MessageLogger(opt, start_iter, tb_logger)
+    messages.max_iters = total_iter + 1  # basicsr/utils/logger.py subtracts one too many from the time that is left
     prefetcher = CUDAPrefetcher(loader, opt) if _prefetches_to_gpu(opt) else CPUPrefetcher(loader)
     stop = _StopRequest()
     data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()

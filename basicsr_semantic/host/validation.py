@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from tqdm import tqdm
 
 from ..errors import UserError
 from .distributed import gather_lists
+from .files import write_whole
 
 
 @dataclass
@@ -69,15 +71,8 @@ class Report:
         writer.writeheader()
         writer.writerows(self.frames)
         content = {'dataset': self.dataset, 'average': self.average(), 'clips': self.clips(), 'frames': self.frames}
-        for path, text in ((f'{stem}.json', json.dumps(content, indent=1)), (f'{stem}.csv', table.getvalue())):
-            beside = Path(f'{path}.tmp')
-            try:
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                beside.write_text(text)
-                beside.replace(path)
-            except OSError as error:
-                beside.unlink(missing_ok=True)
-                raise UserError(f'The results {path} could not be written: {error}.') from error
+        write_whole(f'{stem}.json', json.dumps(content, indent=1).encode())
+        write_whole(f'{stem}.csv', table.getvalue().encode())
 
 
 def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bool) -> dict[str, float]:
@@ -159,8 +154,8 @@ def _judge(frame: Frame, metrics: dict[str, dict], image_path: Path | None) -> d
     """Quantise a frame, save it where asked, and measure it where there is GT."""
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
     restored = tensor2img([frame.restored])
-    if image_path is not None and not imwrite(restored, str(image_path)):
-        raise UserError(f'The frame {image_path} could not be written. Is the disk full or the folder read-only?')
+    if image_path is not None:
+        write_whole(image_path, cv2.imencode('.png', restored)[1].tobytes())
     if frame.gt is None:
         return row
     gt = tensor2img([frame.gt])

@@ -1,0 +1,76 @@
+"""What is registered: the five registries of BasicSR under the names that people use for them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ('arch', 'model', 'dataset', 'loss', 'metric')
+
+_SUFFIX = '_basicsr'
+"""BasicSR registers four classes under such a name and finds them without it, so that others can use the plain one."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One registered class or function."""
+
+    kind: str
+    """One of `KINDS`."""
+    name: str
+    """What an option file writes as ``type`` (models: ``model_type``)."""
+    target: Any
+    """The class, or the function of a metric."""
+
+    @property
+    def file(self) -> str:
+        """Source file, '' for something that has none."""
+        try:
+            return inspect.getsourcefile(inspect.unwrap(self.target)) or ''
+        except TypeError:
+            return ''
+
+    @property
+    def summary(self) -> str:
+        """First line of its own docstring, '' without one."""
+        text = inspect.cleandoc(self.target.__doc__ or '').strip()
+        return text.splitlines()[0].strip() if text else ''
+
+
+def components(kind: str) -> dict[str, Component]:
+    """All components of a kind, sorted by name.
+
+    Args:
+        kind: One of `KINDS`.
+    """
+    found: dict[str, Component] = {}
+    for name, target in _registry(kind):
+        plain = name.removesuffix(_SUFFIX)
+        # a component of the plain name hides the one with the suffix, as in Registry.get
+        if plain == name or plain not in found:
+            found[plain] = Component(kind, plain, target)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def find(kind: str, name: Any) -> Component | None:
+    """The component of that kind and name, or None."""
+    return components(kind).get(name) if isinstance(name, str) else None
+
+
+def _registry(kind: str):
+    # importing these packages is what registers BasicSR's own components
+    import basicsr.archs
+    import basicsr.data
+    import basicsr.losses
+    import basicsr.metrics
+    import basicsr.models  # noqa: F401
+    from basicsr.utils import registry
+
+    return {
+        'arch': registry.ARCH_REGISTRY,
+        'model': registry.MODEL_REGISTRY,
+        'dataset': registry.DATASET_REGISTRY,
+        'loss': registry.LOSS_REGISTRY,
+        'metric': registry.METRIC_REGISTRY,
+    }[kind]
