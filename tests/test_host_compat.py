@@ -68,9 +68,7 @@ def test_the_pipeline_of_a_plain_script_is_repaired(tmp_path, options, clips):
     opt['val'] = {'val_freq': 6, 'save_img': False, 'metrics': {'psnr': psnr}}
     opt['train'] |= {'fix_flow': 3, 'flow_lr_mul': 0.25}
     done = run_script(
-        'import basicsr_semantic, tiny_archs\n'
-        'from basicsr.train import train_pipeline\n'
-        "train_pipeline('.')\n",
+        "import basicsr_semantic, tiny_archs\nfrom basicsr.train import train_pipeline\ntrain_pipeline('.')\n",
         tmp_path,
         '-opt',
         str(write_options(opt, tmp_path / 'plain.yml')),
@@ -150,5 +148,3 @@ def test_apply_is_idempotent():
     before = SRModel.init_training_settings
     compat.apply()
     assert SRModel.init_training_settings is before
-
-
