@@ -92,20 +92,19 @@ def write_options(opt: dict, path: Path) -> Path:
     return path
 
 
-def basicsr(*args: str, cwd: Path, **kwargs) -> subprocess.CompletedProcess:
-    """Run ``python -m basicsr_semantic`` in a process of its own, with the test archs importable."""
-    return subprocess.run(
-        [sys.executable, '-m', 'basicsr_semantic', *args], cwd=cwd, env=environment(), capture_output=True, text=True,
-        check=False, **kwargs,
-    )  # fmt: skip
+def python(*args: str, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess:
+    """Run Python in a process of its own, with our package, the tests and ``path`` importable."""
+    command, env = [sys.executable, *map(str, args)], environment(path)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
-def environment() -> dict[str, str]:
-    """The environment of such processes: our package and the tests on the path, one thread."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests'), os.environ.get('PYTHONPATH', '')])
-    return os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
+def basicsr(*args: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run ``python -m basicsr_semantic`` in a process of its own."""
+    return python('-m', 'basicsr_semantic', *args, cwd=cwd)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick tests first, so that most mistakes show within a minute; the slow ones after them."""
-    items.sort(key=lambda item: item.get_closest_marker('slow') is not None)
+def environment(path: Path | None = None) -> dict[str, str]:
+    """The environment of such processes."""
+    places = [path, ROOT, ROOT / 'tests', os.environ.get('PYTHONPATH')]
+    joined = os.pathsep.join(str(place) for place in places if place)
+    return os.environ | {'PYTHONPATH': joined, 'OMP_NUM_THREADS': '1'}

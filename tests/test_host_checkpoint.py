@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import environment
+from conftest import python
 from torch import nn
 
 from basicsr_semantic.errors import UserError
@@ -62,9 +60,7 @@ def test_a_write_that_the_system_refuses_half_way(tmp_path):
         'resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n'
         "save_atomic({'w': torch.zeros(100_000)}, 'a.pth')\n"
     )
-    run = subprocess.run(
-        [sys.executable, '-c', script], cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
+    run = python('-c', script, cwd=tmp_path)
     assert 'UserError: a.pth could not be written' in run.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import tiny_archs  # noqa: F401  (registers TinyVSR)
+import tiny_archs
 import torch
-from conftest import environment, write_options
+from conftest import python, write_options
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.host import compat
@@ -17,9 +16,7 @@ from basicsr_semantic.host import compat
 
 def run_script(text: str, cwd: Path, *args: str) -> subprocess.CompletedProcess:
     (cwd / 'script.py').write_text(text)
-    return subprocess.run(
-        [sys.executable, 'script.py', *args], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
-    )
+    return python('script.py', *args, cwd=cwd)
 
 
 def test_a_plain_script_has_the_archs_data_sets_and_models(tmp_path):

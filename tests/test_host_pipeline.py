@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,18 +13,31 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import basicsr, environment, write_options
+from conftest import environment, python, write_options
 
 from basicsr_semantic.host.checkpoint import load_file
 
 pytestmark = pytest.mark.slow
-TRAIN = [sys.executable, '-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
+TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
+
+
+def train(opt_file: Path, cwd: Path, *flags: str) -> subprocess.CompletedProcess:
+    """Train to the end."""
+    return python(*TRAIN, str(opt_file), *flags, cwd=cwd)
+
+
+def torchrun(processes: int) -> list[str]:
+    """Arguments of Python that start a module in several processes, on a free port."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
 
 
 def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
     """Start a training, send a signal as soon as its log shows a line, and return the log."""
     process = subprocess.Popen(
-        [*TRAIN, str(opt_file), *flags], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, *TRAIN, str(opt_file), *flags], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     log = []
@@ -57,13 +71,13 @@ def long_run(options, name: str) -> dict:
 
 def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
     """SIGKILL in the first iterations, while saving, in a later epoch; two loader workers; EMA; augmentation on."""
-    whole = basicsr('train', '--import', 'tiny_archs', '-opt', str(write_options(long_run(options, 'whole'), tmp_path / 'whole.yml')), cwd=tmp_path)  # fmt: skip  # noqa: E501
+    whole = train(write_options(long_run(options, 'whole'), tmp_path / 'whole.yml'), tmp_path)
     assert whole.returncode == 0, whole.stderr
     opt_file = write_options(long_run(options, 'killed'), tmp_path / 'killed.yml')
     for line in ('iter:       2,', 'Saving models', 'iter:      14,', 'Saving models', 'iter:      31,'):
         log = train_until(line, opt_file, tmp_path, signal.SIGKILL, '--auto_resume')
         assert line in log
-    last = basicsr('train', '--import', 'tiny_archs', '-opt', str(opt_file), '--auto_resume', cwd=tmp_path)
+    last = train(opt_file, tmp_path, '--auto_resume')
     assert last.returncode == 0, last.stderr
     resumed_after = int(re.search(r'Resuming after iteration (\d+)', last.stderr)[1])
     assert resumed_after >= 12
@@ -80,7 +94,7 @@ def test_an_interrupt_saves_the_running_iteration(options, tmp_path):
     saved = int(re.search(r'Interrupted; iteration (\d+) is saved', log)[1])
     assert (tmp_path / f'experiments/stopped/training_states/{saved}.state').is_file()
     assert 'Traceback' not in log
-    done = basicsr('train', '--import', 'tiny_archs', '-opt', str(opt_file), '--auto_resume', cwd=tmp_path)
+    done = train(opt_file, tmp_path, '--auto_resume')
     assert f'Resuming after iteration {saved}.' in done.stderr
 
 
@@ -92,22 +106,9 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path)
         opt['datasets']['train'] |= {'batch_size_per_gpu': batch, 'use_hflip': False, 'use_rot': False}
         opt['dist_params'] = {'backend': 'nccl'}
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
-        command = [*TRAIN[1:], str(opt_file)]
-        if processes > 1:
-            with socket.socket() as free:
-                free.bind(('127.0.0.1', 0))
-                port = free.getsockname()[1]
-            command = [
-                '-m',
-                'torch.distributed.run',
-                f'--nproc_per_node={processes}',
-                f'--master_port={port}',
-                *command,
-            ]
-            command += ['--launcher', 'pytorch']
-        done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-        )
+        distributed = processes > 1
+        launcher, flags = (torchrun(processes), ['--launcher', 'pytorch']) if distributed else ([], [])
+        done = python(*launcher, *TRAIN, str(opt_file), *flags, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         weights.append(load_file(tmp_path / f'experiments/{name}/models/net_g_latest.pth'))
     for key in ('params', 'params_ema'):
@@ -118,10 +119,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path)
 
 def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips):
     results = []
-    for name, launcher in (
-        ('v1', []),
-        ('v2', ['-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=0']),
-    ):
+    for name, launcher, flags in (('v1', [], []), ('v2', torchrun(2), ['--launcher', 'pytorch'])):
         opt = options(name=name, train=None)
         opt['datasets'] = {
             'test': {
@@ -137,15 +135,8 @@ def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips
         opt['val'] = {'save_img': True, 'metrics': {'psnr': psnr}}
         del opt['train'], opt['logger']
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
-        verb = ['-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file)]
-        if launcher:
-            with socket.socket() as free:
-                free.bind(('127.0.0.1', 0))
-                launcher[-1] = f'--master_port={free.getsockname()[1]}'
-            verb += ['--launcher', 'pytorch']
-        done = subprocess.run(
-            [sys.executable, *launcher, *verb], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-        )  # fmt: skip  # noqa: E501
+        verb = ['-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), *flags]
+        done = python(*launcher, *verb, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         results.append(json.loads((tmp_path / f'results/{name}/validation/held_out_{name}.json').read_text()))
         frames = sorted(p.name for p in (tmp_path / f'results/{name}/visualization/held_out/001').iterdir())
@@ -166,32 +157,24 @@ def test_an_installed_plugin_trains(options, tmp_path):
         "      entry_points={'basicsr.plugins': ['their_archs = their_archs']})\n"
     )
     site = tmp_path / 'site'
-    installed = subprocess.run(
-        [sys.executable, '-m', 'pip', 'install', '-q', '--no-index', '--no-deps', '--no-build-isolation',
-         '--target', str(site), str(source)], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    quiet = ['-q', '--no-index', '--no-deps', '--no-build-isolation', '--target', str(site)]
+    installed = python('-m', 'pip', 'install', *quiet, str(source), cwd=tmp_path)
     assert installed.returncode == 0, installed.stderr
     opt = options(name='theirs', network_g={'type': 'TheirVSR', 'num_feat': 2}, train={'total_iter': 2})
-    env = environment()
-    env['PYTHONPATH'] = f'{site}:{env["PYTHONPATH"]}'
-    done = subprocess.run(
-        [sys.executable, '-m', 'basicsr_semantic', 'train', '-opt', str(write_options(opt, tmp_path / 'theirs.yml'))],
-        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    opt_file = write_options(opt, tmp_path / 'theirs.yml')
+    done = python('-m', 'basicsr_semantic', 'train', '-opt', str(opt_file), cwd=tmp_path, path=site)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'experiments/theirs/models/net_g_2.pth').is_file()
 
 
 def test_a_broken_frame_in_a_worker_is_one_sentence(options, tmp_path, clips):
-    import shutil
-
     shutil.copytree(clips, tmp_path / 'clips')
     for file in (tmp_path / 'clips/lq/001').iterdir():
         file.write_bytes(file.read_bytes()[:60])
     opt = long_run(options, 'broken')
     for key in ('dataroot_gt', 'dataroot_lq'):
         opt['datasets']['train'][key] = opt['datasets']['train'][key].replace(str(clips), str(tmp_path / 'clips'))
-    done = basicsr('train', '--import', 'tiny_archs', '-opt', str(write_options(opt, tmp_path / 'b.yml')), cwd=tmp_path)
+    done = train(write_options(opt, tmp_path / 'b.yml'), tmp_path)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('basicsr: ') and '001' in last and 'Traceback' not in done.stderr
@@ -199,7 +182,7 @@ def test_a_broken_frame_in_a_worker_is_one_sentence(options, tmp_path, clips):
 
 def test_a_misspelt_option_stops_before_anything_is_made(options, tmp_path):
     opt = options(train={'total_itr': 6, 'total_iter': ...})
-    done = basicsr('train', '--import', 'tiny_archs', '-opt', str(write_options(opt, tmp_path / 'm.yml')), cwd=tmp_path)
+    done = train(write_options(opt, tmp_path / 'm.yml'), tmp_path)
     assert done.returncode == 2
     assert 'total_itr' in done.stderr and 'total_iter' in done.stderr and 'm.yml' in done.stderr
     assert not (tmp_path / 'experiments').exists()
@@ -215,9 +198,7 @@ def test_an_unwritable_checkpoint_folder_stops_with_a_sentence_and_keeps_what_is
         'resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))\n'
         f"sys.exit(main(['train', '--import', 'tiny_archs', '--auto_resume', '-opt', {str(opt_file)!r}]))\n"
     )
-    done = subprocess.run(
-        [sys.executable, '-c', script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-    )
+    done = python('-c', script, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert 'could not be written' in done.stderr.strip().splitlines()[-1]
     assert states and all(load_file(s)['iter'] for s in states)
