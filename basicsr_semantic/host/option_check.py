@@ -14,7 +14,7 @@ from .components import Component, components
 from .option_files import check_dataset_files, check_weight_files
 from .option_keys import Key, KeySet, keys_of_callable, keys_of_dataclass, module_of, parse_source
 from .option_problems import Problem, nearest, raise_problems, shown
-from .option_reads import reads
+from .option_reads import keys_read
 from .option_report import Report, combined
 
 __all__ = ['Problem', 'check_options', 'dataset_keys', 'model_keys', 'raise_problems']
@@ -92,8 +92,8 @@ def model_keys(model: type | None, section: str, is_train: bool = True) -> KeySe
     published = getattr(model, f'{section.capitalize()}Options', None)
     if dataclasses.is_dataclass(published) and isinstance(published, type):
         return keys_of_dataclass(published, model.__name__).merged(host)
-    own = reads(model, _TRAIN_ENTRIES if is_train else ('__init__',))
-    own_keys = own.section(model, () if section == 'top' else (section,))
+    entries = _TRAIN_ENTRIES if is_train else ('__init__',)
+    own_keys = keys_read(model, () if section == 'top' else (section,), entries)
     for name in _ALWAYS_GIVEN & own_keys.keys.keys():
         own_keys.keys[name] = dataclasses.replace(own_keys.keys[name], required=False)
     return combined(host, own_keys, model.__name__)
@@ -104,8 +104,10 @@ def dataset_keys(dataset: type) -> KeySet:
     host = keys_of_dataclass(sections.LoaderOptions)
     published = getattr(dataset, 'Options', None)
     if dataclasses.is_dataclass(published) and isinstance(published, type):
-        return keys_of_dataclass(published, dataset.__name__).merged(host)
-    return combined(host, reads(dataset, _DATASET_ENTRIES).section(dataset), dataset.__name__)
+        own = keys_of_dataclass(published, dataset.__name__)
+        # a class that lists BasicSR's keys too lists everything, and its constructor takes nothing else
+        return own if {'name', 'type'} <= own.keys.keys() else own.merged(host)
+    return combined(host, keys_read(dataset, (), _DATASET_ENTRIES), dataset.__name__)
 
 
 def metric_keys(metric: Component) -> KeySet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import re
@@ -193,8 +194,9 @@ def _callee(call: ast.Call, target: Any, function: Any, position: int, seen: set
     return KeySet('', rest='taken')
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_source(target: Any) -> ast.Module | None:
-    """The syntax tree of a class or function, or None where there is no source."""
+    """The syntax tree of a class or function, not to be changed, or None where there is no source."""
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(target))))
     except (OSError, TypeError, SyntaxError, ValueError):
