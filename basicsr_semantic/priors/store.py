@@ -250,7 +250,7 @@ def _put_all(transaction: lmdb.Transaction, batch: dict[str, bytes]) -> None:
 
 
 def _frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
-    return (key.decode() for key in transaction.cursor().iternext(values=False) if key != META_KEY)
+    return (bytes(key).decode() for key in transaction.cursor().iternext(values=False) if key != META_KEY)
 
 
 def _read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
             f'masks with: basicsr extract --extractor sam|regions|annotations --frames {path} --out MASKS'
         )
     try:
-        meta = json.loads(record)
+        meta = json.loads(bytes(record))
     except ValueError as error:
         raise UserError(
             f'The metadata of the mask store {path} are damaged ({error}). Make the store again.'

@@ -1,0 +1,124 @@
+"""``basicsr extract``: make the masks of frames and keep them in a store for training and testing."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
+_HELP: dict[str, dict[str, str]] = {
+    'sam': {
+        'checkpoint': 'official weights: sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or sam_vit_b_01ec64.pth',
+        'model_type': 'vit_h, vit_l or vit_b',
+        'device': 'where the network runs: cpu, cuda, cuda:1, ...',
+        'checksum': 'SHA-256 that the checkpoint must have; files of an official name are checked anyhow',
+        'points_per_side': 'points of the prompt grid along each side',
+        'points_per_batch': 'points the network handles at once; changes speed and memory only',
+        'pred_iou_thresh': 'drop masks with a lower predicted IoU',
+        'stability_score_thresh': 'drop masks with a lower stability',
+        'stability_score_offset': 'shift of the cut-off that measures the stability',
+        'box_nms_thresh': 'drop the weaker of two masks whose boxes overlap more',
+        'crop_n_layers': 'also segment crops, 2^i along each side in layer i',
+        'crop_nms_thresh': 'as --box-nms-thresh, between crops',
+        'crop_overlap_ratio': 'overlap of crops as a share of the side',
+        'crop_n_points_downscale_factor': 'thin out the grid by the i-th power of this in layer i',
+        'min_mask_region_area': 'remove holes and islands below this many pixels',
+        'order': 'order of the masks: area, iou or grid',
+        'keep': 'masks kept when there are too many: area (the largest) or iou (the most confident)',
+    },
+    'regions': {
+        'scales': 'coarseness of each segmentation, one or more numbers',
+        'sigma': 'smoothing before the segmentation in pixels',
+        'min_size': 'smallest region in pixels',
+    },
+    'annotations': {
+        'annotations': 'YouTube-VIS JSON file, or DAVIS folder of clips of indexed PNG',
+    },
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command."""
+    from ..extractors import EXTRACTORS, extractor_class
+
+    parser = subparsers.add_parser(
+        'extract',
+        help='make masks of frames and keep them in a store',
+        description='Make the masks of whole low-resolution frames and keep them in a store (dataroot_priors of an '
+        'option file). Frames that the store has already are skipped, so a run that was stopped is continued by the '
+        'same command.',
+    )
+    parser.add_argument('--extractor', required=True, choices=sorted(EXTRACTORS), help='what makes the masks')
+    parser.add_argument('--frames', required=True, type=Path, help='LMDB of LR frames, or folder of clip folders')
+    parser.add_argument('--out', required=True, type=Path, help='folder of the store, made if absent')
+    parser.add_argument(
+        '--shard',
+        default='1/1',
+        metavar='I/N',
+        help='do every N-th frame only, beginning with the I-th (from 1); '
+        'the N processes may fill one store at the same time',
+    )
+    parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
+    parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64)')
+    for name, arguments in _HELP.items():
+        known = inspect.signature(extractor_class(name)).parameters
+        group = parser.add_argument_group(f'--extractor {name}')
+        for argument, text in arguments.items():
+            group.add_argument(f'--{argument.replace("_", "-")}', **_settings(known[argument].default, text))
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract; prints what was done."""
+    from ..errors import UserError
+    from ..extractors import build_extractor
+    from ..extractors.runner import extract, parse_shard
+
+    if args.batch < 1:
+        raise UserError(f'--batch must be at least 1, not {args.batch}.')
+    shard = parse_shard(args.shard)
+    keys, read = open_frames(args.frames)
+    names = ['max_masks', *(name for arguments in _HELP.values() for name in arguments)]
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    extractor = build_extractor(args.extractor, **given)
+    result = extract(extractor, keys, read, args.out, shard, args.batch)
+    rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
+    print(f'{args.out}: masks of {result.made} frames made{rate}, {result.skipped} were there already.')
+    return 0
+
+
+def _settings(default: Any, text: str) -> dict[str, Any]:
+    """Settings of an argument whose default is left to the constructor."""
+    if isinstance(default, tuple):
+        shown = ' '.join(f'{value:g}' for value in default)
+        return {'type': type(default[0]), 'nargs': '+', 'help': f'{text} (default {shown})'}
+    if default is None or default is inspect.Parameter.empty:
+        return {'type': str, 'help': text}
+    shown = f'{default:.3g}' if isinstance(default, float) else default
+    return {'type': type(default), 'help': f'{text} (default {shown})'}
+
+
+def open_frames(root: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
+    """Find frames.
+
+    Args:
+        root: LMDB folder, or folder of clip folders.
+
+    Returns:
+        The keys of all frames, and a function that reads one by its key: (h, w, 3) uint8 RGB.
+
+    Raises:
+        UserError: There are no frames at ``root``.
+    """
+    from ..data.clips import ClipIndex
+    from ..data.frame_reader import FrameReader
+
+    backend = 'lmdb' if (root / 'data.mdb').is_file() else 'disk'
+    reader = FrameReader(root, {'type': backend}, '--frames')
+    keys = [key for clip in ClipIndex.load(root, backend) for key in clip.keys]
+    return keys, lambda key: np.ascontiguousarray(reader.read(key)[..., ::-1])

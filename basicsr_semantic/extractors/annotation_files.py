@@ -1,0 +1,195 @@
+"""Annotated instances from files: YouTube-VIS JSON, or DAVIS folders of indexed PNG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+
+from basicsr_semantic.errors import UserError
+
+from .checkpoints import file_sha256
+from .run_lengths import decode_segmentation
+
+VOID = 255  # DAVIS: pixels that belong to nothing that was annotated
+
+
+class InstanceMasks(Protocol):
+    """Masks of the instances of a video, one identity a channel.
+
+    Attributes:
+        parameters: what identifies the annotations, for the metadata of a store.
+    """
+
+    parameters: dict[str, Any]
+
+    def masks(self, key: str) -> np.ndarray:
+        """(n, H, W) bool of one frame; channel k is one instance of the video, empty in frames without it."""
+        ...
+
+
+def open_annotations(path: Path) -> InstanceMasks:
+    """Open a YouTube-VIS JSON file, or a DAVIS folder whose subfolders are clips of PNG files.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if path.is_dir():
+        return DavisMasks(path)
+    if path.is_file():
+        return YouTubeVISMasks(path)
+    raise UserError(
+        f'The annotations {path} do not exist. Give a YouTube-VIS JSON file or a DAVIS folder of PNG files.'
+    )
+
+
+class YouTubeVISMasks:
+    """Instances of a YouTube-VIS JSON file: ``videos`` with ``file_names``, ``annotations`` with ``segmentations``.
+
+    Channel k is the instance with the k-th smallest annotation id of the video.
+
+    Args:
+        path: the JSON file.
+
+    Raises:
+        UserError: The file is no such JSON, or it has no annotations.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = _read_json(path)
+        self._videos: dict[Any, Mapping[str, Any]] = {}
+        self._frames: dict[str, tuple[Any, int]] = {}
+        self._instances: dict[Any, list[Mapping[str, Any]]] = {}
+        try:
+            for video in content['videos']:
+                self._add_video(video)
+            for instance in sorted(content['annotations'], key=lambda item: item['id']):
+                self._instances[instance['video_id']].append(instance)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f'{path} is no YouTube-VIS file: {error} is missing or of the wrong type. It needs "videos" (id, '
+                f'file_names, height, width) and "annotations" (id, video_id, segmentations).'
+            ) from error
+        if not content['annotations']:
+            raise UserError(f'{path} has no annotations. The valid and test files of YouTube-VIS come without.')
+        self.parameters = {'form': 'youtube-vis', 'file': path.name, 'sha256': file_sha256(path)}
+
+    def masks(self, key: str) -> np.ndarray:
+        """Masks of one frame.
+
+        Args:
+            key: name of the frame in ``file_names``, without its extension.
+
+        Returns:
+            (n, H, W) bool.
+
+        Raises:
+            UserError: The frame is not in the file, or one of its segmentations is malformed.
+        """
+        if key not in self._frames:
+            raise UserError(_no_frame(key, self.path, next(iter(self._frames), None)))
+        video_id, position = self._frames[key]
+        video = self._videos[video_id]
+        height, width = video['height'], video['width']
+        planes = []
+        for instance in self._instances[video_id]:
+            try:
+                planes.append(decode_segmentation(instance['segmentations'][position], height, width))
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                raise UserError(
+                    f'{self.path}: annotation {instance["id"]} has no usable segmentation for the frame {key!r} '
+                    f'(number {position} of its video): {error}.'
+                ) from error
+        return np.stack(planes) if planes else np.zeros((0, height, width), bool)
+
+    def _add_video(self, video: Mapping[str, Any]) -> None:
+        self._videos[video['id']] = {'height': int(video['height']), 'width': int(video['width'])}
+        self._instances[video['id']] = []
+        for position, name in enumerate(video['file_names']):
+            key = PurePosixPath(name).with_suffix('').as_posix()
+            if key in self._frames:
+                raise UserError(f'{self.path} names the frame {key!r} twice.')
+            self._frames[key] = (video['id'], position)
+
+
+class DavisMasks:
+    """Instances of a DAVIS folder: ``CLIP/FRAME.png``, the value of a pixel is the number of its instance.
+
+    Indexed PNG (DAVIS-2017): 0 is the background and 255 belongs to nothing. Grey PNG of 0 and 255 (DAVIS-2016): 255 is
+    the only instance. Channel k is instance k + 1; there are as many channels as the largest number in the clip says.
+
+    Args:
+        path: the folder that holds the clips' folders, for example ``DAVIS/Annotations/480p``.
+
+    Raises:
+        UserError: There are no PNG files one folder below.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        first = next(path.glob('*/*.png'), None)
+        if first is None:
+            raise UserError(f'{path} has no PNG files one folder below, as CLIP/00000.png. Is it Annotations/480p?')
+        self._first = first.relative_to(path).with_suffix('').as_posix()
+        self._count = cache(self._count_instances)
+        self.parameters = {'form': 'davis', 'folder': path.name}
+
+    def masks(self, key: str) -> np.ndarray:
+        """Masks of one frame.
+
+        Args:
+            key: CLIP/FRAME, without extension.
+
+        Returns:
+            (n, H, W) bool.
+
+        Raises:
+            UserError: The PNG is missing or damaged.
+        """
+        path = self.path / f'{key}.png'
+        if not path.is_file():
+            raise UserError(_no_frame(key, self.path, self._first))
+        labels = _read_labels(path)
+        count = self._count(path.parent)
+        return labels[None] == np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
+
+    @staticmethod
+    def _count_instances(folder: Path) -> int:
+        return max(int(_read_labels(path).max(initial=0)) for path in folder.glob('*.png'))
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    """(H, W) uint8 with 0 for everything that is no instance."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, labels = image.mode, np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise UserError(f'The annotation {path} is damaged or no PNG: {error}.') from error
+    if mode == '1' or (mode == 'L' and not np.setdiff1d(labels, (0, VOID)).size):
+        return (labels != 0).astype(np.uint8)
+    if mode not in ('P', 'L'):
+        raise UserError(f'The annotation {path} is a PNG of mode {mode}, not an indexed or a grey one as in DAVIS.')
+    return np.where(labels == VOID, 0, labels).astype(np.uint8)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        with path.open(encoding='utf-8') as file:
+            return json.load(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f'The annotations {path} cannot be read as JSON: {error}.') from error
+
+
+def _no_frame(key: str, path: Path, example: str | None) -> str:
+    example = f' They name a frame {example!r}.' if example else ' They name no frame at all.'
+    return (
+        f'The annotations {path} have no frame {key!r}.{example} Frames and annotations must have the same names: '
+        f'the path of a frame below --frames, without its extension.'
+    )

@@ -1,0 +1,87 @@
+"""Annotated instances as an extractor: masks drawn by people, an oracle for what a segmenter could give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from basicsr_semantic.errors import UserError
+
+from .annotation_files import open_annotations
+from .base import MAX_MASKS, check_frame, check_max_masks
+
+
+class AnnotationsExtractor:
+    """Reads masks from annotations instead of looking at the frame.
+
+    Channel k is the k-th instance of the video in every frame, so identity is stable over time; an instance that is not
+    in the frame has an empty mask. Annotations of HR frames are brought to the size of the LR frame: a pixel belongs to
+    an instance when at least half of its scale x scale block does.
+
+    Args:
+        annotations: a YouTube-VIS JSON file, or a DAVIS folder whose subfolders hold indexed PNG files.
+        max_masks: most masks a frame; instances after the first ``max_masks`` of a video are left out.
+
+    Raises:
+        UserError: There are no such annotations.
+    """
+
+    kind = 'annotations'
+    order = 'id'
+    checkpoint = None
+
+    def __init__(self, annotations: str, max_masks: int = MAX_MASKS) -> None:
+        self._instances = open_annotations(Path(annotations))
+        self.max_masks = check_max_masks(max_masks)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the masks, for the metadata of a store."""
+        return {**self._instances.parameters, 'shrink': 'block mean at least 0.5'}
+
+    def __call__(self, frame: np.ndarray, key: str) -> tuple[np.ndarray, None]:
+        """Look up one frame.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB; only its size is used.
+            key: path of the frame below its root without extension, as the annotations name it.
+
+        Returns:
+            Masks (n, h, w) bool, one an instance of the video, and None: annotations have no score.
+
+        Raises:
+            UserError: The annotations lack the frame, or their size is no multiple of the frame's.
+        """
+        check_frame(frame)
+        masks = self._instances.masks(key)[: self.max_masks]
+        try:
+            return shrink_masks(masks, *frame.shape[:2]), None
+        except ValueError as error:
+            raise UserError(f'The annotations of the frame {key!r} do not fit it: {error}.') from error
+
+
+def shrink_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring masks of HR frames to the size of the LR frames.
+
+    Args:
+        masks: (n, H, W) bool, H and W the same whole multiple of height and width; as with frames, up to scale - 1 rows
+            and columns at the bottom and right may be left over.
+        height: rows of the LR frame.
+        width: columns of the LR frame.
+
+    Returns:
+        (n, height, width) bool: at least half of the block is set.
+
+    Raises:
+        ValueError: The sizes do not fit.
+    """
+    count, rows, columns = masks.shape
+    scale = max(1, round(rows / height))
+    if rows // scale != height or columns // scale != width:
+        raise ValueError(f'they are {columns}x{rows}, which is no whole multiple of {width}x{height} (width x height)')
+    if scale == 1:
+        return masks
+    blocks = masks[:, : height * scale, : width * scale].reshape(count, height, scale, width, scale)
+    return 2 * blocks.sum((2, 4), dtype=np.int32) >= scale * scale

@@ -1,0 +1,64 @@
+"""What every extractor looks like."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from basicsr_semantic.errors import UserError
+
+MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
+
+
+class MaskExtractor(Protocol):
+    """Turns one whole frame into at most ``max_masks`` masks.
+
+    Attributes:
+        kind: name of the extractor; the kind of the priors it makes.
+        parameters: everything that changes its masks, as plain JSON values; goes into the metadata of a store.
+        checkpoint: ``{'file': name, 'sha256': hex digits}`` of its weights, or None.
+        order: what the position of a mask means: 'area', 'iou', 'grid' or 'id'.
+        max_masks: most masks a frame.
+    """
+
+    kind: str
+    parameters: dict[str, Any]
+    checkpoint: dict[str, str] | None
+    order: str
+    max_masks: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __call__(self, frame: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Describe one frame.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB, the whole frame.
+            key: its key, for example '000/00000000'.
+
+        Returns:
+            Masks (n, h, w) bool, n at most ``max_masks``, and their scores (n,) or None.
+        """
+        ...
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Refuse anything but (h, w, 3) uint8.
+
+    Raises:
+        ValueError: The frame has another shape or type.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f'A frame must be (h, w, 3) uint8 RGB, not {frame.dtype} {frame.shape}.')
+
+
+def check_max_masks(max_masks: int) -> int:
+    """Refuse a limit below one.
+
+    Raises:
+        UserError: ``max_masks`` is smaller than 1.
+    """
+    if max_masks < 1:
+        raise UserError(f'max_masks must be at least 1, not {max_masks}.')
+    return max_masks
