@@ -22,6 +22,8 @@ from statistics import mean, stdev
 
 from tqdm import tqdm
 
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path('datasets/davis320')
 METRICS = {'psnr_y': 'PSNR Y', 'ssim_y': 'SSIM Y', 'psnr_rgb': 'PSNR RGB', 'ssim_rgb': 'SSIM RGB'}
@@ -83,7 +85,6 @@ def one_seed(seed: int, iters: tuple[int, int], logs: Path, bar: tqdm) -> dict[s
 
 def bicubic() -> dict[str, float]:
     """Bicubic upsampling as MATLAB does it, on the same frames and with the same metrics."""
-    import basicsr_semantic  # noqa: F401  (repairs BasicSR)
     import lmdb
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import imfrombytes, img2tensor, tensor2img
