@@ -17,7 +17,7 @@ from .option_problems import Problem, nearest, raise_problems, shown
 from .option_reads import keys_read
 from .option_report import Report, combined
 
-__all__ = ['Problem', 'check_options', 'dataset_keys', 'model_keys', 'raise_problems']
+__all__ = ['Problem', 'check_options', 'component_keys', 'dataset_keys', 'model_keys', 'raise_problems']
 
 _TRAIN_ENTRIES = ('__init__', 'init_training_settings', 'setup_optimizers', 'setup_schedulers')
 _DATASET_ENTRIES = ('__init__', '__getitem__')
@@ -114,6 +114,25 @@ def metric_keys(metric: Component) -> KeySet:
     """The keys of a metric section."""
     own = keys_of_callable(metric.target).without(_METRIC_DATA)
     return own.merged(keys_of_dataclass(sections.MetricOptions))
+
+
+def component_keys(component: Component) -> dict[str, KeySet]:
+    """The option keys that a component brings, by section of the option file ('' is the component's own section).
+
+    Args:
+        component: Anything registered.
+    """
+    if component.kind == 'dataset':
+        return {'': dataset_keys(component.target)}
+    if component.kind == 'metric':
+        return {'': metric_keys(component)}
+    if component.kind == 'model':
+        common = keys_of_dataclass(sections.TopOptions).keys
+        top = model_keys(component.target, 'top').without({*common, *sections.PREPARED['top']})
+        parts = {name: model_keys(component.target, name) for name in ('train', 'path', 'val')}
+        parts['path'] = parts['path'].without(sections.PREPARED['path'])
+        return {'top level': top, **parts}
+    return {'': keys_of_callable(component.target, component.name)}
 
 
 def _stock_keys(component: type | None, keys: KeySet, section: Mapping[str, Any], kind: str, place: str) -> set[str]:

@@ -1,0 +1,115 @@
+"""``basicsr check``: option files against the constructors they configure, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb to the command."""
+    parser = subparsers.add_parser(
+        'check',
+        help='check option files without running them',
+        description='Check option files against the constructors they configure, without running anything: keys, '
+        'types, names of components, files and folders. A file with a section "train" is checked for training, any '
+        'other for a test.',
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('-opt', nargs='+', metavar='F.yml', help='option files')
+    what.add_argument('--schema', action='store_true', help='print a JSON Schema of option files, for editors')
+    parser.add_argument('-o', dest='output', metavar='FILE', help='write the schema to FILE')
+    parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options first, as train does')
+    parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
+    parser.add_argument(
+        '--ignore-missing-files',
+        action='store_true',
+        help='no complaint about data and checkpoints that are not there (yet)',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was checked, or every problem.
+
+    Returns:
+        0 if all files are in order, 1 if any is not.
+    """
+    from ..host.plugins import load_plugins
+
+    load_plugins(args.imports)
+    if args.schema:
+        return _write_schema(args.output)
+    if args.output:
+        raise UserError('-o FILE belongs to --schema: option files are only read.')
+    right = [_check(file, args.force_yml, args.ignore_missing_files) for file in args.opt]
+    if len(right) > 1:
+        print(f'{right.count(True)} of {len(right)} option files are in order.')
+    return 0 if all(right) else 1
+
+
+def _write_schema(output: str | None) -> int:
+    from ..host.files import write_whole
+    from ..host.option_schema import schema_text
+
+    text = schema_text()
+    if output is None:
+        print(text, end='')
+    else:
+        write_whole(output, text.encode())
+        print(
+            f'Wrote {output}. Editors take it up from a first line in an option file:\n'
+            f'# yaml-language-server: $schema={Path(output).resolve().as_uri()}'
+        )
+    return 0
+
+
+def _check(file: str, overrides: list[str] | None, ignore_missing: bool) -> bool:
+    """Check one file and print the outcome; whether it is in order."""
+    from ..host.option_check import check_options
+    from ..host.options import apply_overrides, load_yaml
+
+    try:
+        opt = apply_overrides(load_yaml(file), overrides)
+        is_train = opt.get('train') is not None
+        problems = check_options(opt, file, is_train)
+    except UserError as error:
+        print(error)
+        return False
+    missing = [problem for problem in problems if problem.missing_file]
+    shown = [problem for problem in problems if not (ignore_missing and problem.missing_file)]
+    for problem in shown:
+        print(problem)
+    if shown:
+        print(f'{file}: {_count(len(shown), "problem")}.')
+        return False
+    note = f' {_count(len(missing), "file or folder is", "files or folders are")} not there yet.' if missing else ''
+    print(f'{file}: OK. {"Training" if is_train else "Test"}: {_summary(opt)}.{note}')
+    return True
+
+
+def _summary(opt: Mapping[str, Any]) -> str:
+    """What was checked: ``94 keys, model SRModel, 2 data sets, 1 network, 1 loss, 2 metrics``."""
+    train, val = opt.get('train') or {}, opt.get('val') or {}
+    losses = [key for key, value in train.items() if key.endswith('_opt') and value]
+    parts = [
+        _count(_keys(opt), 'key'),
+        f'model {opt["model_type"]}',
+        _count(len(opt['datasets']), 'data set'),
+        _count(sum(key.startswith('network_') for key in opt), 'network'),
+        _count(len(losses), 'loss', 'losses'),
+        _count(len(val.get('metrics') or {}), 'metric'),
+    ]
+    return ', '.join(part for part in parts if not part.startswith('0 '))
+
+
+def _keys(section: Mapping[str, Any]) -> int:
+    return sum(1 + (_keys(value) if isinstance(value, Mapping) else 0) for value in section.values())
+
+
+def _count(number: int, one: str, many: str = '') -> str:
+    return f'{number} {one if number == 1 else many or one + "s"}'

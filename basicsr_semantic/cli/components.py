@@ -1,0 +1,173 @@
+"""``basicsr components``: what is registered, where it comes from, and what option keys it takes."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+WIDTH = 100
+
+
+def add_parser(subparsers) -> None:
+    """Add the verb to the command."""
+    parser = subparsers.add_parser(
+        'components',
+        help='list what is registered: archs, models, data sets, losses, metrics',
+        description='List what is registered, with file, first line of the documentation, and arguments; with a NAME '
+        'everything about that component.',
+    )
+    parser.add_argument('name', nargs='?', metavar='NAME', help='show all about this component')
+    parser.add_argument('--kind', choices=['arch', 'model', 'dataset', 'loss', 'metric'], help='only these')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the components asked for.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    from ..host.components import KINDS, components
+    from ..host.plugins import load_plugins
+
+    load_plugins(args.imports)
+    kinds = [args.kind] if args.kind else list(KINDS)
+    found = [one for kind in kinds for one in components(kind).values() if args.name in (None, one.name)]
+    if not found:
+        raise _unknown(args.name, kinds)
+    if args.json:
+        print(json.dumps([_as_json(one) for one in found], indent=2, ensure_ascii=False, default=str))
+    elif args.name:
+        print('\n\n'.join(_in_full(one) for one in found))
+    else:
+        for kind in kinds:
+            of_kind = [one for one in found if one.kind == kind]
+            print(f'{kind} ({len(of_kind)})')
+            for one in of_kind:
+                print(_in_brief(one))
+            print()
+    return 0
+
+
+def _unknown(name: str, kinds: list[str]) -> UserError:
+    from ..host.components import components
+    from ..host.option_problems import nearest
+
+    near = nearest(name, [known for kind in kinds for known in components(kind)])
+    advice = f'Did you mean {near}?' if near else 'Without a name the command lists all.'
+    what = kinds[0] if len(kinds) == 1 else 'component'
+    return UserError(f'No {what} is registered as {name!r}. {advice}')
+
+
+def _in_brief(component: Any) -> str:
+    """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
+    from ..host.option_check import component_keys
+
+    name = f'  {component.name}'
+    lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
+    head = [f'{name:<24}  {lines[0]}'] if len(name) <= 24 else [name, ' ' * 26 + lines[0]]
+    head += [' ' * 26 + line for line in lines[1:]]
+    head.append(' ' * 26 + _short_file(component.file))
+    for section, keys in component_keys(component).items():
+        shown = ', '.join(_argument(key) for key in keys.keys.values())
+        if shown:
+            label = f'{section}: ' if section else ''
+            head += textwrap.wrap(label + shown, WIDTH, initial_indent=' ' * 26, subsequent_indent=' ' * 28)
+    return '\n'.join(line[:WIDTH] for line in head)
+
+
+def _argument(key: Any) -> str:
+    """``num_feat=64``; ``num_in_ch`` if it must be given; ``use_rot=...`` if it need not, with no known default."""
+    from ..host.option_keys import REQUIRED
+
+    if key.default is REQUIRED:
+        return key.name if key.required else f'{key.name}=...'
+    return f'{key.name}={_written(key.default)}'
+
+
+def _written(value: Any) -> str:
+    """A default as an option file has it."""
+    if value is None or isinstance(value, bool):
+        return {None: '~', True: 'true', False: 'false'}[value]
+    if isinstance(value, list | tuple):
+        return f'[{", ".join(_written(item) for item in value)}]'
+    if isinstance(value, dict):
+        return '{' + ', '.join(f'{key}: {_written(item)}' for key, item in value.items()) + '}'
+    if inspect.isclass(value) or callable(value):
+        return getattr(value, '__name__', str(value))
+    return str(value) if value != '' else "''"
+
+
+def _short_file(file: str) -> str:
+    """The path from the top-level package on: ``basicsr/archs/edvr_arch.py``."""
+    path = Path(file)
+    root = path.parent
+    while (root / '__init__.py').exists():
+        root = root.parent
+    return path.relative_to(root).as_posix() if file else '(no source file)'
+
+
+def _in_full(component: Any) -> str:
+    """Everything: documentation, file, and each option key with type, default and meaning."""
+    from ..host.option_check import component_keys
+    from ..host.option_keys import REQUIRED
+    from ..host.option_types import describe
+
+    lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
+    lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
+    for section, keys in component_keys(component).items():
+        where = {'': 'Option keys', 'top level': 'Option keys at the top level'}.get(
+            section, f'Option keys of {section}'
+        )
+        lines.append(f'{where}:' if keys.keys else f'{where}: none.')
+        for key in keys.keys.values():
+            kind = describe(key.hint) if key.hint is not Any else ''
+            default = 'required' if key.required else ('' if key.default is REQUIRED else _written(key.default))
+            facts = '; '.join(
+                part for part in (kind, default if key.required or not default else f'default {default}') if part
+            )
+            lines.append(f'  {key.name}' + (f'  ({facts})' if facts else ''))
+            lines += textwrap.wrap(key.doc, WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
+        if keys.rest == 'ignored':
+            lines.append('  Further keys are accepted and have no effect.')
+        elif keys.rest == 'taken':
+            lines.append('  Further keys are handed on to code that decides about them itself.')
+        lines.append('')
+    return '\n'.join(lines).rstrip()
+
+
+def _as_json(component: Any) -> dict[str, Any]:
+    from ..host.option_check import component_keys
+    from ..host.option_keys import REQUIRED
+    from ..host.option_types import describe
+
+    arguments = []
+    for section, keys in component_keys(component).items():
+        for key in keys.keys.values():
+            entry: dict[str, Any] = {
+                'name': key.name,
+                'type': describe(key.hint),
+                'required': key.required,
+                'doc': key.doc,
+            }
+            if section:
+                entry['section'] = section
+            if key.default is not REQUIRED:
+                plain = key.default is None or isinstance(key.default, bool | int | float | str | list | tuple | dict)
+                entry['default'] = key.default if plain else _written(key.default)
+            arguments.append(entry)
+    return {
+        'name': component.name,
+        'kind': component.kind,
+        'file': component.file,
+        'summary': component.summary,
+        'arguments': arguments,
+    }
