@@ -25,7 +25,7 @@ def scan_clip_folders(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        images = [name for name in files if _is_image(name)]
+        images = [name for name in files if is_image(name)]
         if images:
             name = Path(folder).relative_to(root).as_posix()
             found[name] = [Path(folder, image) for image in sorted(images, key=natural_order)]
@@ -50,7 +50,7 @@ def image_files(folder: Path, clip: str) -> list[Path]:
     Raises:
         UserError: The folder holds none.
     """
-    images = [path for path in folder.iterdir() if _is_image(path.name)]
+    images = [path for path in folder.iterdir() if is_image(path.name)]
     if not images:
         raise UserError(f"The folder '{folder}' of clip '{clip}' holds no images.")
     return sorted(images, key=lambda path: natural_order(path.name))
@@ -70,5 +70,5 @@ def frame_names_of_folder(clip: str, paths: list[Path]) -> tuple[str, ...]:
     return stems
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')

@@ -32,7 +32,10 @@ def decode(content: bytes) -> np.ndarray:
         raise DamagedImageError('it is empty')
     if _is_truncated(content):
         raise DamagedImageError('it is truncated')
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # a header that asks for more pixels than OpenCV allows, for one
+        raise DamagedImageError(f'it is refused by OpenCV ({error.err})') from error
     if image is None:
         raise DamagedImageError('it is corrupt or not an image')
     return image

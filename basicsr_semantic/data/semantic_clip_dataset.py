@@ -87,10 +87,12 @@ class SemanticClipDataset(Dataset):
         longest = self._span(max(options.interval_list)) + 1
         short = [clip for clip in self.clips if len(clip) < longest]
         if short:
+            names = ', '.join(clip.name for clip in short[:5]) + (', ...' if len(short) > 5 else '')
             raise UserError(
-                f"Clip '{short[0].name}' has {len(short[0])} frames, but num_frame {options.num_frame} at interval "
-                f'{max(options.interval_list)} needs {longest} ({len(short)} of {len(self.clips)} are too short). '
-                'Lower num_frame or the interval, or name them in exclude_clips.'
+                f"Data set '{options.name}': num_frame {options.num_frame} at interval {max(options.interval_list)} "
+                f'needs clips of {longest} frames, but {len(short)} of {len(self.clips)} are shorter: '
+                f'{names} ({short[0].name} has {len(short[0])}). Lower num_frame or the interval, or '
+                'name them in exclude_clips.'
             )
         shortest = self._span(min(options.interval_list))
         self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))

@@ -1,0 +1,236 @@
+"""What `basicsr prepare clips` writes: two LMDBs of BasicSR's form, their lists, and a manifest that can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..priors.lmdb_env import GrowingEnv, lmdb_errors
+from .images import PNG_LEVEL, png_size
+
+FORMAT = 'basicsr_semantic.clips/1'
+MANIFEST = 'manifest.json'
+UNFINISHED = 'unfinished.json'
+SIDES = ('gt', 'lq')
+CUT_RULE = (
+    "A clip is cut at a frame that cannot be used. The frames before it keep the clip's name; those after it are a "
+    'clip of their own, named with the position at which they begin: "bear" without its frame 10 is "bear" (frames 0 '
+    'to 9) and "bear_from_00011". So frames within a clip are always consecutive, and key "bear/00000005" is always '
+    'frame 5 of bear.'
+)
+
+_BATCH_BYTES = 32 << 20
+
+
+@dataclass
+class PreparedClip:
+    """A clip in the LMDBs.
+
+    Attributes:
+        source: Where it comes from, below the source folder.
+        first_frame: Position in the source of its first frame.
+        gt_size: (height, width) of its high-resolution frames.
+        lq_size: The same of its low-resolution frames.
+        gt_checksums: 64-bit BLAKE2b of each high-resolution PNG, in order.
+        lq_checksums: The same of the low-resolution ones.
+    """
+
+    source: str
+    first_frame: int
+    gt_size: list[int] = field(default_factory=list)
+    lq_size: list[int] = field(default_factory=list)
+    gt_checksums: list[str] = field(default_factory=list)
+    lq_checksums: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.gt_checksums)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; the checksums as words of one text, because a list would take a line for each."""
+        words = {key: ' '.join(getattr(self, key)) for key in ('gt_checksums', 'lq_checksums')}
+        return {'frames': len(self), **asdict(self), **words}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> PreparedClip:
+        """What ``to_dict`` gave."""
+        words = {key: content[key].split() for key in ('gt_checksums', 'lq_checksums')}
+        plain = (content['source'], content['first_frame'], content['gt_size'], content['lq_size'])
+        return cls(*plain, **words)
+
+    def add(self, pair: tuple[bytes, bytes]) -> None:
+        """Append the next frame, given as its two PNGs."""
+        if not self.gt_checksums:
+            self.gt_size, self.lq_size = [list(png_size(content)) for content in pair]
+        self.gt_checksums.append(checksum(pair[0]))
+        self.lq_checksums.append(checksum(pair[1]))
+
+
+@dataclass
+class Prepared:
+    """All that was prepared: the content of the manifest.
+
+    Attributes:
+        source: The source folder.
+        parameters: What decides the pixels: degradation and scale.
+        fingerprints: Of each clip of the source, by the name it has in the output.
+        clips: By name, in order.
+        skipped: ``{'source', 'reason'}`` of frames, videos and folders that could not be used.
+    """
+
+    source: str
+    parameters: dict[str, Any]
+    fingerprints: dict[str, str]
+    clips: dict[str, PreparedClip] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all clips."""
+        return sum(map(len, self.clips.values()))
+
+    def keys(self) -> Iterator[str]:
+        """Keys of all frames, the same in both LMDBs."""
+        return (frame_key(name, i) for name, clip in self.clips.items() for i in range(len(clip)))
+
+    def to_json(self) -> str:
+        """The manifest. It has no dates: equal input gives equal text."""
+        content = {
+            'format': FORMAT,
+            'source': self.source,
+            'parameters': self.parameters,
+            'counts': {'clips': len(self.clips), 'frames': self.frames, 'skipped': len(self.skipped)},
+            'cut_rule': CUT_RULE,
+            'skipped': self.skipped,
+            'clips': {name: clip.to_dict() for name, clip in self.clips.items()},
+            'fingerprints': self.fingerprints,
+        }
+        return json.dumps(content, indent=1) + '\n'
+
+    @classmethod
+    def from_json(cls, path: Path) -> Prepared:
+        """Read a manifest, or the note of an unfinished run.
+
+        Raises:
+            UserError: The file is damaged or of another version.
+        """
+        try:
+            content = json.loads(path.read_text())
+            if content['format'] != FORMAT:
+                raise UserError(f"'{path}' is of the format {content['format']}, not {FORMAT}. Choose a new folder.")
+            clips = {name: PreparedClip.from_dict(clip) for name, clip in content.get('clips', {}).items()}
+            given = (content['source'], content['parameters'], content['fingerprints'])
+            return cls(*given, clips, content.get('skipped', []))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"'{path}' is damaged ({error}). Delete '{path.parent}' and prepare the clips anew."
+            ) from error
+
+    def lists(self) -> dict[str, str]:
+        """The text files beside the manifest, by their path below it: BasicSR's meta info of clips and of LMDB keys."""
+        lists = {'meta_info.txt': ''.join(f'{n} {len(c)} {_shape(c.gt_size)}\n' for n, c in self.clips.items())}
+        for side in SIDES:
+            sizes = (
+                (name, i, _shape(getattr(c, f'{side}_size'))) for name, c in self.clips.items() for i in range(len(c))
+            )
+            lines = [f'{frame_key(name, i)}.png {shape} {PNG_LEVEL}\n' for name, i, shape in sizes]
+            lists[f'{side}.lmdb/meta_info.txt'] = ''.join(lines)
+        return lists
+
+
+class PairWriter:
+    """The two LMDBs, written in batches of whole pairs; what is written survives a killed process.
+
+    Args:
+        folder: Where ``gt.lmdb`` and ``lq.lmdb`` are or will be.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._envs = [GrowingEnv(folder / f'{side}.lmdb') for side in SIDES]
+        # A pair counts once both halves are there: a kill between the two commits leaves a half, which is made again.
+        self.present = set.intersection(*(env.read(_all_keys) for env in self._envs))
+        self._pending: list[tuple[str, tuple[bytes, bytes]]] = []
+        self._bytes = 0
+
+    def put(self, key: str, pair: tuple[bytes, bytes]) -> None:
+        """Write a pair of PNGs, now or with the next ones."""
+        self._pending.append((key, pair))
+        self._bytes += sum(map(len, pair))
+        if self._bytes >= _BATCH_BYTES:
+            self.flush()
+
+    def get(self, key: str) -> tuple[bytes, bytes]:
+        """The pair of a key that is ``present``."""
+        gt, lq = (env.read(lambda transaction: transaction.get(key.encode())) for env in self._envs)
+        return gt, lq
+
+    def flush(self) -> None:
+        """Write what is pending, durably.
+
+        Raises:
+            UserError: The disk is full, or became read-only.
+        """
+        for side, env in enumerate(self._envs):
+            env.write(lambda transaction, side=side: self._put_all(transaction, side), self._bytes)
+        self.present.update(key for key, _ in self._pending)
+        self._pending, self._bytes = [], 0
+
+    def keep_only(self, keys: set[str]) -> None:
+        """Delete every other key, as of clips whose source changed."""
+        for env in self._envs:
+            stale = env.read(_all_keys) - keys
+            if stale:
+                env.write(lambda transaction, stale=stale: [transaction.delete(key.encode()) for key in stale])
+        self.present &= keys
+
+    def close(self) -> None:
+        """Close both; pending pairs are dropped."""
+        for env in self._envs:
+            env.close()
+
+    def _put_all(self, transaction: Any, side: int) -> None:
+        for key, pair in self._pending:
+            transaction.put(key.encode(), pair[side])
+
+
+def frame_key(clip: str, number: int) -> str:
+    """Key of a frame, as 'bear/00000005'."""
+    return f'{clip}/{number:08d}'
+
+
+def checksum(content: bytes) -> str:
+    """64-bit BLAKE2b in hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    beside = path.with_name(path.name + '.tmp')
+    with lmdb_errors(path, 'write'):
+        with beside.open('w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def _all_keys(transaction: Any) -> set[str]:
+    return {key.decode() for key in transaction.cursor().iternext(values=False)}
+
+
+def _shape(size: list[int]) -> str:
+    return f'({size[0]},{size[1]},3)'
