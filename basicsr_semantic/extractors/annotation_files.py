@@ -13,7 +13,7 @@ import numpy as np
 from basicsr_semantic.errors import UserError
 
 from .checkpoints import file_sha256
-from .run_lengths import decode_segmentation
+from .segmentations import decode_segmentation
 
 VOID = 255  # DAVIS: pixels that belong to nothing that was annotated
 

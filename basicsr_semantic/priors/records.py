@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .run_lengths import Box, draw_runs, parse_runs
+
 
 def encode_record(masks: np.ndarray, scores: np.ndarray | None = None) -> bytes:
     """Write the masks of one frame.
@@ -46,7 +48,7 @@ def encode_record(masks: np.ndarray, scores: np.ndarray | None = None) -> bytes:
 def decode_record(
     record: bytes,
     num_masks: int,
-    box: tuple[int, int, int, int] | None = None,
+    box: Box | None = None,
     frame_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Read the masks of one frame.
@@ -63,8 +65,6 @@ def decode_record(
     Raises:
         ValueError: The record is damaged, the frame has another size, or the box reaches over its edge.
     """
-    import pycocotools.mask as coco
-
     try:
         content = json.loads(record)
         height, width = content['size']
@@ -83,8 +83,8 @@ def decode_record(
         )
     masks = np.zeros((num_masks, rows, columns), np.uint8)
     if counts:
-        # one call for all masks: the cost is in the calls and the runs, hardly in the pixels outside the box
-        runs: Any = [{'size': [height, width], 'counts': item} for item in counts]
-        planes = coco.decode(runs)
-        masks[: len(counts)] = planes[top : top + rows, left : left + columns].transpose(2, 0, 1)
+        try:
+            masks[: len(counts)] = draw_runs(*parse_runs(counts), height, width, (top, left, rows, columns))
+        except ValueError as error:
+            raise ValueError(f'the record is damaged: {error}') from error
     return masks

@@ -1,0 +1,61 @@
+"""Segmentations as COCO tools write them: compressed RLE, uncompressed RLE, or polygons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from basicsr_semantic.priors.run_lengths import draw_runs, parse_runs
+
+
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Decode one segmentation.
+
+    Args:
+        segmentation: ``{'size', 'counts'}`` with ``counts`` a string (compressed) or a list of run lengths, a list of
+            polygons ``[[x0, y0, x1, y1, ...], ...]`` in pixels, or None for an object that is not in the frame.
+        height: rows of the frame.
+        width: columns of the frame.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        ValueError: The segmentation is malformed or of another size; the message says how.
+    """
+    if segmentation is None or segmentation == []:
+        return np.zeros((height, width), bool)
+    if isinstance(segmentation, dict):
+        runs = _runs(segmentation, height, width)
+        return draw_runs(runs, np.array([runs.size]), height, width, (0, 0, height, width))[0].astype(bool)
+    if isinstance(segmentation, list):
+        return _fill_polygons(segmentation, height, width)
+    raise ValueError(f'it is neither RLE, nor polygons, nor null, but {type(segmentation).__name__}')
+
+
+def _runs(segmentation: dict[str, Any], height: int, width: int) -> np.ndarray:
+    size, counts = segmentation.get('size'), segmentation.get('counts')
+    if not isinstance(size, list) or size != [height, width]:
+        raise ValueError(f'its size is {size}, but the frame is [{height}, {width}] (rows, columns)')
+    if isinstance(counts, str):
+        return parse_runs([counts])[0]
+    if (
+        isinstance(counts, list)
+        and counts
+        and all(isinstance(run, int) and 0 <= run <= height * width for run in counts)
+    ):
+        return np.array(counts, np.int64)
+    raise ValueError('its counts are neither a string nor a list of numbers of pixels')
+
+
+def _fill_polygons(polygons: list[Any], height: int, width: int) -> np.ndarray:
+    import pycocotools.mask as coco
+
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError('a polygon needs at least three points, as [x0, y0, x1, y1, x2, y2, ...]')
+        if not all(isinstance(value, (int, float)) for value in polygon):
+            raise ValueError('a polygon must be made of numbers')
+    parts: Any = coco.frPyObjects(polygons, height, width)
+    return coco.decode(coco.merge(parts)).astype(bool)
