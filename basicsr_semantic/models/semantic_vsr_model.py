@@ -1,0 +1,313 @@
+"""The model class of SEEM and Semantic Lens: any video network that takes frames and, if it names them, priors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.models.base_model import BaseModel
+from basicsr.models.video_base_model import VideoBaseModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+
+from ..archs.adapters import adapter_state
+from ..archs.layers.frozen import lean_frozen_convs
+from ..errors import UserError
+from ..host.checkpoint import load_file, load_weights, read_weights
+from ..host.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
+from ..host.video_models import restore_clip, setup_optimizers
+from ..priors import SemanticPriors
+from . import options
+from .padding import pad_amount, pad_clip
+
+_AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@MODEL_REGISTRY.register()
+class SemanticVSRModel(VideoBaseModel):
+    """Train and test a video super-resolution network, with or without semantic priors.
+
+    A network says which fields of :class:`SemanticPriors` it takes in ``prior_fields``; they follow the frames as
+    positional arguments. Networks without that attribute, BasicSR's own included, get the frames alone.
+
+    Args:
+        opt: The options, see :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
+
+    Raises:
+        UserError: A checkpoint that does not fit, nothing to train, or no loss.
+    """
+
+    TrainOptions = options.TrainOptions
+    PathOptions = options.PathOptions
+    ValOptions = options.ValOptions
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        BaseModel.__init__(self, opt)
+        train = opt.get('train') or {}
+        self.train_options = options.TrainOptions(**train) if self.is_train else None
+        self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in _PATH_KEYS})
+        self.val_options = options.ValOptions(**(opt.get('val') or {}))
+        self.prior_kind: str | None = None
+
+        net = build_network(opt['network_g'])
+        self._load(net)
+        if self.train_options is not None:
+            train_only(net, self.train_options.trainable)
+            if self.train_options.ema_decay > 0:
+                self.net_g_ema = self._make_ema(net)
+            lean = lean_frozen_convs(net)
+            if lean:
+                get_root_logger().info(f'{lean} frozen layers keep no input for the backward pass.')
+            if self.train_options.compile:
+                net.compile()
+        self.net_g = self.model_to_device(net)
+        self.print_network(self.net_g)
+        log_parameter_counts(net)
+        if self.is_train:
+            self.init_training_settings()
+
+    # ------------------------------------------------------------------------------------------------- weights
+
+    def _load(self, net: nn.Module) -> None:
+        """Load baseline and adapter, and remember the kind of priors the network was trained with."""
+        path = self.path_options
+        if path.pretrain_network_g:
+            load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
+            self._remember_prior_kind(path.pretrain_network_g)
+        if path.pretrain_adapter_g:
+            adapter = read_weights(path.pretrain_adapter_g, path.param_key_g)
+            current = net.state_dict()
+            foreign = [k for k, v in adapter.items() if k not in current or current[k].shape != v.shape]
+            if foreign or not adapter:
+                raise UserError(
+                    f'{path.pretrain_adapter_g} is not an adapter for this {type(net).__name__}: '
+                    f'{", ".join(foreign[:3]) or "it is empty"}. Is network_g that of its training?'
+                )
+            net.load_state_dict(adapter, strict=False)
+            self._remember_prior_kind(path.pretrain_adapter_g)
+
+    def _remember_prior_kind(self, path: str) -> None:
+        content = load_file(path)
+        kind = content.get('prior_kind') if isinstance(content, dict) else None
+        self.prior_kind = kind if isinstance(kind, str) else self.prior_kind
+
+    def _make_ema(self, net: nn.Module) -> nn.Module:
+        """Copy the network; on resume the average itself comes from the checkpoint."""
+        ema = deepcopy(net)
+        if self.path_options.resume_state and self.path_options.pretrain_network_g:
+            load_weights(ema, self.path_options.pretrain_network_g, True, 'params_ema')
+        return ema.requires_grad_(False).to(self.device).eval()
+
+    def checkpoint_metadata(self) -> dict[str, Any]:
+        """What a checkpoint says besides weights: the kind of priors the network was trained with."""
+        return {'prior_kind': self.prior_kind} if self.prior_kind else {}
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write ``net_g_*.pth``, the adapter ``net_g_seem_*.pth`` when only new modules train, and last the state."""
+        nets, keys = [self.net_g], ['params']
+        if hasattr(self, 'net_g_ema'):
+            nets, keys = [self.net_g, self.net_g_ema], ['params', 'params_ema']
+        self.save_network(nets, 'net_g', current_iter, keys)
+        if self._trains_adapter_only():
+            adapters = [_Adapter(self.get_bare_model(net)) for net in nets]
+            self.save_network(adapters, 'net_g_seem', current_iter, keys)
+        self.save_training_state(epoch, current_iter)
+
+    def _trains_adapter_only(self) -> bool:
+        net = self.get_bare_model(self.net_g)
+        prefixes = tuple(getattr(net, 'adapter_prefixes', ()))
+        trains = [name for name, p in net.named_parameters() if p.requires_grad]
+        return bool(prefixes) and all(name.startswith(prefixes) for name in trains)
+
+    # ---------------------------------------------------------------------------------------------------- data
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch.
+
+        Args:
+            data: ``lq`` (b, t, 3, h, w); ``gt`` (b, t, 3, H, W) or (b, 3, H, W) if there is one; what the network's
+                ``prior_fields`` name, e.g. ``masks`` (b, t, n, h, w) uint8; ``prior_kind``.
+
+        Raises:
+            UserError: Priors that the network needs are missing, or of another kind than it was trained with.
+        """
+        self.lq = data['lq'].to(self.device, non_blocking=True)
+        if 'gt' in data:
+            self.gt = data['gt'].to(self.device, non_blocking=True)
+        net = self.get_bare_model(self.net_g)
+        wanted = tuple(getattr(net, 'prior_fields', ()))
+        given = {field: data[field] for field in wanted if field in data}
+        if given:
+            self._check_prior_kind(data.get('prior_kind'))
+        elif wanted and getattr(net, 'missing_priors', 'error') != 'neutral':
+            raise UserError(
+                f'{type(net).__name__} needs {", ".join(wanted)}, but the data set gives none. Make them with '
+                '"basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE, or set '
+                'network_g:missing_priors: neutral.'
+            )
+        kind = data.get('prior_kind')
+        priors = SemanticPriors(**given, kind=kind[0] if isinstance(kind, list | tuple) else kind)
+        self.priors = priors.to(self.device, non_blocking=True)
+
+    def _check_prior_kind(self, kind: str | list[str] | None) -> None:
+        kinds = {kind} if isinstance(kind, str) else set(kind or ())
+        for given in kinds:
+            if self.prior_kind is None:
+                self.prior_kind = given
+            elif given != self.prior_kind and not self.path_options.allow_prior_mismatch:
+                raise UserError(
+                    f'The network was trained with priors of kind {self.prior_kind!r}, but dataroot_priors holds '
+                    f'{given!r}. Extract priors of its kind, or set path:allow_prior_mismatch: true to mix them.'
+                )
+
+    def _inputs(self) -> tuple[torch.Tensor, ...]:
+        """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""
+        fields = getattr(self.get_bare_model(self.net_g), 'prior_fields', ())
+        values = tuple(getattr(self.priors, field) for field in fields)
+        return (self.lq, *(v for v in values if v is not None))
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def init_training_settings(self) -> None:
+        """Losses, optimiser, schedules, gradient scaler and warm-up stages."""
+        train = self.train_options
+        assert train is not None
+        self.net_g.train()
+        self.cri_pix = build_loss(train.pixel_opt).to(self.device) if train.pixel_opt else None
+        self.cri_perceptual = build_loss(train.perceptual_opt).to(self.device) if train.perceptual_opt else None
+        if self.cri_pix is None and self.cri_perceptual is None:
+            raise UserError('There is no loss: give train:pixel_opt or train:perceptual_opt.')
+        self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
+        self.stages = Stages(self.get_bare_model(self.net_g))
+        self.stages.rest_until(train.fix_flow, is_flow)
+        self.stages.rest_until(train.tsa_iter, is_not_fusion)
+        setup_optimizers(self)
+        self.setup_schedulers()
+        frozen = [(n, p) for n, p in self.get_bare_model(self.net_g).named_parameters() if not p.requires_grad]
+        self._frozen_names = {name for name, _ in frozen}
+        self._unchecked_versions = {name: p._version for name, p in frozen}
+        self._ema_pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One optimiser step on the fed batch.
+
+        Raises:
+            UserError: The loss is not finite; weights and files stay as they were.
+        """
+        train = self.train_options
+        assert train is not None
+        self.stages.apply(current_iter)
+        self.optimizer_g.zero_grad(set_to_none=True)
+        parts = self._parts(train.accumulate)
+        losses: OrderedDict[str, torch.Tensor] = OrderedDict()
+        for k, (inputs, gt) in enumerate(parts):
+            with self._no_sync() if k + 1 < len(parts) else contextlib.nullcontext():
+                with self._autocast():
+                    output = self.net_g(*inputs)
+                total, named = self._losses(output.float(), gt, parts=len(parts))
+                (self.scaler.scale(total) if self.scaler else total).backward()
+            for name, value in named.items():
+                losses[name] = losses.get(name, 0) + value.detach()
+        if train.grad_clip:
+            if self.scaler:
+                self.scaler.unscale_(self.optimizer_g)
+            trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
+            losses['grad_norm'] = nn.utils.clip_grad_norm_(trained, train.grad_clip)
+        self.log_dict = self.reduce_loss_dict(losses)
+        self._refuse_non_finite(losses, current_iter)
+        if self.scaler:
+            self.scaler.step(self.optimizer_g)
+            self.scaler.update()
+        else:
+            self.optimizer_g.step()
+        self._check_frozen()
+        if train.ema_decay > 0:
+            self.model_ema(train.ema_decay)
+
+    def _parts(self, count: int) -> list[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+        """Split the batch for gradient accumulation."""
+        inputs, batch = self._inputs(), self.lq.size(0)
+        if batch % count:
+            raise UserError(f'train:accumulate: {count} does not divide the batch of {batch}.')
+        split = [x.chunk(count) for x in (*inputs, self.gt)]
+        return [(part[:-1], part[-1]) for part in zip(*split, strict=True)]
+
+    def _losses(self, output: torch.Tensor, gt: torch.Tensor, parts: int):
+        """Sum of the weighted losses of one part; a mean over the batch is a mean over its equal parts."""
+        named: OrderedDict[str, torch.Tensor] = OrderedDict()
+        if self.cri_pix is not None:
+            share = 1 if getattr(self.cri_pix, 'reduction', 'mean') == 'sum' else parts
+            named['l_pix'] = self.cri_pix(output, gt) / share
+        if self.cri_perceptual is not None:
+            percep, style = self.cri_perceptual(output.flatten(0, -4), gt.flatten(0, -4))
+            named |= {k: v / parts for k, v in (('l_percep', percep), ('l_style', style)) if v is not None}
+        return sum(named.values()), named
+
+    def _autocast(self):
+        amp = self.train_options.amp if self.train_options else None
+        return torch.autocast(self.device.type, _AMP_TYPES[amp]) if amp else contextlib.nullcontext()
+
+    def _no_sync(self):
+        return self.net_g.no_sync() if hasattr(self.net_g, 'no_sync') else contextlib.nullcontext()
+
+    @staticmethod
+    def _refuse_non_finite(losses: dict[str, torch.Tensor], current_iter: int) -> None:
+        for name, value in losses.items():
+            if name.startswith('l_') and not torch.isfinite(value).all():
+                raise UserError(
+                    f'{name} is {float(value)} at iteration {current_iter}; training stopped before the step. Lower '
+                    'the learning rate, set train:grad_clip, or look for broken frames, then continue with '
+                    '--auto_resume.'
+                )
+
+    def _check_frozen(self) -> None:
+        """After the first step: nothing frozen was written to."""
+        if self._unchecked_versions:
+            now = dict(self.get_bare_model(self.net_g).named_parameters())
+            moved = [name for name, version in self._unchecked_versions.items() if now[name]._version != version]
+            if moved:
+                raise RuntimeError(f'Frozen parameters changed: {moved[:5]}')
+            self._unchecked_versions = {}
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the average towards the weights; what is frozen is equal already."""
+        if not self._ema_pairs:
+            averages = dict(self.net_g_ema.named_parameters())
+            named = self.get_bare_model(self.net_g).named_parameters()
+            self._ema_pairs = [(averages[name], p) for name, p in named if name not in self._frozen_names]
+        with torch.no_grad():
+            torch._foreach_lerp_([a for a, _ in self._ema_pairs], [p for _, p in self._ema_pairs], 1 - decay)
+
+    # --------------------------------------------------------------------------------------------------- tests
+
+    def test(self) -> None:
+        """Restore the fed clip with the average of the weights where there is one; leaves ``output`` in float32."""
+        net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
+        height, width = self.lq.shape[-2:]
+        rows, columns = pad_amount(height, width, getattr(net, 'size_requirements', None))
+        inputs = tuple(pad_clip(x, rows, columns) for x in self._inputs())
+        with self._autocast():
+            output = restore_clip(net, inputs, self.val_options.flip_seq, self.val_options.center_frame_only)
+        scale = output.size(-1) // inputs[0].size(-1)
+        self.output = output[..., : height * scale, : width * scale].float()
+        self.net_g.train(self.is_train)
+
+
+class _Adapter(nn.Module):
+    """The new modules of a network alone, as something with a state dict."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self._net = [net]  # in a list, so that it is not a sub-module
+
+    def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
+        return adapter_state(self._net[0])
+
+
+_PATH_KEYS = set(options.PathOptions.__dataclass_fields__)
