@@ -1,1 +1,8 @@
+"""Networks; importing the package registers them in BasicSR's ARCH_REGISTRY."""
 
+from __future__ import annotations
+
+from .basicvsr_seem_arch import BasicVSRSEEM
+from .edvr_seem_arch import EDVRSEEM
+
+__all__ = ['EDVRSEEM', 'BasicVSRSEEM']

@@ -1,0 +1,42 @@
+"""Starting points for BasicSR's SPyNet: released weights, or no motion at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from basicsr.archs.spynet_arch import SpyNet
+from torch import nn
+
+
+def load_spynet(spynet: SpyNet, path: str) -> None:
+    """Load released weights, reading tensors only.
+
+    Args:
+        spynet: The network to fill.
+        path: A file as BasicSR releases it, {'params': state dict}.
+
+    Raises:
+        ValueError: The file is missing, unreadable, or does not hold SPyNet.
+    """
+    if not Path(path).is_file():
+        raise ValueError(
+            f'spynet_path: the file {path} does not exist. BasicSR releases it as spynet_sintel_final-3d2a1287.pth; '
+            'without it, set zero_flow: true.'
+        )
+    try:
+        weights = torch.load(path, map_location='cpu', weights_only=True)['params']
+        spynet.load_state_dict(weights)
+    except Exception as error:  # torch raises half a dozen types here
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"spynet_path: {path} does not hold BasicSR's SPyNet as {{'params': state dict}} ({first})."
+        ) from error
+
+
+def start_at_zero_flow(spynet: SpyNet) -> None:
+    """Zero the last convolution of each level, so that the flow is exactly zero until training changes it."""
+    for level in spynet.basic_module:
+        last = level.basic_module[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
