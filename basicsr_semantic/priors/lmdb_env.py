@@ -35,6 +35,9 @@ def lmdb_errors(path: Path, doing: str) -> Iterator[None]:
         advice = ''
         if 'No space left' in text or 'File too large' in text:
             advice = ' Free some space and run the same command again: what is already in the store is kept.'
+        elif 'Input/output error' in text:
+            # what LMDB says of a write that was cut short, which a disk that becomes full does to the last one
+            advice = ' Is the disk full? Free some space and run the same command again: what is already there is kept.'
         elif 'Permission denied' in text or 'Read-only' in text or isinstance(error, lmdb.ReadonlyError):
             advice = ' Choose a folder that you may write to.'
         raise UserError(f'Could not {doing} {path}: {text.rstrip(".")}.{advice}') from error

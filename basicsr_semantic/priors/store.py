@@ -261,8 +261,8 @@ def _read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
             f'masks with: basicsr extract --extractor sam|regions|annotations --frames {path} --out MASKS'
         )
     try:
-        meta = json.loads(bytes(record))
-    except ValueError as error:
+        meta = dict(json.loads(bytes(record)))
+    except (ValueError, TypeError) as error:
         raise UserError(
             f'The metadata of the mask store {path} are damaged ({error}). Make the store again.'
         ) from error

@@ -1,0 +1,379 @@
+"""The mask store: what is put in comes out, cropped alike, in any process; and every failure is a sentence."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import resource
+import threading
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from basicsr_semantic.errors import UserError
+from basicsr_semantic.priors import ClipGeometry, PriorStoreReader, PriorStoreWriter, store_metadata
+
+META = store_metadata('regions', {'scales': (50, 150)})
+SHAPE = (5, 20, 30)
+
+
+def some_masks(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(SHAPE) > 0.5
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    """Three frames of five random masks."""
+    path = tmp_path / 'masks'
+    with PriorStoreWriter(path, META) as writer:
+        for i in range(3):
+            writer.put(f'000/{i:08d}', some_masks(i), np.linspace(1, 0.5, 5))
+    return path
+
+
+def test_round_trip(store):
+    reader = PriorStoreReader(store)
+    assert reader.kind == 'regions'
+    assert reader.meta == json.loads(json.dumps(META))
+    assert reader.keys() == ['000/00000000', '000/00000001', '000/00000002']
+    assert len(reader) == 3
+    assert '000/00000001' in reader
+    assert '000/00000003' not in reader
+    masks = reader.masks('000/00000001')
+    assert masks.shape == (64, 20, 30)
+    assert masks.dtype == np.uint8
+    assert np.array_equal(masks[:5], some_masks(1))
+    assert not masks[5:].any()
+    assert np.array_equal(reader.masks('000/00000001', num_masks=2), some_masks(1)[:2])
+    reader.close()
+    assert np.array_equal(reader.masks('000/00000001', 5), some_masks(1))
+
+
+def test_other_tools_can_read_the_values(store):
+    import pycocotools.mask as coco
+
+    with lmdb.open(str(store), readonly=True, lock=False) as env, env.begin() as transaction:
+        value = json.loads(transaction.get(b'000/00000002'))
+    runs = [{'size': value['size'], 'counts': item['counts']} for item in value['masks']]
+    assert np.array_equal(coco.decode(runs).transpose(2, 0, 1), some_masks(2))
+    assert [item['score'] for item in value['masks']] == [1.0, 0.875, 0.75, 0.625, 0.5]
+
+
+@given(data=st.data(), flips=st.tuples(st.booleans(), st.booleans(), st.booleans()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+def test_reading_a_box_equals_cropping_the_whole(store, data, flips):
+    height, width = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 30))
+    top, left = data.draw(st.integers(0, 20 - height)), data.draw(st.integers(0, 30 - width))
+    geometry = ClipGeometry(top, left, height, width, *flips)
+    reader = PriorStoreReader(store)
+    whole = reader.masks('000/00000000', 6)
+    part = reader.masks('000/00000000', 6, geometry.box(), frame_size=(20, 30))
+    reader.close()
+    assert np.array_equal(part, whole[:, top : top + height, left : left + width])
+    assert np.array_equal(geometry.flip(part, (1, 2)), geometry.apply(whole, axes=(1, 2)))
+
+
+def read_in_process(reader: PriorStoreReader, key: str, results) -> None:
+    results.put(int(reader.masks(key).sum()))
+
+
+@pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
+def test_readers_work_in_other_processes(store, method):
+    """Also when the parent has read before, and the parent goes on reading afterwards."""
+    context = multiprocessing.get_context(method)
+    reader = PriorStoreReader(store)
+    expected = int(reader.masks('000/00000001').sum())
+    results = context.Queue()
+    child = context.Process(target=read_in_process, args=(reader, '000/00000001', results))
+    child.start()
+    assert results.get(timeout=120) == expected
+    child.join()
+    assert child.exitcode == 0
+    assert int(reader.masks('000/00000001').sum()) == expected
+
+
+def test_readers_of_one_store_share_and_threads_may_read(store):
+    readers = [
+        PriorStoreReader(store),
+        PriorStoreReader(str(store) + '/.'),
+        pickle.loads(pickle.dumps(PriorStoreReader(store))),
+    ]
+    expected = readers[0].masks('000/00000002')
+    found: list[bool] = []
+
+    def work(reader: PriorStoreReader) -> None:
+        found.extend(bool(np.array_equal(reader.masks('000/00000002'), expected)) for _ in range(20))
+
+    threads = [threading.Thread(target=work, args=(reader,)) for reader in readers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 60
+    readers[0].close()
+    assert np.array_equal(readers[1].masks('000/00000002'), expected)
+
+
+def test_a_closed_store_can_be_written_and_read_again(store):
+    reader = PriorStoreReader(store)
+    reader.masks('000/00000000')
+    reader.close()
+    with PriorStoreWriter(store, META) as writer:
+        assert '000/00000000' in writer
+        assert len(writer) == 3
+        writer.put('000/00000000', some_masks(9))
+        assert writer.keys() == {'000/00000000', '000/00000001', '000/00000002'}
+    assert np.array_equal(reader.masks('000/00000000', 5), some_masks(9))
+
+
+def test_the_map_grows_by_itself(tmp_path):
+    with PriorStoreWriter(tmp_path / 's', META, batch_frames=7, map_size=1 << 15) as writer:
+        for i in range(60):
+            writer.put(f'{i}', np.random.default_rng(i).random((8, 40, 40)) > 0.5)
+    assert (tmp_path / 's' / 'data.mdb').stat().st_size > 10 * (1 << 15)
+    reader = PriorStoreReader(tmp_path / 's')
+    assert len(reader) == 60
+    assert np.array_equal(reader.masks('33', 8), np.random.default_rng(33).random((8, 40, 40)) > 0.5)
+
+
+def write_when_told(path: Path, go) -> None:
+    go.wait(60)
+    with PriorStoreWriter(path, META) as writer:
+        for i in range(40):
+            writer.put(f'b{i}', np.random.default_rng(i).random((8, 40, 40)) > 0.5)
+
+
+def test_two_writers_share_a_store_and_its_growth(tmp_path):
+    """Another process makes the map grow between two writes of this one."""
+    context = multiprocessing.get_context('fork')
+    go = context.Event()
+    other = context.Process(target=write_when_told, args=(tmp_path / 's', go))
+    other.start()
+    with PriorStoreWriter(tmp_path / 's', META, batch_frames=1, map_size=1 << 15) as writer:
+        writer.put('a0', some_masks(0))
+        go.set()
+        other.join(60)
+        assert other.exitcode == 0
+        writer.put('a1', some_masks(1))
+        assert 'b39' in writer
+    assert len(PriorStoreReader(tmp_path / 's')) == 42
+
+
+def die_while_writing(path: Path) -> None:
+    writer = PriorStoreWriter(path, META, batch_frames=2, batch_seconds=1000)
+    for i in range(5):
+        writer.put(f'new/{i}', np.ones((1, 20, 30), bool))
+    os._exit(9)
+
+
+def test_batches_are_on_the_disk_when_flushed(store):
+    """A process that dies without closing has lost only what it had not flushed."""
+    child = multiprocessing.get_context('fork').Process(target=die_while_writing, args=(store,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 9
+    keys = PriorStoreReader(store).keys()
+    assert [key for key in keys if key.startswith('new')] == [f'new/{i}' for i in range(4)]
+
+
+def test_an_exception_keeps_the_frames_that_are_complete(tmp_path):
+    with pytest.raises(ZeroDivisionError), PriorStoreWriter(tmp_path / 's', META) as writer:
+        writer.put('a', some_masks(0))
+        raise ZeroDivisionError
+    assert PriorStoreReader(tmp_path / 's').keys() == ['a']
+
+
+def test_slow_frames_are_written_without_waiting_for_a_full_batch(tmp_path):
+    writer = PriorStoreWriter(tmp_path / 's', META, batch_seconds=0.0)
+    writer.put('a', some_masks(0))
+    assert not writer._pending
+    writer.close()
+    writer.close()
+
+
+# ------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_a_missing_store(tmp_path):
+    with pytest.raises(
+        UserError, match=r'none does not exist. To make it: basicsr extract --extractor .* --out .*none'
+    ):
+        PriorStoreReader(tmp_path / 'none')
+
+
+def test_a_folder_or_file_that_is_no_store(tmp_path):
+    with pytest.raises(UserError, match=r'has no data.mdb, so it is no LMDB'):
+        PriorStoreReader(tmp_path)
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(UserError, match=r'has no data.mdb'):
+        PriorStoreReader(tmp_path / 'file')
+
+
+def test_an_lmdb_of_frames_is_no_store(tmp_path):
+    with lmdb.open(str(tmp_path / 'lq.lmdb')) as env, env.begin(write=True) as transaction:
+        transaction.put(b'000/00000000', b'png')
+    for use in (PriorStoreReader, lambda path: PriorStoreWriter(path, META)):
+        with pytest.raises(UserError, match=r'is an LMDB, but no mask store.*--frames .*lq.lmdb'):
+            use(tmp_path / 'lq.lmdb')
+
+
+def test_a_missing_frame(store):
+    with pytest.raises(UserError) as caught:
+        PriorStoreReader(store).masks('000/00000003')
+    text = str(caught.value)
+    assert "no masks for the frame '000/00000003'" in text
+    assert "has 3 frames, the first is '000/00000000'" in text
+    assert f'basicsr extract --extractor regions --frames LR_FRAMES --out {store}' in text
+
+
+def test_an_empty_store_says_so(tmp_path):
+    PriorStoreWriter(tmp_path / 's', META).close()
+    assert len(PriorStoreReader(tmp_path / 's')) == 0
+    with pytest.raises(UserError, match='It is empty'):
+        PriorStoreReader(tmp_path / 's').masks('a')
+
+
+def test_masks_of_another_frame_size(store):
+    with pytest.raises(UserError, match='frame of 30x20, not 40x20'):
+        PriorStoreReader(store).masks('000/00000000', frame_size=(20, 40))
+    with pytest.raises(UserError, match='does not fit the stored masks of 20 rows'):
+        PriorStoreReader(store).masks('000/00000000', box=(0, 0, 21, 30))
+
+
+def test_a_truncated_store(store):
+    data = store / 'data.mdb'
+    data.write_bytes(data.read_bytes()[:-4096])
+    with pytest.raises(UserError, match=r'damaged: data.mdb has \d+ bytes where \d+ are expected'):
+        PriorStoreReader(store)
+
+
+def test_a_store_of_garbage(store):
+    (store / 'data.mdb').write_bytes(b'no lmdb at all' * 1000)
+    with pytest.raises(UserError, match='damaged or no LMDB'):
+        PriorStoreReader(store)
+    with pytest.raises(UserError, match='damaged or no LMDB'):
+        PriorStoreWriter(store, META)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        (
+            b'000/00000000',
+            b'{"size":[20,30],"masks":[{"counts":"!"}]}',
+            'masks of the frame .* cannot be used: the record is',
+        ),
+        (b'000/00000000', b'\x00\xff', 'the record is damaged'),
+        (b'__meta__', b'\x00\xff', 'metadata of the mask store .* are damaged'),
+        (b'__meta__', b'{"format":"basicsr_semantic.priors/9"}', "has the format 'basicsr_semantic.priors/9'"),
+        (b'__meta__', b'[1]', 'metadata of the mask store .* are damaged'),
+    ],
+)
+def test_damaged_values(store, key, value, message):
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(key, value)
+    with pytest.raises(UserError, match=message):
+        PriorStoreReader(store).masks('000/00000000')
+
+
+def test_other_metadata_are_named(store):
+    other = store_metadata('regions', {'scales': [50, 200], 'sigma': 1})
+    with pytest.raises(UserError) as caught:
+        PriorStoreWriter(store, other)
+    text = str(caught.value)
+    assert 'parameters.scales is [50, 150] in the store and [50, 200] now' in text
+    assert 'parameters.sigma is null in the store and 1 now' in text
+    with pytest.raises(UserError, match=r'kind is "regions" in the store and "sam" now. Use'):
+        PriorStoreWriter(store, store_metadata('sam', {'a': 1}))
+    PriorStoreWriter(store, META).close()
+
+
+def test_a_checkpoint_is_known_by_its_content(tmp_path):
+    def meta(file: str, sha256: str) -> dict:
+        return store_metadata('sam', checkpoint={'file': file, 'sha256': sha256})
+
+    PriorStoreWriter(tmp_path / 's', meta('a.pth', '00')).close()
+    PriorStoreWriter(tmp_path / 's', meta('b.pth', '00')).close()
+    with pytest.raises(UserError, match=r'checkpoint.sha256 is "00" in the store and "11" now'):
+        PriorStoreWriter(tmp_path / 's', meta('a.pth', '11'))
+
+
+def test_metadata_must_make_sense():
+    with pytest.raises(ValueError, match="not 'size'"):
+        store_metadata('sam', order='size')
+    with pytest.raises(ValueError, match='plain JSON'):
+        store_metadata('sam', {'a': np.ones(2)})
+
+
+def test_keys_and_masks_that_cannot_be_stored(tmp_path):
+    with PriorStoreWriter(tmp_path / 's', META) as writer:
+        for key in ('', 'x' * 512, '__meta__'):
+            with pytest.raises(UserError, match='cannot be stored'):
+                writer.put(key, some_masks(0))
+        with pytest.raises(ValueError, match='at most 64'):
+            writer.put('a', np.zeros((65, 2, 2), bool))
+    assert len(PriorStoreReader(tmp_path / 's')) == 0
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(UserError, match=r'Could not make the store .*file/store: .*Not a directory'):
+        PriorStoreWriter(tmp_path / 'file' / 'store', META)
+
+
+@pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), OSError(30, 'Read-only file system')])
+def test_a_read_only_place(tmp_path, monkeypatch, error):
+    """Patched, because the tests may run as root, whom permissions do not stop."""
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Path, 'mkdir', refuse)
+    with pytest.raises(UserError, match=f'{error.strerror}.* Choose a folder that you may write to'):
+        PriorStoreWriter(tmp_path / 'store', META)
+
+
+def test_readers_need_no_permission_to_write(store):
+    (store / 'lock.mdb').unlink()
+    for path in (store / 'data.mdb', store):
+        path.chmod(path.stat().st_mode & ~0o222)
+    assert len(PriorStoreReader(store)) == 3
+    assert not (store / 'lock.mdb').exists()
+    store.chmod(0o755)
+
+
+def test_a_full_disk_is_a_sentence_and_harms_nothing(store):
+    """A limit on the file size makes the write itself fail, as a full disk does."""
+    size = (store / 'data.mdb').stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = PriorStoreWriter(store, META, batch_frames=100)
+    for i in range(60):
+        writer.put(f'more/{i}', np.random.default_rng(i).random((8, 40, 40)) > 0.5)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        with pytest.raises(UserError, match=r'Could not write to the store .*Free some space and run the same command'):
+            writer.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.close()
+    reader = PriorStoreReader(store)
+    assert len(reader) == 3
+    assert np.array_equal(reader.masks('000/00000001', 5), some_masks(1))
+
+
+def test_no_space_left(store, monkeypatch):
+    writer = PriorStoreWriter(store, META)
+    writer.put('a', some_masks(0))
+
+    def full(*_):
+        raise lmdb.Error('mdb_txn_commit: No space left on device')
+
+    monkeypatch.setattr('basicsr_semantic.priors.store._put_all', full)
+    with pytest.raises(UserError, match=r'No space left on device\. Free some space'):
+        writer.close()
