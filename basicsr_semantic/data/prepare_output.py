@@ -172,7 +172,8 @@ class PairWriter:
     def get(self, key: str) -> tuple[bytes, bytes]:
         """The pair of a key that is ``present``."""
         gt, lq = (env.read(lambda transaction: transaction.get(key.encode())) for env in self._envs)
-        return gt, lq
+        assert gt is not None and lq is not None, f'{key} is not present'
+        return bytes(gt), bytes(lq)
 
     def flush(self) -> None:
         """Write what is pending, durably.

@@ -1,0 +1,79 @@
+"""`basicsr prepare clips` as people type it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers_clips import coded_frame, write_png
+
+from basicsr_semantic.cli import main, prepare
+from basicsr_semantic.errors import UserError
+
+REAL = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+
+@pytest.fixture
+def source(tmp_path):
+    for number in range(3):
+        write_png(tmp_path / 'src' / 'bear' / f'{number}.png', coded_frame(16, 24, number, 1))
+    return tmp_path / 'src'
+
+
+def run(*arguments) -> int:
+    parser = argparse.ArgumentParser()
+    prepare.add_parser(parser.add_subparsers())
+    args = parser.parse_args(['prepare', *map(str, arguments)])
+    return args.run(args)
+
+
+def test_prepare_and_verify(source, tmp_path, capsys):
+    assert run('clips', source, tmp_path / 'dst', '--verify', '--workers', 1, '--degradation', 'BD') == 0
+    out = capsys.readouterr().out
+    assert 'has 1 clips of 3 frames, GT and LQ (BD).' in out
+    assert 'All 6 images agree' in out
+    shutil.rmtree(source)
+    assert run('clips', source, tmp_path / 'dst', '--verify', '--degradation', 'BD') == 0
+    assert 'only what was prepared from it is verified' in capsys.readouterr().out
+
+
+def test_skipped_frames_are_listed(source, tmp_path, capsys):
+    (source / 'bear' / '1.png').write_bytes(b'')
+    assert run('clips', source, tmp_path / 'dst') == 0
+    out = capsys.readouterr().out
+    assert 'skipped bear/1.png: it is empty' in out
+    assert 'manifest.json says how' in out
+    assert 'has 2 clips of 2 frames' in out
+
+
+def test_many_skipped_frames_are_counted(source, tmp_path, capsys):
+    for number in range(3, 30):
+        (source / 'bear' / f'{number}.png').write_bytes(b'')
+    run('clips', source, tmp_path / 'dst')
+    out = capsys.readouterr().out
+    assert out.count('skipped bear/') == 20
+    assert 'skipped 7 more' in out
+
+
+def test_mistakes_are_one_sentence_and_code_2(source, tmp_path, capsys):
+    assert main(['prepare', 'clips', str(tmp_path / 'gone'), str(tmp_path / 'dst')]) == 2
+    assert capsys.readouterr().err.strip() == f"basicsr: There is no folder or video '{tmp_path / 'gone'}'."
+    with pytest.raises(UserError, match='--workers is 0'):
+        run('clips', source, tmp_path / 'dst', '--workers', 0)
+    with pytest.raises(UserError, match='defined for scale 4, not for scale 3'):
+        run('clips', source, tmp_path / 'dst', '--degradation', 'BD', '--scale', 3)
+    for wrong in (['clips'], ['clip', 'a', 'b'], ['clips', 'a', 'b', '--degradation', 'bicubic']):
+        with pytest.raises(SystemExit):
+            run(*wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason=f'needs the real clips in {REAL}')
+def test_real_frames(tmp_path):
+    clips = tmp_path / 'clips'
+    clips.mkdir()
+    (clips / 'goat').symlink_to(REAL / 'davis320' / 'val' / 'frames' / 'goat')
+    assert run('clips', clips, tmp_path / 'dst', '--verify') == 0
+    assert (tmp_path / 'dst' / 'meta_info.txt').read_text() == 'goat 32 (320,544,3)\n'
