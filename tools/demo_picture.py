@@ -1,0 +1,117 @@
+"""Draws the demo's picture: labelled panels of one frame, and below each the same crop enlarged.
+
+All pictures are uint8 RGB arrays (h, w, 3).
+"""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+
+INK, PAPER, FRAME = (32, 32, 32), (255, 255, 255), (255, 214, 10)
+
+
+def palette(count: int) -> np.ndarray:
+    """`count` colours that neighbours in the list do not share: hues a golden ratio of the circle apart, (count, 3)."""
+    hues = (index * 0.61803398875 % 1 for index in range(count))
+    colours = [[round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 1.0)] for hue in hues]
+    return np.array(colours, np.uint8).reshape(count, 3)
+
+
+def overlay(image: np.ndarray, masks: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """Colours a frame by its masks, with a thin line around each.
+
+    Args:
+        image: (h, w, 3) uint8.
+        masks: (n, h, w), non-zero is inside; empty ones are skipped. Later masks are painted over earlier ones, so the
+            store's order (large first) leaves the small ones to be seen.
+        opacity: share of the colour, 0 to 1.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    masks = np.asarray(masks).astype(bool)
+    masks = masks[masks.any((1, 2))] if len(masks) else masks
+    label = np.zeros(image.shape[:2], np.int64)
+    for index, mask in enumerate(masks, 1):
+        label[mask] = index
+    colours = np.concatenate((np.zeros((1, 3), np.uint8), palette(len(masks))))
+    tinted = np.where(label[..., None] > 0, image * (1 - opacity) + colours[label] * opacity, image)
+    edge = np.zeros(label.shape, bool)
+    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+    edge[1:] |= label[1:] != label[:-1]
+    tinted = np.where(edge[..., None], 255, tinted)
+    return np.round(tinted).astype(np.uint8)
+
+
+def hardest_crop(restored: np.ndarray, gt: np.ndarray, size: int) -> tuple[int, int]:
+    """(top, left) of the size x size square in which a restored frame has the largest squared error.
+
+    The demo asks it of bicubic interpolation, so the choice favours none of the networks.
+    """
+    error = ((restored.astype(np.float64) - gt) ** 2).mean(2)
+    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    boxes = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    top, left = np.unravel_index(boxes.argmax(), boxes.shape)
+    return int(top), int(left)
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Enlarges by repeating pixels, so that nothing is smoothed that the method has not; shrinks by averaging."""
+    smaller = width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_NEAREST)
+
+
+def _write(canvas: np.ndarray, text: str, left: int, base: int, width: int) -> None:
+    """Centres a line of text above `base`, smaller where it would not fit."""
+    face, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5
+    measured = cv2.getTextSize(text, face, scale, 1)[0][0]
+    if measured > width - 4:
+        scale *= (width - 4) / measured
+        measured = cv2.getTextSize(text, face, scale, 1)[0][0]
+    cv2.putText(canvas, text, (left + (width - measured) // 2, base), face, scale, INK, 1, cv2.LINE_AA)
+
+
+def compose(
+    panels: list[tuple[str, str, np.ndarray]], top: int, left: int, size: int, panel: int = 256, gap: int = 6
+) -> np.ndarray:
+    """The whole picture: a row of frames with the crop marked, a row of the crops, a caption above each panel.
+
+    Args:
+        panels: (caption, figure, frame) from left to right, all frames of one size; the figure (a PSNR, say) may be
+            empty.
+        top, left, size: the crop, in pixels of the frames.
+        panel: side of a drawn panel in pixels.
+        gap: pixels between panels.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ValueError: there is no panel, or frames differ in size, or the crop leaves them.
+    """
+    if not panels:
+        raise ValueError('A comparison needs at least one panel.')
+    shapes = {image.shape for _, _, image in panels}
+    if len(shapes) > 1:
+        raise ValueError(f'The panels of a comparison have different sizes: {sorted(shapes)}.')
+    height, width = panels[0][2].shape[:2]
+    if not (0 <= top <= height - size and 0 <= left <= width - size):
+        raise ValueError(f'The crop of {size} pixels at row {top}, column {left} leaves the {height}x{width} frame.')
+    tall = round(panel * height / width)
+    caption = 42
+    canvas = np.full((caption + tall + gap + panel + gap, gap + len(panels) * (panel + gap), 3), PAPER, np.uint8)
+    for index, (text, figure, image) in enumerate(panels):
+        x = gap + index * (panel + gap)
+        _write(canvas, text, x, 17, panel)
+        _write(canvas, figure, x, 35, panel)
+        shown = resize(image, tall, panel)
+        near, far = ([round(side * panel / width) for side in (left + far, top + far)] for far in (0, size))
+        shown = cv2.rectangle(shown, near, far, FRAME, 2)
+        canvas[caption : caption + tall, x : x + panel] = shown
+        crop = resize(image[top : top + size, left : left + size], panel, panel)
+        below = caption + tall + gap
+        canvas[below : below + panel, x : x + panel] = crop
+    return canvas
