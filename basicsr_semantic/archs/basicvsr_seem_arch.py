@@ -21,7 +21,7 @@ _BRANCHES = ('backward', 'forward')
 _Representations = Callable[[int], torch.Tensor]
 
 
-@ARCH_REGISTRY.register()
+@ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
 class BasicVSRSEEM(BasicVSR):
     """BasicVSR whose propagated features are refined by SEEM, before and after the residual blocks of each branch.
 

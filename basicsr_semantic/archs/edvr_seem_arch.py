@@ -17,7 +17,7 @@ from .seem_arch import SEEM, SAMEmbedding
 _POSITIONS = ('align', 'aggr', 'recon')
 
 
-@ARCH_REGISTRY.register()
+@ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
 class EDVRSEEM(EDVR):
     """EDVR whose reference feature, fused feature and reconstructed feature are refined by SEEM.
 
@@ -193,6 +193,10 @@ class EDVRSEEM(EDVR):
 
     def _align(self, levels: list[torch.Tensor], reference: list[torch.Tensor]) -> torch.Tensor:
         """Align all frames to the reference (Eq. 4 and 5): (b, t, D, h, w)."""
+        if levels[0].device.type == 'cpu' and torch.is_autocast_enabled('cpu'):
+            # torchvision's deformable convolution has no bfloat16 on CPUs, and autocast leaves it alone there.
+            with torch.autocast('cpu', enabled=False):
+                return self._align([level.float() for level in levels], [level.float() for level in reference])
         frames = range(self.num_frame)
         return torch.stack([self.pcd_align([level[:, i] for level in levels], reference) for i in frames], dim=1)
 

@@ -80,8 +80,8 @@ class SEEM(nn.Module):
         self.fc_down = nn.Linear(num_feat, num_feat // reduction)
         self.fc_up = nn.Linear(num_feat // reduction, num_feat)
         if zero_init:
-            nn.init.zeros_(self.conv2.weight)
-            nn.init.zeros_(self.conv2.bias)
+            for parameter in self.conv2.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, feat: torch.Tensor, representation: torch.Tensor) -> torch.Tensor:
         """Compute the semantic-aware feature F_sem, which the host adds to its own.

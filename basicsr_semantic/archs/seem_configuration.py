@@ -42,7 +42,7 @@ def _basicvsr(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     if 'seem_shared_pre.conv1.weight' in state:
         return {**found, 'branches': ['backward', 'forward'], 'share_branches': True}
     branches = [name for name in ('backward', 'forward') if f'seem_{name}_pre.conv1.weight' in state]
-    return {**found, 'branches': branches}
+    return {**found, 'branches': branches, 'share_branches': False}
 
 
 def _edvr(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 
 def lean_frozen_convs(module: nn.Module) -> int:
@@ -95,7 +96,7 @@ class _FrozenConv(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         (grad,) = grads
         # Under autocast the output, and so its gradient, is of lower precision than what came in.
-        grad_x = nn.grad.conv2d_input(ctx.x_shape, weight.to(grad.dtype), grad, *ctx.geometry)
+        grad_x = conv2d_input(ctx.x_shape, weight.to(grad.dtype), grad, *ctx.geometry)
         return grad_x.to(ctx.x_dtype), None, None, None, None, None, None
 
 

@@ -37,6 +37,6 @@ def load_spynet(spynet: SpyNet, path: str) -> None:
 def start_at_zero_flow(spynet: SpyNet) -> None:
     """Zero the last convolution of each level, so that the flow is exactly zero until training changes it."""
     for level in spynet.basic_module:
-        last = level.basic_module[-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        last = [module for module in level.modules() if isinstance(module, nn.Conv2d)][-1]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
