@@ -22,7 +22,7 @@ from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import decode
 from basicsr_semantic.data.prepare_clips import prepare_clips, verify_clips
 from basicsr_semantic.data.prepare_input import find_source_clips
-from basicsr_semantic.data.prepare_output import Prepared, PreparedClip
+from basicsr_semantic.data.prepare_output import Prepared, PreparedClip, original_keys
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import lmdb_env
 
@@ -75,7 +75,7 @@ def test_what_is_written(tmp_path):
     assert manifest['parameters'] == {'degradation': 'BI', 'scale': 4}
     assert manifest['clips']['b/c'] | {'gt_checksums': '', 'lq_checksums': ''} == {
         'frames': 3, 'source': 'b/c', 'first_frame': 0, 'gt_size': [40, 48], 'lq_size': [10, 12], 'gt_checksums': '',
-        'lq_checksums': '',
+        'lq_checksums': '', 'frame_names': 'frame0/frame1/frame2',
     }  # fmt: skip
     assert Prepared.from_json(tmp_path / 'dst' / 'manifest.json') == prepared
 
@@ -418,7 +418,7 @@ def test_a_part_never_takes_the_name_of_another_clip(tmp_path):
 
 
 def test_manifest_round_trip(tmp_path):
-    clip = PreparedClip('a', 3, [8, 8], [2, 2], ['00ff', '11ee'], ['22dd', '33cc'])
+    clip = PreparedClip('a', 3, [8, 8], [2, 2], ['00ff', '11ee'], ['22dd', '33cc'], ['x 1', 'x 2'])
     prepared = Prepared('/src', {'scale': 4}, {'a': 'f'}, {'a_from_00003': clip}, [{'source': 'x', 'reason': 'y'}])
     (tmp_path / 'm.json').write_text(prepared.to_json())
     assert Prepared.from_json(tmp_path / 'm.json') == prepared
@@ -445,3 +445,41 @@ def test_a_really_full_disk(tmp_path):
     finally:
         lmdb_env.SharedReadEnv._open.clear()
         subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
+    """Keys are numbered anew and clips may be cut; annotations name the files."""
+    from basicsr_semantic.cli import main
+    from basicsr_semantic.priors.store import PriorStoreReader
+
+    for number in range(4):
+        write_png(tmp_path / 'src' / 'big dog' / f'{5 * number:05d}.png', image(number, 40, 48))
+    (tmp_path / 'src' / 'big dog' / '00005.png').write_bytes(b'')
+    make_video(tmp_path / 'src' / 'v.avi', 2)
+    boxes = [{'size': [40, 48], 'counts': [40 * number, 40 * (48 - number)]} for number in (4, 8, 12, 16)]
+    annotations = {
+        'videos': [{'id': 1, 'height': 40, 'width': 48, 'file_names': [f'big dog/{5 * n:05d}.jpg' for n in range(4)]}],
+        'annotations': [{'id': 1, 'video_id': 1, 'category_id': 1, 'segmentations': boxes}],
+    }
+    (tmp_path / 'a.json').write_text(json.dumps(annotations))
+    prepare_clips(tmp_path / 'src', tmp_path / 'dst')
+    names = original_keys(tmp_path / 'dst' / 'lq.lmdb')
+    assert names == {
+        'big_dog/00000000': 'big dog/00000',
+        'big_dog_from_00002/00000000': 'big dog/00010',
+        'big_dog_from_00002/00000001': 'big dog/00015',
+    }
+    assert original_keys(tmp_path / 'elsewhere' / 'lq.lmdb') == {}
+    (tmp_path / 'src' / 'v.avi').unlink()
+    prepare_clips(tmp_path / 'src', tmp_path / 'frames only')
+    frames, out = str(tmp_path / 'frames only' / 'lq.lmdb'), str(tmp_path / 'masks')
+    command = ['extract', '--extractor', 'annotations', '--annotations', str(tmp_path / 'a.json')]
+    assert main([*command, '--frames', frames, '--out', out]) == 0
+    store = PriorStoreReader(tmp_path / 'masks')
+    made = store.keys()
+    empty_columns = {key: int((store.masks(key, 1)[0].max(0) == 0).sum()) for key in made}
+    assert empty_columns == {  # a quarter of the columns before the instance begins
+        'big_dog/00000000': 1,
+        'big_dog_from_00002/00000000': 3,
+        'big_dog_from_00002/00000001': 4,
+    }

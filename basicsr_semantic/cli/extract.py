@@ -75,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract; prints what was done."""
+    from ..data.prepare_output import original_keys
     from ..errors import UserError
     from ..extractors import build_extractor
     from ..extractors.runner import extract, parse_shard
@@ -86,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
     names = ['max_masks', *(name for arguments in _HELP.values() for name in arguments)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     extractor = build_extractor(args.extractor, **given)
-    result = extract(extractor, keys, read, args.out, shard, args.batch)
+    # 'basicsr prepare clips' numbers frames anew; annotations know them by the names of their files
+    names = original_keys(args.frames)
+    result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
     print(f'{args.out}: masks of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 
 from ..errors import UserError
@@ -83,14 +82,15 @@ def read_lmdb_meta_info(root: Path) -> dict[str, tuple[str, ...]] | None:
     for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
         if not line.strip():
             continue
-        key = re.sub(r'\.\w+$', '', line.split(' (')[0].split()[0])
-        name, slash, frame = key.rpartition('/')
+        name, slash, frame = line.split()[0].rpartition('/')
         if not slash:
-            raise UserError(f"'{path}', line {number}: the key '{key}' is not of the form clip/frame.")
+            raise UserError(f"'{path}', line {number}: the key '{frame}' is not of the form clip/frame.png.")
         clips.setdefault(name, []).append(frame)
-    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # clips of equal naming share one tuple
+    ordered: dict[tuple[str, ...], tuple[str, ...]] = {}  # tens of thousands of clips name their frames alike
     found = {}
     for name in sorted(clips, key=natural_order):
-        frames = tuple(sorted(clips[name], key=natural_order))
-        found[name] = shared.setdefault(frames, frames)
+        files = tuple(clips[name])
+        if files not in ordered:
+            ordered[files] = tuple(sorted((file.rpartition('.')[0] or file for file in files), key=natural_order))
+        found[name] = ordered[files]
     return found

@@ -66,16 +66,6 @@ class ClipSource:
         self.index = self._find_clips(options)
         self._priors, self.prior_kind = _open_priors(options)
 
-    def lq(self, key: str) -> np.ndarray:
-        """The whole low-resolution frame, (h, w, 3) uint8 RGB.
-
-        Raises:
-            UserError: The frame is missing or damaged.
-        """
-        if self._lq is not None:
-            return self._lq.read(key)[..., ::-1]
-        return degrade(self.gt(key), self._degradation, self.scale)
-
     def gt(self, key: str) -> np.ndarray:
         """The whole high-resolution frame, (H, W, 3) uint8 RGB, cut to multiples of the scale.
 

@@ -238,7 +238,7 @@ def _write_clip(
                         f"The rest of clip '{clip.name}' would be called '{name}', as another clip is. Rename it."
                     )
                 prepared.clips[name] = part
-            part.add(pair)
+            part.add(frame.name, pair)
         bar.update()
 
     for position, frame in enumerate(clip.frames(lambda position: not is_there(position))):

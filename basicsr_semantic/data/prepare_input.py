@@ -29,10 +29,12 @@ class RawFrame:
 
     Attributes:
         label: What to call it in messages, as 'bear/00010.jpg' or 'dog.mp4, frame 10'.
+        name: Name of its file without extension; empty for a frame of a video.
         load: Gives the frame, (h, w, 3) uint8 BGR; raises DamagedImageError or OSError. May run in another thread.
     """
 
     label: str
+    name: str
     load: Callable[[], np.ndarray]
 
 
@@ -61,7 +63,7 @@ class FolderClip:
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[RawFrame]:
         """All frames in order; ``wanted`` is for videos, here a frame costs nothing before it is loaded."""
         for path in self.files:
-            yield RawFrame(f'{self.source}/{path.name}', lambda path=path: self._load(path))
+            yield RawFrame(f'{self.source}/{path.name}', path.stem, lambda path=path: self._load(path))
 
     @cached_property
     def _size(self) -> tuple[int, int]:
@@ -117,13 +119,13 @@ class VideoClip:
                 image = video.capture.retrieve()[1] if wanted(position) else None
                 size = size if image is None else size or image.shape
                 label = f'{self.source}, frame {position}'
-                yield RawFrame(label, lambda image=image, size=size: _checked_video_frame(image, size))
+                yield RawFrame(label, '', lambda image=image, size=size: _checked_video_frame(image, size))
                 position += 1
         if position == 0:
-            yield RawFrame(self.source, lambda: _fail('it is not a video, or none that OpenCV can decode'))
+            yield RawFrame(self.source, '', lambda: _fail('it is not a video, or none that OpenCV can decode'))
         elif position < video.announced:
             reason = f'the video ends there, though it announces {video.announced} frames'
-            yield RawFrame(f'{self.source}, frame {position}', lambda: _fail(reason))
+            yield RawFrame(f'{self.source}, frame {position}', '', lambda: _fail(reason))
 
 
 SourceClip = FolderClip | VideoClip

@@ -26,6 +26,7 @@ CUT_RULE = (
 )
 
 _BATCH_BYTES = 32 << 20
+_SEPARATORS = {'gt_checksums': ' ', 'lq_checksums': ' ', 'frame_names': '/'}  # no file name has a '/' in it
 
 
 @dataclass
@@ -39,6 +40,7 @@ class PreparedClip:
         lq_size: The same of its low-resolution frames.
         gt_checksums: 64-bit BLAKE2b of each high-resolution PNG, in order.
         lq_checksums: The same of the low-resolution ones.
+        frame_names: Name without extension of the file each frame came from, in order; empty ones for a video.
     """
 
     source: str
@@ -47,28 +49,30 @@ class PreparedClip:
     lq_size: list[int] = field(default_factory=list)
     gt_checksums: list[str] = field(default_factory=list)
     lq_checksums: list[str] = field(default_factory=list)
+    frame_names: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.gt_checksums)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the checksums as words of one text, because a list would take a line for each."""
-        words = {key: ' '.join(getattr(self, key)) for key in ('gt_checksums', 'lq_checksums')}
+        """For JSON; what there is for each frame as one text, because a list would take a line for each."""
+        words = {key: mark.join(getattr(self, key)) for key, mark in _SEPARATORS.items()}
         return {'frames': len(self), **asdict(self), **words}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> PreparedClip:
         """What ``to_dict`` gave."""
-        words = {key: content[key].split() for key in ('gt_checksums', 'lq_checksums')}
+        words = {key: content[key].split(mark) for key, mark in _SEPARATORS.items()}
         plain = (content['source'], content['first_frame'], content['gt_size'], content['lq_size'])
         return cls(*plain, **words)
 
-    def add(self, pair: tuple[bytes, bytes]) -> None:
-        """Append the next frame, given as its two PNGs."""
+    def add(self, name: str, pair: tuple[bytes, bytes]) -> None:
+        """Append the next frame, given as the name of its file and its two PNGs."""
         if not self.gt_checksums:
             self.gt_size, self.lq_size = [list(png_size(content)) for content in pair]
         self.gt_checksums.append(checksum(pair[0]))
         self.lq_checksums.append(checksum(pair[1]))
+        self.frame_names.append(name)
 
 
 @dataclass
@@ -202,6 +206,30 @@ class PairWriter:
     def _put_all(self, transaction: Any, side: int) -> None:
         for key, pair in self._pending:
             transaction.put(key.encode(), pair[side])
+
+
+def original_keys(lmdb_folder: Path) -> dict[str, str]:
+    """What the frames of a prepared LMDB were called in their source, as annotations made for the source name them.
+
+    Args:
+        lmdb_folder: ``DST/gt.lmdb`` or ``DST/lq.lmdb``.
+
+    Returns:
+        Key -> clip/frame below the source folder, as 'bear_from_00011/00000000' -> 'bear/00011'; without frames of
+        videos, and empty for an LMDB without a manifest of ours beside it.
+
+    Raises:
+        UserError: The manifest is damaged.
+    """
+    manifest = lmdb_folder.resolve().parent / MANIFEST
+    if lmdb_folder.resolve().name not in {f'{side}.lmdb' for side in SIDES} or not manifest.is_file():
+        return {}
+    return {
+        frame_key(clip_name, number): f'{clip.source}/{name}'
+        for clip_name, clip in Prepared.from_json(manifest).clips.items()
+        for number, name in enumerate(clip.frame_names)
+        if name
+    }
 
 
 def frame_key(clip: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def extract(
     shard: tuple[int, int] = (1, 1),
     batch_frames: int = 16,
     progress: bool = True,
+    names: Mapping[str, str] | None = None,
 ) -> Extraction:
     """Make the masks of all frames that the store does not have yet.
 
@@ -69,6 +70,7 @@ def extract(
         shard: (i, n): take every n-th frame, beginning with the i-th.
         batch_frames: frames a transaction; a batch is also written after ten seconds.
         progress: show a progress bar with the frames per second.
+        names: what annotations call a frame, for keys under which they do not know it.
 
     Returns:
         What was done.
@@ -100,7 +102,7 @@ def extract(
                     unreadable.append(str(error))
                     bar.write(str(error))
                 else:
-                    store.put(key, *extractor(frame, key))
+                    store.put(key, *extractor(frame, names.get(key, key) if names else key))
                     made += 1
                 bar.update()
     if unreadable:
