@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
     from ..host.plugins import load_plugins
 
     load_plugins(args.imports)
-    kinds = [args.kind] if args.kind else list(KINDS)
+    kinds: list[str] = [args.kind] if args.kind else [*KINDS]
     found = [one for kind in kinds for one in components(kind).values() if args.name in (None, one.name)]
-    if not found:
+    if args.name and not found:
         raise _unknown(args.name, kinds)
     if args.json:
         print(json.dumps([_as_json(one) for one in found], indent=2, ensure_ascii=False, default=str))
@@ -69,7 +69,7 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    from ..host.option_check import component_keys
+    from ..host.component_keys import component_keys
 
     name = f'  {component.name}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
@@ -117,7 +117,7 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    from ..host.option_check import component_keys
+    from ..host.component_keys import component_keys
     from ..host.option_keys import REQUIRED
     from ..host.option_types import describe
 
@@ -145,7 +145,7 @@ def _in_full(component: Any) -> str:
 
 
 def _as_json(component: Any) -> dict[str, Any]:
-    from ..host.option_check import component_keys
+    from ..host.component_keys import component_keys
     from ..host.option_keys import REQUIRED
     from ..host.option_types import describe
 

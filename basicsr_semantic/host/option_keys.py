@@ -118,7 +118,7 @@ def _arguments(target: Any, seen: set[Any], start: int = 0) -> KeySet:
     classes = target.__mro__[start:] if inspect.isclass(target) else ()
     owner = next((cls for cls in classes if '__init__' in vars(cls)), None)
     function = vars(owner)['__init__'] if owner else target
-    if inspect.isclass(target) and (owner is None or owner is object or owner.__module__.startswith('torch.nn.mod')):
+    if inspect.isclass(target) and (owner is None or owner is object or owner.__module__ == 'torch.nn.modules.module'):
         return KeySet('')
     try:
         parameters = list(inspect.signature(function).parameters.values())[1 if owner else 0 :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -13,7 +14,7 @@ from .option_keys import REQUIRED, module_of, parse_source
 Path = tuple[str, ...]
 """Place in the options: () is the dict itself, ('val', 'metrics') a section of a section."""
 
-SELF = ('<self>',)
+SELF: Path = ('<self>',)
 """Path that stands for the object itself."""
 
 FOREIGN = {'builtins', 'torch', 'typing', 'abc', 'collections'}
@@ -67,7 +68,8 @@ class Reader(ast.NodeVisitor):
         definition = tree.body[0]
         if not self.given_names:
             parameters = [a.arg for a in (*definition.args.posonlyargs, *definition.args.args)]
-            self.names = {parameters[0]: SELF} if parameters else {}
+            if parameters:
+                self.names[parameters[0]] = SELF
             if self.function.__name__ == '__init__' and len(parameters) > 1:
                 self.names[parameters[1]] = ()
         self.block(definition.body)
@@ -240,14 +242,13 @@ class Reader(ast.NodeVisitor):
             self.touch(node.value)
             self.bind(node.target, self.path(node.value))
 
-    def record(self, node: ast.AST, path: Path | None, *, optional: bool, default: ast.AST | None = None) -> None:
+    def record(self, node: ast.AST, path: Path | None, *, optional: bool, default: ast.expr | None = None) -> None:
         if not path:
             return
         value: Any = REQUIRED
-        if isinstance(default, ast.Constant):
-            value = default.value
-        elif isinstance(default, ast.List | ast.Tuple):
-            value = []
+        if default is not None:
+            with contextlib.suppress(ValueError):  # a default that is computed stays unknown
+                value = ast.literal_eval(default)
         if self.result.defaults.get(path, REQUIRED) is REQUIRED:
             self.result.defaults[path] = value
         if optional:
@@ -349,10 +350,9 @@ class Reader(ast.NodeVisitor):
         else:
             offset = 0
         names: dict[str, Path] = {}
-        readable = (
-            isinstance(function, FunctionType) and len(self.stack) < 6 and inspect.unwrap(function) not in self.stack
-        )
-        parameters = list(inspect.signature(function).parameters)[offset:] if readable else []
+        parameters: list[str] = []
+        if isinstance(function, FunctionType) and len(self.stack) < 6 and inspect.unwrap(function) not in self.stack:
+            parameters = list(inspect.signature(function).parameters)[offset:]
         places = [*zip(node.args, [*parameters, *[''] * len(node.args)], strict=False)]
         places += [(k.value, k.arg if k.arg in parameters else '') for k in node.keywords]
         for argument, name in places:

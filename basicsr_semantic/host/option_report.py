@@ -49,7 +49,9 @@ class Report:
         """Whether ``value`` is a section; a problem if it is something else."""
         if isinstance(value, Mapping):
             return True
-        self.add(path, f'A section of keys is expected, but it is {shown(value)}.')
+        # the type of the key may have said so already
+        if not any(problem.key == ':'.join(path) for problem in self.problems):
+            self.add(path, f'A section of keys is expected, but it is {shown(value)}.')
         return False
 
     def component(self, kind: str, path: Path, section: Mapping[str, Any], key: str = 'type') -> Component | None:
@@ -128,13 +130,13 @@ class Report:
         if key.name in COUNTS and isinstance(value, float) and value.is_integer():
             value = int(value)
         if not fits(value, key.hint):
-            self.add(
-                path, f'{describe(key.hint).capitalize()} is expected, but it is {shown(value)}.', _advice(value, key)
-            )
+            wanted = describe(key.hint)
+            message = f'{wanted[0].upper()}{wanted[1:]} is expected, but it is {shown(value)}.'
+            self.add(path, message, _advice(value, key))
             return
-        low, high, words = RANGES.get(ranges, {}).get(key.name, (None, None, ''))
-        if low is not None and isinstance(value, int | float) and not low <= value <= high:
-            self.add(path, f'It is {shown(value)}, but must be {words}.')
+        limits = RANGES.get(ranges, {}).get(key.name)
+        if limits is not None and isinstance(value, int | float) and not limits[0] <= value <= limits[1]:
+            self.add(path, f'It is {shown(value)}, but must be {limits[2]}.')
 
 
 def combined(host: KeySet, own: KeySet, owner: str) -> KeySet:
@@ -152,14 +154,15 @@ def _advice(value: Any, key: Key) -> str:
     if isinstance(value, str):
         if value.lower() == 'none' and fits(None, key.hint):
             return 'Write ~ for nothing.'
-        meant = parse_value(value, key.name) if value and value[0] not in '[{\'"!&*' else value
+        meant = parse_value(value, key.name) if value[:1] not in tuple('[{\'"!') else value
         if not isinstance(meant, str) and fits(meant, key.hint):
             return f'Write {value} without quotes.'
         choices = [one for one in getattr(key.hint, '__args__', ()) if isinstance(one, str)]
         for nested in getattr(key.hint, '__args__', ()):
             choices += [one for one in getattr(nested, '__args__', ()) if isinstance(one, str)]
         near = nearest(value, choices)
-        return f'Did you mean {near}?' if near else ''
+        if near:
+            return f'Did you mean {near}?'
     if isinstance(value, float) and value.is_integer() and fits(int(value), key.hint):
         return f'Write {int(value)}.'
     if isinstance(value, int) and fits(str(value), key.hint):

@@ -13,8 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import option_sections as sections
+from .component_keys import (
+    dataset_keys,
+    metric_keys,
+    model_keys,
+    optimizer_keys,
+    optimizer_types,
+    schedule_keys,
+    scheduler_types,
+)
 from .components import Component, components
-from .option_check import dataset_keys, metric_keys, model_keys, optimizer_types, scheduler_types
 from .option_keys import Key, KeySet, keys_of_callable, keys_of_dataclass
 from .option_types import to_schema
 
@@ -33,10 +41,9 @@ def option_schema() -> Schema:
     _by_type(definitions, 'loss', components('loss'), lambda c: keys_of_callable(c.target, c.name))
     _by_type(definitions, 'metric', components('metric'), metric_keys)
     optimizers = {name: Component('optimiser', name, cls) for name, cls in optimizer_types(None).items()}
-    _by_type(definitions, 'optimiser', optimizers, lambda c: keys_of_callable(c.target, c.name).without({'params'}))
+    _by_type(definitions, 'optimiser', optimizers, lambda c: optimizer_keys(c.target))
     schedules = {name: Component('schedule', name, cls) for name, cls in (scheduler_types(None) or {}).items()}
-    given = {'optimizer', 'last_epoch'}
-    _by_type(definitions, 'schedule', schedules, lambda c: keys_of_callable(c.target, c.name).without(given))
+    _by_type(definitions, 'schedule', schedules, lambda c: schedule_keys(c.target))
     definitions['logger'] = _object(keys_of_dataclass(sections.LoggerOptions), 'logger')
     wandb = _object(keys_of_dataclass(sections.WandbOptions))
     definitions['logger']['properties']['wandb'] = {'anyOf': [wandb, {'type': 'null'}]}

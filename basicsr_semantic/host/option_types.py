@@ -100,7 +100,7 @@ def describe(hint: Any) -> str:
     """The hint in words, to follow "expected": ``an integer``, ``one of BI, BD, BD_DUF, or ~``."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is None or hint is type(None):
-        return '~ (nothing)'
+        return '~'
     if origin in (Union, types.UnionType):
         known = [describe(one) for one in arguments if to_schema(one) or one is Any]
         return ' or '.join(dict.fromkeys(known))
@@ -116,9 +116,10 @@ def describe(hint: Any) -> str:
         return 'a path'
     base = origin or hint
     if base is tuple and arguments and arguments[-1] is not Ellipsis:
-        return f'a list of {len(arguments)}: {", ".join(describe(one) for one in arguments)}'
+        items = [describe(one) for one in arguments]
+        return f'a list of {len(items)}, ' + (f'each {items[0]}' if len(set(items)) == 1 else ', '.join(items))
     if base in _ARRAYS:
-        return f'a list, each item {describe(arguments[0])}' if arguments and arguments[0] is not Any else 'a list'
+        return f'a list, each {describe(arguments[0])}' if arguments and arguments[0] is not Any else 'a list'
     if base in _MAPPINGS or dataclasses.is_dataclass(hint):
         return 'a section of keys'
     return getattr(hint, '__name__', str(hint))

@@ -123,8 +123,8 @@ def parse_yaml(text: str, source: str) -> Any:
 def parse_value(text: str, source: str) -> Any:
     """Parse the value of an override such as ``--force_yml train:total_iter=100``.
 
-    Brackets, braces, quotes and ``!!float`` are read as YAML; anything else is one scalar, so that ``a: b`` or
-    ``x #1`` stay the text they are. ``none`` in any case, ``~`` and nothing at all are None.
+    Brackets, braces, quotes and ``!!float`` are read as YAML; anything else is one scalar, so that ``a: b``, ``x #1``
+    or ``*.png`` stay the text they are. ``none`` in any case, ``~`` and nothing at all are None.
 
     Raises:
         UserError: Something that begins like YAML is not YAML, or carries a tag that is not plain data.
@@ -132,7 +132,7 @@ def parse_value(text: str, source: str) -> Any:
     text = text.strip()
     if text.lower() in ('none', ''):
         return None
-    if text[0] in '[{\'"!&*':
+    if text[0] in '[{\'"' or text.startswith('!!'):
         return parse_yaml(text, source)
     loader = _Loader('')
     try:
