@@ -44,10 +44,10 @@ demo-data: $(STAMP) ## make the demo clips only
 test: $(STAMP) ## run all tests, the quick ones first
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
+# All three run, whatever the first one says.
 lint: $(STAMP) ## check style, format and types
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-	$(RUN) -m pyright --pythonpath $(RUN)
+	@status=0; for check in 'ruff check .' 'ruff format --check .' 'pyright --pythonpath $(RUN)'; do \
+		echo "-- $$check"; $(RUN) -m $$check || status=1; done; exit $$status
 
 format: $(STAMP) ## put the code into its format and sort its imports
 	$(RUN) -m ruff check --fix-only --select I .
