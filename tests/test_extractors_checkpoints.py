@@ -1,0 +1,58 @@
+"""Weights made by others: what they are is checked, and reading them runs no code."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+
+import pytest
+import torch
+
+from basicsr_semantic.errors import UserError
+from basicsr_semantic.extractors.checkpoints import file_sha256, read_state_dict, verified_sha256
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ('code of the file was run',)
+
+
+def test_sha256(tmp_path):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(b'x' * 10_000_000)
+    digest = hashlib.sha256(b'x' * 10_000_000).hexdigest()
+    assert file_sha256(path) == digest
+    assert verified_sha256(path, digest.upper() + '\n', 'asked') == digest
+    assert verified_sha256(path, None, '') == digest
+    with pytest.raises(UserError, match=f'{digest}, but the one asked for is 00'):
+        verified_sha256(path, '00', 'the one asked for')
+    with pytest.raises(UserError, match='cannot be read: No such file'):
+        file_sha256(tmp_path / 'none')
+
+
+def test_state_dict(tmp_path):
+    torch.save({'a': torch.ones(2)}, tmp_path / 'a.pth')
+    assert torch.equal(read_state_dict(tmp_path / 'a.pth')['a'], torch.ones(2))
+
+
+@pytest.mark.parametrize('content', [b'', b'not weights', b'PK\x03\x04 broken zip'])
+def test_files_that_are_no_weights(tmp_path, content):
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(UserError, match='cannot be read as PyTorch weights'):
+        read_state_dict(tmp_path / 'a.pth')
+
+
+def test_code_in_a_file_is_never_run(tmp_path, capfd):
+    torch.save({'a': Harmful()}, tmp_path / 'zip.pth')
+    (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Harmful(), protocol=2))
+    for name in ('zip.pth', 'plain.pth'):
+        with pytest.raises(UserError, match='cannot be read as PyTorch weights'):
+            read_state_dict(tmp_path / name)
+    assert 'code of the file' not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('content', [{}, [torch.ones(1)], {'model': {'a': torch.ones(1)}}])
+def test_other_contents(tmp_path, content):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='something else than a flat dictionary of tensors'):
+        read_state_dict(tmp_path / 'a.pth')
