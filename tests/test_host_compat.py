@@ -56,7 +56,7 @@ def test_the_pipeline_of_a_plain_script_is_repaired(tmp_path, options, clips):
     """BasicSR's own recipe: a script that calls train_pipeline, here with BasicSR's own video model, on a CPU."""
     opt = options(name='plain', model_type='VideoRecurrentModel')
     opt['datasets']['val'] = {
-        'name': 'val',
+        'name': 'Vid4',
         'type': 'VideoRecurrentTestDataset',
         'dataroot_gt': str(clips / 'gt'),
         'dataroot_lq': str(clips / 'lq'),
@@ -77,7 +77,7 @@ def test_the_pipeline_of_a_plain_script_is_repaired(tmp_path, options, clips):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'experiments/plain/models/net_g_6.pth').is_file()
-    assert (tmp_path / 'experiments/plain/validation/val_6.json').is_file()
+    assert (tmp_path / 'experiments/plain/validation/Vid4_6.json').is_file()
 
 
 def recurrent_model(tmp_path, options, **sections):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,7 +28,5 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except OSError as error:
         raise UserError(f'{path} could not be written: {error}. Earlier files are untouched.') from error
     finally:
-        try:
+        with contextlib.suppress(OSError):  # the folder itself may be what failed, and that has been said
             beside.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself is what failed, and that has been said

@@ -7,6 +7,7 @@ functions of these names and parse ``sys.argv`` as they do.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import logging
 import random
@@ -120,7 +121,7 @@ def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) 
     prefetcher = CUDAPrefetcher(loader, opt) if _prefetches_to_gpu(opt) else CPUPrefetcher(loader)
     stop = _StopRequest()
     data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()
-    with stop:
+    with stop, contextlib.closing(_Workers(prefetcher.loader)):
         for current_iter in range(start_iter + 1, total_iter + 1):
             data = prefetcher.next()
             if data is None:
@@ -321,7 +322,6 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:
@@ -334,6 +334,17 @@ def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:
 
 def _val_loader(options: dict[str, Any]) -> DataLoader:
     return DataLoader(build_dataset(options), batch_size=1, shuffle=False, num_workers=0)
+
+
+class _Workers:
+    """The worker processes of a loader's iterator; closed early, they do not complain when an error ends the run."""
+
+    def __init__(self, iterator) -> None:
+        self._shut_down = getattr(iterator, '_shutdown_workers', None)
+
+    def close(self) -> None:
+        if self._shut_down:
+            self._shut_down()
 
 
 class _StopRequest:

@@ -8,13 +8,13 @@ state, and two processes with half the batch each see the samples of one process
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from basicsr.data.data_sampler import EnlargedSampler
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 
 def seed_from(*parts: int) -> None:
@@ -47,11 +47,13 @@ class SeededDataset(Dataset):
         return self.dataset[index]
 
 
-class PlaceSampler(EnlargedSampler):
+class PlaceSampler(Sampler):
     """BasicSR's shuffling as one endless stream that can start anywhere.
 
-    Yields (epoch, position, index), epoch after epoch. The tail of an epoch that does not fill a batch is left out, so
-    iteration i always starts at sample ``i * batch``; one DataLoader serves the whole run and its workers never stop.
+    Yields (epoch, position, index), epoch after epoch. The tail of an epoch that does not fill a batch of all processes
+    is left out, so iteration i always starts at sample ``i * batch``; one DataLoader serves the whole run and its
+    workers never stop. BasicSR's EnlargedSampler rounds an epoch up to the number of processes before it shuffles, so
+    that two processes see another order than one; here the order does not depend on their number.
 
     Args:
         dataset: The data set to shuffle.
@@ -66,14 +68,19 @@ class PlaceSampler(EnlargedSampler):
         ValueError: An epoch holds less than one batch.
     """
 
-    def __init__(self, dataset, num_replicas: int, rank: int, ratio: int, batch: int, start_iter: int, total_iter: int):
-        super().__init__(dataset, num_replicas, rank, ratio)
+    def __init__(
+        self, dataset, num_replicas: int, rank: int, ratio: float, batch: int, start_iter: int, total_iter: int
+    ):
+        self.dataset_size = len(dataset)
+        self.epoch_size = math.ceil(self.dataset_size * ratio)
+        self.num_replicas = num_replicas
+        self.rank = rank
         self.batch = batch
-        self.iters_per_epoch = self.num_samples // batch
+        self.iters_per_epoch = self.epoch_size // (batch * num_replicas)
         if self.iters_per_epoch < 1:
             raise ValueError(
-                f'An epoch of {self.num_samples} samples a process is smaller than one batch of {batch}. '
-                'Raise dataset_enlarge_ratio or lower batch_size_per_gpu.'
+                f'An epoch of {self.epoch_size} samples is smaller than one batch of {batch} in each of {num_replicas} '
+                'processes. Raise dataset_enlarge_ratio or lower batch_size_per_gpu.'
             )
         self.start_iter = start_iter
         self.total_iter = total_iter
@@ -87,7 +94,7 @@ class PlaceSampler(EnlargedSampler):
         return itertools.islice(stream, done * self.batch, done * self.batch + len(self))
 
     def _epoch(self, epoch: int) -> Iterator[tuple[int, int, int]]:
-        self.set_epoch(epoch)
-        indices = list(super().__iter__())[: self.iters_per_epoch * self.batch]
-        for k, index in enumerate(indices):
-            yield epoch, k * self.num_replicas + self.rank, index
+        order = torch.randperm(self.epoch_size, generator=torch.Generator().manual_seed(epoch)).tolist()
+        for k in range(self.iters_per_epoch * self.batch):
+            position = k * self.num_replicas + self.rank
+            yield epoch, position, order[position] % self.dataset_size
