@@ -159,7 +159,7 @@ def test_mistakes_in_lmdb_lists(tmp_path):
     with pytest.raises(UserError, match=r"has none of that name\. It has '000'"):
         ClipIndex.load(root, 'lmdb', listing(tmp_path, '00'))
     (root / 'meta_info.txt').write_text('00000000.png (8,8,3) 1\n')
-    with pytest.raises(UserError, match=r"line 1: the key '00000000' is not of the form clip/frame"):
+    with pytest.raises(UserError, match=r"line 1: the key '00000000\.png' is not of the form clip/frame"):
         ClipIndex.load(root, 'lmdb')
     (root / 'meta_info.txt').unlink()
     with pytest.raises(UserError, match='How many frames'):
