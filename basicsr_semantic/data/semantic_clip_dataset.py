@@ -20,7 +20,7 @@ from .clip_source import ClipSource
 from .dataset_options import ClipOptions, build_options
 
 
-@DATASET_REGISTRY.register()
+@DATASET_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
 class SemanticClipDataset(Dataset):
     """Windows of consecutive frames for training, with low-resolution frames, GT and masks cut by one geometry.
 

@@ -27,7 +27,7 @@ class _Item(NamedTuple):
     read: list[int]  # positions of the frames that are read for them
 
 
-@DATASET_REGISTRY.register()
+@DATASET_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
 class SemanticClipTestDataset(Dataset):
     """Whole frames of clips for validation and test, with masks, and with GT where there is some.
 
