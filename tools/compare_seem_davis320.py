@@ -76,7 +76,7 @@ def one_seed(seed: int, iters: tuple[int, int], logs: Path, bar: tqdm) -> dict[s
 
     run('baseline', 'train_BasicVSR_davis320', first)
     start = f'path:pretrain_network_g=experiments/davis320_baseline_seed{seed}/models/net_g_latest.pth'
-    run('control', 'train_BasicVSR_control_davis320', second, start)
+    run('control', 'train_BasicVSR_finetune_davis320', second, start)
     for kind in ('regions', 'annotations'):
         stores = [f'datasets:{part}:dataroot_priors={DATA}/{part}/{kind}.lmdb' for part in ('train', 'val')]
         run(kind, 'tune_BasicVSRSEEM_davis320', second, start, *stores)
