@@ -278,3 +278,29 @@ def test_runs_in_mixed_precision():
     torch.testing.assert_close(output.float(), net(lq, masks), atol=0.05, rtol=0.05)
     output.float().mean().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
+def test_a_spynet_at_zero_flow_is_skipped_without_changing_a_bit(monkeypatch):
+    from basicsr.archs.spynet_arch import SpyNet
+
+    torch.manual_seed(0)
+    net = BasicVSRSEEM(num_feat=8, num_block=1, branches=[], zero_flow=True).eval()
+    net.spynet.requires_grad_(False)
+    lq = torch.rand(2, 3, 3, 36, 40)
+    skipped = net(lq)
+    net.zero_flow = False
+    assert torch.equal(net(lq), skipped)
+    net.zero_flow = True
+    runs = []
+    monkeypatch.setattr(SpyNet, 'forward', lambda self, *frames: runs.append(1) or torch.zeros(4, 2, 36, 40))
+    net(lq)
+    assert not runs
+    net.spynet.requires_grad_(True)  # it may train, and then it must be in the graph
+    net(lq)
+    assert runs
+    runs.clear()
+    net.spynet.requires_grad_(False)
+    with torch.no_grad():
+        [p for p in net.spynet.basic_module[0].parameters()][-1].add_(1)  # it has trained
+    net(lq)
+    assert runs

@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, required=True, help='folder with train/ and val/')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--iters', type=int, nargs=2, default=(4000, 2000), help='of the baseline, and on top of it')
+    parser.add_argument('--iters', type=int, nargs=2, default=(400, 200), help='of the baseline, and on top of it')
     parser.add_argument('--jobs', type=int, default=2, help='seeds that train at a time, one thread each')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/results/seem_davis320.json')
     args = parser.parse_args()

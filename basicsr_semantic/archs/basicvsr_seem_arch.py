@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, split_channels
 from .layers.size_requirements import SizeRequirements
-from .layers.spynet import load_spynet, start_at_zero_flow
+from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
 from .seem_arch import SEEM, SAMEmbedding
 
 _BRANCHES = ('backward', 'forward')
@@ -77,6 +77,7 @@ class BasicVSRSEEM(BasicVSR):
             load_spynet(self.spynet, spynet_path)
         if zero_flow:
             start_at_zero_flow(self.spynet)
+        self.zero_flow = zero_flow
         self.branches = tuple(branches)
         self.share_branches = share_branches
         self.propagate_enhanced = propagate_enhanced
@@ -128,6 +129,16 @@ class BasicVSRSEEM(BasicVSR):
             state, enhanced = self._branch('forward', x[:, i], state, i, represent)
             frames.append(self._reconstruct(features.pop(), enhanced, x[:, i]))
         return torch.stack(frames, dim=1)
+
+    def get_flow(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Forward and backward flows (b, t - 1, 2, h, w) of frames (b, t, 3, h, w).
+
+        A SPyNet that rests at zero flow is not run: at small widths it would be most of the time of a step.
+        """
+        if self.zero_flow and rests_at_zero_flow(self.spynet):
+            zero = x.new_zeros(x.size(0), x.size(1) - 1, 2, *x.shape[-2:])
+            return zero, zero
+        return super().get_flow(x)
 
     @staticmethod
     def _warp(state: torch.Tensor, flows: torch.Tensor, i: int) -> torch.Tensor:

@@ -36,7 +36,17 @@ def load_spynet(spynet: SpyNet, path: str) -> None:
 
 def start_at_zero_flow(spynet: SpyNet) -> None:
     """Zero the last convolution of each level, so that the flow is exactly zero until training changes it."""
-    for level in spynet.basic_module:
-        last = [module for module in level.modules() if isinstance(module, nn.Conv2d)][-1]
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
+    for parameter in _last_parameters(spynet):
+        nn.init.zeros_(parameter)
+
+
+def rests_at_zero_flow(spynet: SpyNet) -> bool:
+    """Whether the flow is zero whatever the frames, and no gradient is asked for, so that it need not be computed."""
+    last = _last_parameters(spynet)
+    trains = torch.is_grad_enabled() and any(p.requires_grad for p in spynet.parameters())
+    return not trains and not any(bool(p.any()) for p in last)
+
+
+def _last_parameters(spynet: SpyNet) -> list[nn.Parameter]:
+    convs = ([m for m in level.modules() if isinstance(m, nn.Conv2d)][-1] for level in spynet.basic_module)
+    return [parameter for conv in convs for parameter in conv.parameters()]
