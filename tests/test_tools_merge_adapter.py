@@ -14,7 +14,8 @@ from basicsr_semantic.archs import BasicVSRSEEM
 from basicsr_semantic.archs.adapters import adapter_state
 from basicsr_semantic.errors import UserError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'tools'))
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
+
 import merge_adapter
 
 SMALL = {'num_feat': 8, 'num_block': 1, 'num_masks': 4, 'reduction': 4}

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""One measurement of tools/benchmark_seem.py, in a process of its own: a JSON object a line, the result last."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
+
+_MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured: frame sizes in LR pixels and the size of the networks."""
+
+    inference: tuple[int, int]
+    training: tuple[int, int]
+    num_frame: int
+    num_masks: int
+    basicvsr: dict[str, int]
+    edvr: dict[str, int]
+    reduction: int = 16
+
+    def of(self, task: str) -> tuple[int, int]:
+        """Height and width for 'inference' or 'tuning'."""
+        return self.inference if task == 'inference' else self.training
+
+
+FULL = Sizes((180, 320), (64, 64), 5, 64, {'num_feat': 64, 'num_block': 30}, {'num_feat': 64})
+QUICK = Sizes((36, 40), (36, 36), 3, 4, {'num_feat': 8, 'num_block': 1}, {'num_feat': 8, 'num_reconstruct_block': 1}, 4)
+
+CASES = ('basicvsr_inference', 'edvr_inference', 'basicvsr_tuning', 'edvr_tuning')
+SIDES = ('reference', 'measured')
+
+
+def make_run(case: str, side: str, sizes: Sizes, device: torch.device) -> Callable[[], None]:
+    """Build a network and its input, and return what is measured: one clip or window restored, or one training step.
+
+    Args:
+        case: One of CASES.
+        side: 'reference' is the plain baseline in inference, and the step that trains everything in tuning;
+            'measured' is the baseline with SEEM, and the step that trains only SEEM.
+        sizes: FULL or QUICK.
+        device: Where to run.
+    """
+    from basicsr.archs import build_network
+
+    host, task = case.split('_')
+    options = {'type': 'BasicVSR', **sizes.basicvsr}
+    if host == 'edvr':
+        options = {'type': 'EDVR', 'num_frame': sizes.num_frame, **sizes.edvr}
+    with_seem = task == 'tuning' or side == 'measured'
+    if with_seem:
+        options |= {'type': f'{options["type"]}SEEM', 'num_masks': sizes.num_masks, 'reduction': sizes.reduction}
+    torch.manual_seed(0)
+    net = build_network(options).to(device)
+    height, width = sizes.of(task)
+    frames = torch.rand(1, sizes.num_frame, 3, height, width, device=device)
+    masks = torch.randint(0, 2, (1, sizes.num_frame, sizes.num_masks, height, width), dtype=torch.uint8, device=device)
+    inputs = (frames, masks) if with_seem else (frames,)
+    if task == 'tuning':
+        return _training_step(net, inputs, only_adapter=side == 'measured')
+
+    def restore() -> None:
+        with torch.no_grad():
+            net(*inputs)
+
+    net.eval()
+    return restore
+
+
+def _training_step(net: nn.Module, inputs: tuple[torch.Tensor, ...], only_adapter: bool) -> Callable[[], None]:
+    """Forward, backward and Adam, as SemanticVSRModel does them."""
+    from basicsr_semantic.archs.layers.frozen import lean_frozen_convs
+
+    if only_adapter:
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name.startswith(net.adapter_prefixes))  # type: ignore[arg-type]
+        lean_frozen_convs(net)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-4)
+    with torch.no_grad():
+        target = torch.rand_like(net(*inputs))
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        (net(*inputs) - target).abs().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def measure_time(case: str, sizes: Sizes, device: torch.device, pairs: int) -> dict[str, list[float]]:
+    """Seconds of each run of both sides, in alternation, after one run of each that does not count."""
+    runs = {side: make_run(case, side, sizes, device) for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for pair in range(pairs + 1):
+        for side, run in runs.items():
+            _synchronise(device)
+            start = time.perf_counter()
+            run()
+            _synchronise(device)
+            if pair > 0:
+                seconds[side].append(time.perf_counter() - start)
+            _say({'done': f'{case} {side}'})
+    return seconds
+
+
+def measure_memory(case: str, side: str, sizes: Sizes, device: torch.device) -> float:
+    """Peak memory in MiB above the process before it built anything.
+
+    Two training steps run, since Adam makes its averages at the end of the first.
+    """
+    if device.type == 'cuda':
+        idle = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        idle = _process_memory('VmRSS')
+    run = make_run(case, side, sizes, device)
+    for _ in range(2 if 'tuning' in case else 1):
+        run()
+        _say({'done': f'{case} {side}'})
+    peak = torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else _process_memory('VmHWM')
+    return (peak - idle) / _MEBIBYTE
+
+
+def _process_memory(field: str) -> int:
+    """Read VmRSS (now) or VmHWM (peak) of this process, in bytes."""
+    status = Path('/proc/self/status')
+    found = re.search(rf'^{field}:\s+(\d+) kB$', status.read_text(), re.MULTILINE) if status.exists() else None
+    if found is None:
+        sys.exit(f'This system has no {field} in /proc/self/status; memory is measured on Linux or on a GPU.')
+    return int(found.group(1)) * 1024
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _say(message: dict) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what the command line names and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('what', choices=('time', 'memory'))
+    parser.add_argument('case', choices=CASES)
+    parser.add_argument('--side', choices=SIDES, default='reference', help='for memory')
+    parser.add_argument('--pairs', type=int, default=5, help='for time')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--quick', action='store_true')
+    options = parser.parse_args(arguments)
+    name = options.device if options.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+    device, sizes = torch.device(name), QUICK if options.quick else FULL
+    torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True  # as BasicSR sets it
+    if options.what == 'time':
+        result = measure_time(options.case, sizes, device, options.pairs)
+    else:
+        result = measure_memory(options.case, options.side, sizes, device)
+    machine = torch.cuda.get_device_name(device) if name == 'cuda' else f'CPU, {options.threads} threads'
+    height, width = sizes.of(options.case.split('_')[1])
+    shape = f'{sizes.num_frame}x{height}x{width}'
+    _say({'result': result, 'input': shape, 'machine': machine, 'torch': torch.__version__})
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
