@@ -108,3 +108,8 @@ def environment(path: Path | None = None) -> dict[str, str]:
     places = [path, ROOT, ROOT / 'tests', os.environ.get('PYTHONPATH')]
     joined = os.pathsep.join(str(place) for place in places if place)
     return os.environ | {'PYTHONPATH': joined, 'OMP_NUM_THREADS': '1'}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick tests first, so that most mistakes show within a minute; the slow ones after them."""
+    items.sort(key=lambda item: item.get_closest_marker('slow') is not None)
