@@ -301,6 +301,6 @@ def test_a_spynet_at_zero_flow_is_skipped_without_changing_a_bit(monkeypatch):
     runs.clear()
     net.spynet.requires_grad_(False)
     with torch.no_grad():
-        [p for p in net.spynet.basic_module[0].parameters()][-1].add_(1)  # it has trained
+        list(net.spynet.basic_module[0].parameters())[-1].add_(1)  # it has trained
     net(lq)
     assert runs

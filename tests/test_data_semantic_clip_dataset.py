@@ -230,13 +230,14 @@ def test_without_priors_there_are_no_masks(root):
 def test_masks_are_read_for_the_needed_frames_only(root, monkeypatch):
     dataset = SemanticClipDataset(options(root))
     asked = []
-    original = dataset.source._priors.masks
+    original = dataset.source._priors.clip_masks
     monkeypatch.setattr(
-        dataset.source._priors, 'masks', lambda key, *a, **k: asked.append((key, a)) or original(key, *a, **k)
+        dataset.source._priors, 'clip_masks', lambda keys, *a, **k: asked.append((keys, a)) or original(keys, *a, **k)
     )
     dataset[4]
-    assert [key for key, _ in asked] == [f'001/{number:08d}' for number in range(1, 6)]
-    assert all(box[2:] == (16, 16) for _, (_, box) in asked)
+    ((keys, (_, box)),) = asked
+    assert keys == [f'001/{number:08d}' for number in range(1, 6)]
+    assert box[2:] == (16, 16)
 
 
 def test_validation_clips_and_excluded_clips_are_left_out(root):
@@ -256,7 +257,7 @@ def test_built_by_basicsr_and_the_dict_is_left_alone(root):
 
 def test_every_option_has_a_description():
     source_names = {one.name for one in fields(SemanticClipDataset.Options)}
-    from basicsr_semantic.host.option_keys import field_docs
+    from basicsr_semantic.host.options.keys import field_docs
 
     docs = field_docs(SemanticClipDataset.Options)
     assert {name for name in source_names if not docs.get(name)} == set()

@@ -185,7 +185,7 @@ def test_built_by_basicsr_with_its_name(root):
 
 
 def test_every_option_has_a_description():
-    from basicsr_semantic.host.option_keys import field_docs
+    from basicsr_semantic.host.options.keys import field_docs
 
     docs = field_docs(SemanticClipTestDataset.Options)
     assert {one.name for one in fields(SemanticClipTestDataset.Options) if not docs.get(one.name)} == set()

@@ -9,8 +9,8 @@ import pytest
 from basicsr.archs import build_network
 from conftest import ROOT
 
-from basicsr_semantic.host.option_check import check_options
 from basicsr_semantic.host.options import load_yaml
+from basicsr_semantic.host.options.check import check_options
 
 FILES = sorted((ROOT / 'options').rglob('*.yml'))
 IDS = [str(file.relative_to(ROOT / 'options')) for file in FILES]

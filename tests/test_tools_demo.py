@@ -24,7 +24,7 @@ from demo_steps import Runner, Step
 from demo_table import Result
 
 from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.option_yaml import load_yaml
+from basicsr_semantic.host.options.safe_yaml import load_yaml
 from basicsr_semantic.priors.store import PriorStoreWriter
 
 ROOT = Path(__file__).parents[1]

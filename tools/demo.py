@@ -29,7 +29,11 @@ OUT = 'results/demo'
 DATA = 'datasets/demo'
 BASELINE, CONTROL, SEEM = 'train_BasicVSR_demo', 'train_BasicVSR_finetune_demo', 'tune_BasicVSRSEEM_demo'
 TITLES = {BASELINE: 'baseline', CONTROL: 'control', SEEM: 'SEEM'}
-TRAINED = {BASELINE: 'BasicVSR', CONTROL: 'BasicVSR for longer', SEEM: 'SEEM on the frozen baseline'}
+TRAINED = {
+    BASELINE: 'BasicVSR, {} iterations',
+    CONTROL: 'baseline, {} more iterations',
+    SEEM: 'SEEM alone on the frozen baseline, {} iterations',
+}
 QUICK_ITERATIONS = 3
 
 
@@ -46,7 +50,7 @@ def test_name(training: str) -> str:
 
 def iterations_of(name: str) -> int:
     """Length of a training, read from its option file."""
-    from basicsr_semantic.host.option_yaml import load_yaml
+    from basicsr_semantic.host.options.safe_yaml import load_yaml
 
     return int(load_yaml(REPOSITORY / 'options' / 'demo' / f'{name}.yml')['train']['total_iter'])
 
@@ -149,7 +153,8 @@ def run(root: Path, fresh: bool, quick: bool, readme: bool, start: float) -> int
     steps = build_steps(root, quick)
     for number, step in enumerate(steps, 1):
         runner.run(step, number, len(steps))
-    tests = {TITLES[name]: (test_name(name), TRAINED[name]) for name in TITLES}
+    lengths = {step.name: step.iterations for step in steps}
+    tests = {TITLES[name]: (test_name(name), TRAINED[name].format(lengths[name])) for name in TITLES}
     report(root, out, tests, REPOSITORY / 'docs' / 'images' / 'demo.png' if readme else None)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     print(f'\nTook {minutes} min {seconds} s.')

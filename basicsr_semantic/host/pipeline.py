@@ -40,8 +40,8 @@ from torch.utils.data import DataLoader
 from ..errors import UserError
 from .checkpoint import find_resume_state, load_file, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
-from .option_check import check_options, raise_problems
 from .options import apply_overrides, load_yaml, prepare_options
+from .options.check import check_options, raise_problems
 from .plugins import load_plugins
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
