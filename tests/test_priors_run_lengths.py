@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from basicsr_semantic.priors.records import decode_record, encode_record
-from basicsr_semantic.priors.run_lengths import draw_runs, parse_runs
+from basicsr_semantic.priors import run_lengths
+from basicsr_semantic.priors.records import decode_records, encode_record
+from basicsr_semantic.priors.run_lengths import draw_runs, pad_runs, parse_runs
 
 
 def some_masks(count, height, width):
@@ -35,11 +36,18 @@ def coco_counts(masks: np.ndarray) -> list[str]:
 def test_drawing_inverts_pycocotools(drawn):
     masks, (top, left, rows, columns) = drawn
     count, height, width = masks.shape
-    runs, per_mask = parse_runs(coco_counts(masks))
-    assert per_mask.sum() == runs.size
-    drawn_masks = draw_runs(runs, per_mask, height, width, (top, left, rows, columns))
+    runs, stops = parse_runs(coco_counts(masks))
+    assert stops[-1] == runs.size
+    drawn_masks = draw_runs(runs, stops, height, width, (top, left, rows, columns))
     assert drawn_masks.shape == (count, rows, columns)
     assert np.array_equal(drawn_masks, masks[:, top : top + rows, left : left + columns])
+
+
+def test_chunks_join(monkeypatch):
+    masks = np.random.default_rng(0).random((7, 9, 8)) > 0.5
+    monkeypatch.setattr(run_lengths, 'CHUNK_PIXELS', 60)  # two masks of 5x6
+    drawn = draw_runs(*parse_runs(coco_counts(masks)), 9, 8, (2, 1, 5, 6))
+    assert np.array_equal(drawn, masks[:, 2:7, 1:7])
 
 
 @pytest.mark.parametrize('share', [0.0, 0.002, 0.5, 1.0])
@@ -48,37 +56,54 @@ def test_large_masks_with_long_and_short_runs(share):
     generator = np.random.default_rng(0)
     masks = generator.random((6, 300, 400)) < share
     masks[1, 40:250, 10:390] ^= True
-    runs, per_mask = parse_runs(coco_counts(masks))
-    assert np.array_equal(draw_runs(runs, per_mask, 300, 400, (0, 0, 300, 400)), masks)
+    runs, stops = parse_runs(coco_counts(masks))
+    assert np.array_equal(draw_runs(runs, stops, 300, 400, (0, 0, 300, 400)), masks)
 
 
 def test_runs_of_no_length_are_harmless():
     """Tools other than pycocotools may write them: [2, 0, 1, 3] is three zeros and three ones."""
     drawn = draw_runs(np.array([2, 0, 1, 3]), np.array([4]), 3, 2, (0, 0, 3, 2))
     assert np.array_equal(drawn[0], [[0, 1], [0, 1], [0, 1]])
+    drawn = draw_runs(*pad_runs(np.array([1, 0, 4, 1, 0, 6, 0]), np.array([4, 3])), 3, 2, (0, 0, 3, 2))
+    assert np.array_equal(drawn, [[[0, 0], [0, 0], [0, 1]], [[1, 1], [1, 1], [1, 1]]])
 
 
-@pytest.mark.parametrize('counts', [['!!'], ['d1', ''], ['P'], ['é'], ['PPPPPPPP0'], ['~~']])
+def test_masks_with_odd_numbers_of_runs_are_padded():
+    runs, stops = pad_runs(np.array([6, 2, 4, 1, 2, 3]), np.array([1, 2, 3]))
+    assert runs.tolist() == [6, 0, 2, 4, 1, 2, 3, 0]
+    assert stops.tolist() == [2, 4, 8]
+
+
+@pytest.mark.parametrize('counts', [['!!'], ['d1', ''], ['P'], ['é'], ['~~']])
 def test_malformed_strings_are_refused(counts):
-    with pytest.raises(ValueError, match=r'counts|run'):
+    with pytest.raises(ValueError, match='no compressed run lengths'):
         parse_runs(counts)
 
 
 def test_runs_must_fill_the_frame():
-    with pytest.raises(ValueError, match='do not add up to the 8 pixels'):
-        draw_runs(np.array([4, 4, 3, 4]), np.array([2, 2]), 2, 4, (0, 0, 1, 1))
+    for runs in ([4, 4, 3, 4], [4, 4, 9, 0], [10, -2, 8, 0], [8, 0, 8]):
+        padded = pad_runs(np.array(runs), np.array([2, len(runs) - 2]))
+        expected = runs == [8, 0, 8]
+        if expected:
+            assert not draw_runs(*padded, 2, 4, (0, 0, 2, 4)).any()
+        else:
+            with pytest.raises(ValueError, match='do not add up to the 8 pixels'):
+                draw_runs(*padded, 2, 4, (0, 0, 1, 1))
 
 
-@given(masks_and_boxes(), st.integers(1, 8))
-def test_records_crop_and_pad(drawn, num_masks):
+@given(masks_and_boxes(), st.integers(1, 8), st.data())
+def test_records_crop_and_pad(drawn, num_masks, data):
+    """Frames of a clip with different numbers of masks, none included."""
     masks, (top, left, rows, columns) = drawn
-    record = encode_record(masks)
-    read = decode_record(record, num_masks, (top, left, rows, columns), masks.shape[1:])
-    kept = min(num_masks, len(masks))
-    assert read.shape == (num_masks, rows, columns)
+    numbers = data.draw(st.lists(st.integers(0, len(masks)), min_size=1, max_size=4))
+    records = [encode_record(masks[:number]) for number in numbers]
+    read = decode_records(records, num_masks, (top, left, rows, columns), masks.shape[1:])
+    assert read.shape == (len(numbers), num_masks, rows, columns)
     assert read.flags['C_CONTIGUOUS']
-    assert np.array_equal(read[:kept], masks[:kept, top : top + rows, left : left + columns])
-    assert not read[kept:].any()
+    for frame, number in zip(read, numbers, strict=True):
+        kept = min(num_masks, number)
+        assert np.array_equal(frame[:kept], masks[:kept, top : top + rows, left : left + columns])
+        assert not frame[kept:].any()
 
 
 def test_a_record_can_be_read_by_pycocotools():
@@ -100,11 +125,13 @@ def test_records_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match='scores of shape'):
         encode_record(np.zeros((2, 3, 4), bool), np.ones(3))
     record = encode_record(np.zeros((0, 3, 4), bool))
-    assert decode_record(record, 2).shape == (2, 3, 4)
+    assert decode_records([record], 2).shape == (1, 2, 3, 4)
     with pytest.raises(ValueError, match='does not fit the stored masks of 3 rows and 4 columns'):
-        decode_record(record, 2, (0, 2, 3, 3))
+        decode_records([record], 2, (0, 2, 3, 3))
     with pytest.raises(ValueError, match='frame of 4x3, not 5x3'):
-        decode_record(record, 2, None, (3, 5))
+        decode_records([record], 2, None, (3, 5))
+    with pytest.raises(ValueError, match='frame of 5x3, not 4x3'):
+        decode_records([record, encode_record(np.zeros((0, 3, 5), bool))], 2)
     for damaged in (b'', b'{}', b'[1]', b'{"size":[3,4],"masks":[{}]}', record[:-4]):
         with pytest.raises(ValueError, match='damaged'):
-            decode_record(damaged, 2)
+            decode_records([record, damaged], 2)

@@ -55,6 +55,14 @@ def test_round_trip(store):
     assert np.array_equal(reader.masks('000/00000001', 5), some_masks(1))
 
 
+def test_several_frames_at_once(store):
+    reader = PriorStoreReader(store)
+    keys = ['000/00000002', '000/00000000', '000/00000002']
+    masks = reader.clip_masks(keys, 7, (3, 4, 10, 11), frame_size=(20, 30))
+    assert masks.shape == (3, 7, 10, 11)
+    assert np.array_equal(masks, np.stack([reader.masks(key, 7, (3, 4, 10, 11)) for key in keys]))
+
+
 def test_other_tools_can_read_the_values(store):
     import pycocotools.mask as coco
 
@@ -244,6 +252,16 @@ def test_masks_of_another_frame_size(store):
         PriorStoreReader(store).masks('000/00000000', frame_size=(20, 40))
     with pytest.raises(UserError, match='does not fit the stored masks of 20 rows'):
         PriorStoreReader(store).masks('000/00000000', box=(0, 0, 21, 30))
+
+
+def test_the_frame_that_does_not_fit_the_others_is_named(store):
+    with PriorStoreWriter(store, META) as writer:
+        writer.put('000/00000001', some_masks(0)[:, :19])
+    keys = [f'000/{i:08d}' for i in range(3)]
+    with pytest.raises(UserError, match=r"frame '000/00000001' .* frame of 30x19, not 30x20"):
+        PriorStoreReader(store).clip_masks(keys)
+    with pytest.raises(UserError, match=r"frame '000/00000000' .* frame of 30x20, not 30x19"):
+        PriorStoreReader(store).clip_masks(keys, frame_size=(19, 30))
 
 
 def test_a_truncated_store(store):

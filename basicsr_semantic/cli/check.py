@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_schema(output: str | None) -> int:
     from ..host.files import write_whole
-    from ..host.option_schema import schema_text
+    from ..host.options.schema import schema_text
 
     text = schema_text()
     if output is None:
@@ -70,8 +70,8 @@ def _write_schema(output: str | None) -> int:
 
 def _check(file: str, overrides: list[str] | None, ignore_missing: bool) -> bool:
     """Check one file and print the outcome; whether it is in order."""
-    from ..host.option_check import check_options
     from ..host.options import apply_overrides, load_yaml
+    from ..host.options.check import check_options
 
     try:
         opt = apply_overrides(load_yaml(file), overrides)

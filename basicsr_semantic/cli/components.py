@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _unknown(name: str, kinds: list[str]) -> UserError:
     from ..host.components import components
-    from ..host.option_problems import nearest
+    from ..host.options.problems import nearest
 
     near = nearest(name, [known for kind in kinds for known in components(kind)])
     advice = f'Did you mean {near}?' if near else 'Without a name the command lists all.'
@@ -69,7 +69,7 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    from ..host.component_keys import component_keys
+    from ..host.options.component_keys import component_keys
 
     name = f'  {component.name}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
@@ -86,7 +86,7 @@ def _in_brief(component: Any) -> str:
 
 def _argument(key: Any) -> str:
     """``num_feat=64``; ``num_in_ch`` if it must be given; ``use_rot=...`` if it need not, with no known default."""
-    from ..host.option_keys import REQUIRED
+    from ..host.options.keys import REQUIRED
 
     if key.default is REQUIRED:
         return key.name if key.required else f'{key.name}=...'
@@ -117,9 +117,9 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    from ..host.component_keys import component_keys
-    from ..host.option_keys import REQUIRED
-    from ..host.option_types import describe
+    from ..host.options.component_keys import component_keys
+    from ..host.options.keys import REQUIRED
+    from ..host.options.value_types import describe
 
     lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
     lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
@@ -145,9 +145,9 @@ def _in_full(component: Any) -> str:
 
 
 def _as_json(component: Any) -> dict[str, Any]:
-    from ..host.component_keys import component_keys
-    from ..host.option_keys import REQUIRED
-    from ..host.option_types import describe
+    from ..host.options.component_keys import component_keys
+    from ..host.options.keys import REQUIRED
+    from ..host.options.value_types import describe
 
     arguments = []
     for section, keys in component_keys(component).items():

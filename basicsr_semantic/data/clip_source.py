@@ -133,14 +133,20 @@ class ClipSource:
         Raises:
             UserError: No masks for a frame (unless missing_priors is neutral), or masks of another size.
         """
-        planes: dict[str, np.ndarray] = {}
-        for key in dict.fromkeys(keys):
-            if self._priors is not None and not (self._neutral and key not in self._priors):
-                stored = self._priors.masks(key, self._num_masks, geometry.box(), frame_size=size)
+        different = list(dict.fromkeys(keys))
+        store = self._priors
+        there = [] if store is None else [key for key in different if not (self._neutral and key not in store)]
+        masks = np.zeros((len(different), self._num_masks, geometry.height, geometry.width), np.uint8)
+        if store is not None and there:
+            read = store.clip_masks(there, self._num_masks, geometry.box(), frame_size=size)
+            if len(there) == len(different):
+                masks = read
             else:
-                stored = np.zeros((self._num_masks, geometry.height, geometry.width), np.uint8)
-            planes[key] = geometry.flip(stored, (1, 2))
-        return torch.from_numpy(np.stack([planes[key] for key in keys]))
+                masks[[different.index(key) for key in there]] = read
+        masks = geometry.flip(masks, (2, 3))
+        if len(different) < len(keys):
+            masks = masks[[different.index(key) for key in keys]]
+        return torch.from_numpy(masks)
 
     def _lr_size(self, key: str, lq: np.ndarray | None, gt: np.ndarray | None) -> tuple[int, int]:
         """(h, w) of a low-resolution frame, of which at least the GT is at hand."""

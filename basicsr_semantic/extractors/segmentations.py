@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from basicsr_semantic.priors.run_lengths import draw_runs, parse_runs
+from basicsr_semantic.priors.run_lengths import draw_runs, pad_runs, parse_runs
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
@@ -27,25 +27,24 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     if segmentation is None or segmentation == []:
         return np.zeros((height, width), bool)
     if isinstance(segmentation, dict):
-        runs = _runs(segmentation, height, width)
-        return draw_runs(runs, np.array([runs.size]), height, width, (0, 0, height, width))[0].astype(bool)
+        return draw_runs(*_runs(segmentation, height, width), height, width, (0, 0, height, width))[0].astype(bool)
     if isinstance(segmentation, list):
         return _fill_polygons(segmentation, height, width)
     raise ValueError(f'it is neither RLE, nor polygons, nor null, but {type(segmentation).__name__}')
 
 
-def _runs(segmentation: dict[str, Any], height: int, width: int) -> np.ndarray:
+def _runs(segmentation: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     size, counts = segmentation.get('size'), segmentation.get('counts')
     if not isinstance(size, list) or size != [height, width]:
         raise ValueError(f'its size is {size}, but the frame is [{height}, {width}] (rows, columns)')
     if isinstance(counts, str):
-        return parse_runs([counts])[0]
+        return parse_runs([counts])
     if (
         isinstance(counts, list)
         and counts
         and all(isinstance(run, int) and 0 <= run <= height * width for run in counts)
     ):
-        return np.array(counts, np.int64)
+        return pad_runs(np.array(counts), np.array([len(counts)]))
     raise ValueError('its counts are neither a string nor a list of numbers of pixels')
 
 

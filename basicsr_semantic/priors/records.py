@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,46 +46,67 @@ def encode_record(masks: np.ndarray, scores: np.ndarray | None = None) -> bytes:
     return json.dumps({'size': [height, width], 'masks': entries}, separators=(',', ':')).encode('ascii')
 
 
-def decode_record(
-    record: bytes,
+def decode_records(
+    records: Sequence[bytes],
     num_masks: int,
     box: Box | None = None,
     frame_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Read the masks of one frame.
+    """Read the masks of the frames of a clip.
 
     Args:
-        record: what ``encode_record`` returned.
+        records: what ``encode_record`` returned, one a frame, at least one.
         num_masks: number of channels of the result; more masks are cut off, fewer are followed by zeros.
         box: (top, left, height, width) to read; None reads the whole frame.
-        frame_size: (h, w) that the stored frame must have; None accepts any.
+        frame_size: (h, w) that the stored frames must have; None takes that of the first one.
 
     Returns:
-        (num_masks, height, width) uint8 with values 0 and 1, C-contiguous.
+        (t, num_masks, height, width) uint8 with values 0 and 1, C-contiguous.
 
     Raises:
-        ValueError: The record is damaged, the frame has another size, or the box reaches over its edge.
+        ValueError: A record is damaged, a frame has another size, or the box reaches over its edge.
     """
-    try:
-        content = json.loads(record)
-        height, width = content['size']
-        counts = [entry['counts'] for entry in content['masks'][:num_masks]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'the record is damaged ({error.__class__.__name__}: {error})') from error
-    if frame_size is not None and tuple(frame_size) != (height, width):
-        raise ValueError(
-            f'they belong to a frame of {width}x{height}, not {frame_size[1]}x{frame_size[0]} (width x height)'
-        )
-    top, left, rows, columns = box if box is not None else (0, 0, height, width)
+    counts: list[str] = []
+    per_frame: list[int] = []
+    for record in records:
+        size, found = _parse(record)
+        frame_size = frame_size or size
+        if size != tuple(frame_size):
+            raise ValueError(f'they belong to a frame of {_by(size)}, not {_by(frame_size)} (width x height)')
+        counts += found[:num_masks]
+        per_frame.append(min(len(found), num_masks))
+    assert frame_size is not None, 'no records'
+    height, width = frame_size
+    top, left, rows, columns = box = box if box is not None else (0, 0, height, width)
     if top < 0 or left < 0 or rows < 1 or columns < 1 or top + rows > height or left + columns > width:
         raise ValueError(
             f'the box (top {top}, left {left}, height {rows}, width {columns}) does not fit the stored masks of '
             f'{height} rows and {width} columns'
         )
-    masks = np.zeros((num_masks, rows, columns), np.uint8)
-    if counts:
-        try:
-            masks[: len(counts)] = draw_runs(*parse_runs(counts), height, width, (top, left, rows, columns))
-        except ValueError as error:
-            raise ValueError(f'the record is damaged: {error}') from error
+    shape = (len(records), num_masks, rows, columns)
+    if not counts:
+        return np.zeros(shape, np.uint8)
+    try:
+        planes = draw_runs(*parse_runs(counts), height, width, box)
+    except ValueError as error:
+        raise ValueError(f'the record is damaged: {error}') from error
+    if min(per_frame) == num_masks:
+        return planes.reshape(shape)
+    masks = np.zeros(shape, np.uint8)
+    for frame, stop, number in zip(masks, np.cumsum(per_frame), per_frame, strict=True):
+        frame[:number] = planes[stop - number : stop]
     return masks
+
+
+def _parse(record: bytes) -> tuple[tuple[int, int], list[str]]:
+    """(h, w) of the frame and the run lengths of its masks."""
+    try:
+        content = json.loads(record)
+        height, width = content['size']
+        return (height, width), [entry['counts'] for entry in content['masks']]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'the record is damaged ({error.__class__.__name__}: {error})') from error
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f'{size[1]}x{size[0]}'
