@@ -11,8 +11,7 @@ import importlib
 import inspect
 from typing import Any
 
-from basicsr_semantic.errors import UserError
-
+from ..errors import UserError
 from .base import MaskExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from basicsr_semantic.errors import UserError
-
+from ..errors import UserError
 from .checkpoints import file_sha256
 from .segmentations import decode_segmentation
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from basicsr_semantic.errors import UserError
+from ..errors import UserError
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
 

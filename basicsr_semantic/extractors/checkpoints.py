@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from basicsr_semantic.errors import UserError
+from ..errors import UserError
 
 
 def file_sha256(path: Path) -> str:

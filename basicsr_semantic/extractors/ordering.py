@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from basicsr_semantic.errors import UserError
+from ..errors import UserError
 
 ORDERS = ('area', 'iou', 'grid')
 KEEPS = ('area', 'iou')

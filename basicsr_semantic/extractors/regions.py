@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from basicsr_semantic.errors import UserError
-
+from ..errors import UserError
 from .base import MAX_MASKS, check_frame, check_max_masks
 from .ordering import order_and_keep, stack_masks
 

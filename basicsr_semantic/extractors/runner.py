@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.priors import PriorStoreWriter, store_metadata
-
+from ..errors import UserError
+from ..priors import PriorStoreWriter, store_metadata
 from .base import MaskExtractor
 
 

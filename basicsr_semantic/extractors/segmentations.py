@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from basicsr_semantic.priors.run_lengths import draw_runs, pad_runs, parse_runs
+from ..priors.run_lengths import draw_runs, pad_runs, parse_runs
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:

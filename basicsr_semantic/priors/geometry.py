@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from basicsr_semantic.errors import UserError
+from ..errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import lmdb
 
-from basicsr_semantic.errors import UserError
+from ..errors import UserError
 
 Result = TypeVar('Result')
 

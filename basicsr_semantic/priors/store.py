@@ -12,8 +12,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from basicsr_semantic.errors import UserError
-
+from ..errors import UserError
 from .lmdb_env import GrowingEnv, SharedReadEnv, lmdb_errors
 from .records import decode_records, encode_record
 from .run_lengths import Box
