@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Callable
 
 from ..errors import UserError
 
@@ -80,13 +81,16 @@ def _repair_base_model() -> None:
 
     from . import model_io
 
-    base = base_model.BaseModel
-    base.model_to_device = model_io.model_to_device
-    base.save_network = model_io.save_network
-    base.save_training_state = model_io.save_training_state
-    base.load_network = model_io.load_network
-    base.resume_training = model_io.resume_training
-    sr_model.SRModel.init_training_settings = model_io.with_equal_ema(sr_model.SRModel.init_training_settings)
+    _replace(
+        (base_model.BaseModel,),
+        model_to_device=model_io.model_to_device,
+        save_network=model_io.save_network,
+        save_training_state=model_io.save_training_state,
+        load_network=model_io.load_network,
+        resume_training=model_io.resume_training,
+    )
+    equal = model_io.with_equal_ema(sr_model.SRModel.init_training_settings)
+    _replace((sr_model.SRModel,), init_training_settings=equal)
 
 
 def _repair_video_models() -> None:
@@ -98,12 +102,17 @@ def _repair_video_models() -> None:
     from . import video_models
     from .validation import validate
 
-    for cls in (VideoBaseModel, VideoRecurrentModel):
-        cls.dist_validation = cls.nondist_validation = validate
-    VideoRecurrentModel.test = video_models.test_recurrent
-    VideoRecurrentModel.setup_optimizers = EDVRModel.setup_optimizers = video_models.setup_optimizers
-    VideoRecurrentModel.optimize_parameters = video_models.optimize_recurrent
-    EDVRModel.optimize_parameters = video_models.optimize_edvr
+    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=validate)
+    _replace((VideoRecurrentModel, EDVRModel), setup_optimizers=video_models.setup_optimizers)
+    _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
+    _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)
+    _replace((EDVRModel,), optimize_parameters=video_models.optimize_edvr)
+
+
+def _replace(classes: tuple[type, ...], **methods: Callable) -> None:
+    for cls in classes:
+        for name, method in methods.items():
+            setattr(cls, name, method)
 
 
 def _replace_pipelines() -> None:
@@ -122,5 +131,7 @@ def _replace_pipelines() -> None:
 
         test(root_path)
 
-    sys.modules['basicsr.train'].train_pipeline = basicsr.train_pipeline = train_pipeline  # type: ignore
-    sys.modules['basicsr.test'].test_pipeline = basicsr.test_pipeline = test_pipeline  # type: ignore
+    for module in (basicsr, sys.modules['basicsr.train']):
+        vars(module)['train_pipeline'] = train_pipeline
+    for module in (basicsr, sys.modules['basicsr.test']):
+        vars(module)['test_pipeline'] = test_pipeline

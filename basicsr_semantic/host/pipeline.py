@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from basicsr.data import build_dataset
@@ -184,7 +184,7 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     model = build_model(opt)
     results = {}
     for loader in loaders:
-        name = loader.dataset.opt['name']
+        name = cast(Any, loader.dataset).opt['name']
         logger.info(f'Testing {name}...')
         save_img = (opt.get('val') or {}).get('save_img', False)
         results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)

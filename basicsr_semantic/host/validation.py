@@ -141,7 +141,7 @@ def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]
             middle = len(indices) // 2
             indices, names = [indices[middle]], [names[middle]]
         return item['clip'], indices, names
-    clip, path = str(item['folder']), item.get('lq_path')
+    clip, path = str(item['folder']), item.get('lq_path') or ''
     if 'idx' in item and count == 1:  # one window of VideoTestDataset or VideoTestVimeo90KDataset: '3/100'
         parts = Path(path).parts if isinstance(path, str) else ()
         if 'vimeo' in clip.lower() and len(parts) > 2:
@@ -153,12 +153,12 @@ def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]
 def _judge(frame: Frame, metrics: dict[str, dict], image_path: Path | None) -> dict[str, Any]:
     """Quantise a frame, save it where asked, and measure it where there is GT."""
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
-    restored = tensor2img([frame.restored])
+    restored = _quantised(frame.restored)
     if image_path is not None:
         write_whole(image_path, cv2.imencode('.png', restored)[1].tobytes())
     if frame.gt is None:
         return row
-    gt = tensor2img([frame.gt])
+    gt = _quantised(frame.gt)
     if gt.shape != restored.shape:
         raise UserError(
             f'Frame {frame.name} of clip {frame.clip} was restored to {restored.shape[:2]}, but its GT is '
@@ -166,6 +166,11 @@ def _judge(frame: Frame, metrics: dict[str, dict], image_path: Path | None) -> d
         )
     data = {'img': restored, 'img2': gt}
     return row | {name: float(calculate_metric(data, metric)) for name, metric in metrics.items()}
+
+
+def _quantised(frame: torch.Tensor) -> np.ndarray:
+    """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, rounded."""
+    return np.asarray(tensor2img([frame]))
 
 
 def _image_path(opt: dict, dataset: str, frame: Frame, current_iter: int | str) -> Path:

@@ -15,6 +15,7 @@ from basicsr.models.video_base_model import VideoBaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..archs.adapters import adapter_state
 from ..archs.layers.frozen import lean_frozen_convs
@@ -29,7 +30,7 @@ from .padding import pad_amount, pad_clip
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-@MODEL_REGISTRY.register()
+@MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
 class SemanticVSRModel(VideoBaseModel):
     """Train and test a video super-resolution network, with or without semantic priors.
 
@@ -110,7 +111,8 @@ class SemanticVSRModel(VideoBaseModel):
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write ``net_g_*.pth``, the adapter ``net_g_seem_*.pth`` when only new modules train, and last the state."""
-        nets, keys = [self.net_g], ['params']
+        nets: Any = [self.net_g]
+        keys: Any = ['params']
         if hasattr(self, 'net_g_ema'):
             nets, keys = [self.net_g, self.net_g_ema], ['params', 'params_ema']
         self.save_network(nets, 'net_g', current_iter, keys)
@@ -247,14 +249,15 @@ class SemanticVSRModel(VideoBaseModel):
         if self.cri_perceptual is not None:
             percep, style = self.cri_perceptual(output.flatten(0, -4), gt.flatten(0, -4))
             named |= {k: v / parts for k, v in (('l_percep', percep), ('l_style', style)) if v is not None}
-        return sum(named.values()), named
+        return torch.stack(list(named.values())).sum(), named
 
     def _autocast(self):
         amp = self.train_options.amp if self.train_options else None
         return torch.autocast(self.device.type, _AMP_TYPES[amp]) if amp else contextlib.nullcontext()
 
     def _no_sync(self):
-        return self.net_g.no_sync() if hasattr(self.net_g, 'no_sync') else contextlib.nullcontext()
+        distributed = isinstance(self.net_g, DistributedDataParallel)
+        return self.net_g.no_sync() if distributed else contextlib.nullcontext()  # pyright: ignore[reportCallIssue]
 
     @staticmethod
     def _refuse_non_finite(losses: dict[str, torch.Tensor], current_iter: int) -> None:
