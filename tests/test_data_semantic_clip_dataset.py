@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import fields
 
 import numpy as np
@@ -170,6 +171,15 @@ def test_center_frame_only_reads_only_that_gt(root, tmp_path):
     assert [item['key'] for item in (dataset[0], dataset[1])] == ['000/00000002', '001/00000002']
 
 
+def test_center_masks_only_are_those_of_the_centre_frame(root):
+    whole = SemanticClipDataset(options(root, num_frame=3, center_frame_only=True))
+    centre = SemanticClipDataset(options(root, num_frame=3, center_frame_only=True, center_masks_only=True))
+    random.seed(4)
+    expected = whole[0]['masks'][1:2]
+    random.seed(4)
+    assert expected.any() and torch.equal(centre[0]['masks'], expected)
+
+
 def test_flip_sequence_goes_forth_and_back(root):
     item = SemanticClipDataset(options(root, flip_sequence=True))[0]
     assert list(places(item['lq'])[:, 2, 0, 0]) == [0, 1, 2, 3, 4, 4, 3, 2, 1, 0]
@@ -300,6 +310,7 @@ BAD_OPTIONS = {
     'partition': ({'val_partition': 'REDS'}, 'Choose one of REDS4, official'),
     'masks': ({'num_masks': 0}, 'at least 1'),
     'missing_priors': ({'missing_priors': 'zero'}, 'Choose error or neutral'),
+    'centre masks': ({'center_masks_only': True}, 'goes with center_frame_only'),
     'no store': ({'dataroot_priors': '/nowhere/priors'}, '/nowhere/priors does not exist.*basicsr extract'),
     'kind': ({'prior_kind': 'sam'}, "holds priors of kind 'regions', but prior_kind asks for 'sam'"),
     'backend': ({'io_backend': {'type': 'lmdb'}}, 'is not an LMDB folder'),

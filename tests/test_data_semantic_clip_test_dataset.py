@@ -119,6 +119,12 @@ def test_windows_carry_their_masks(root):
     assert np.array_equal(places_of_masks(item['masks']), places(item['lq']))
 
 
+def test_windows_may_carry_the_masks_of_their_centre_alone(root):
+    whole = SemanticClipTestDataset(options(root, num_frame=3))[1]['masks']
+    centre = SemanticClipTestDataset(options(root, num_frame=3, center_masks_only=True))[1]['masks']
+    assert whole.any() and torch.equal(centre, whole[1:2])
+
+
 def test_only_the_centre_frame_as_for_vimeo(root):
     dataset = SemanticClipTestDataset(options(root, num_frame=5, center_frame_only=True))
     assert [dataset[index]['frame_indices'] for index in range(len(dataset))] == [[3], [3], [4]]
@@ -206,6 +212,7 @@ def test_workers_give_what_the_main_process_gives(root, method):
 BAD_OPTIONS = {
     'nothing': ({'dataroot_gt': None, 'dataroot_lq': None}, 'neither dataroot_gt nor dataroot_lq'),
     'no degradation': ({'dataroot_lq': None}, 'degradation: BI, BD or BD_DUF'),
+    'centre masks of clips': ({'center_masks_only': True}, 'goes with num_frame'),
     'even window': ({'num_frame': 4}, 'odd number'),
     'padding': ({'num_frame': 5, 'padding': 'zero'}, 'Choose one of reflection_circle'),
     'short clip': ({'num_frame': 15, 'padding': 'reflection'}, "Clip '000' has 7 frames, too few for windows of 15"),

@@ -91,6 +91,7 @@ def data_set(work: Path, case: Case, gt_size: int, masks: bool) -> SemanticClipD
         'io_backend': {'type': 'lmdb'},
         'num_frame': case.num_frame,
         'center_frame_only': case.center_frame_only,
+        'center_masks_only': case.center_frame_only,
         'gt_size': gt_size,
         'use_hflip': True,
         'use_rot': True,

@@ -79,7 +79,11 @@ class ClipSource:
         return frame[..., ::-1]
 
     def read(
-        self, keys: Sequence[str], gt_keys: Collection[str], geometry_for: Callable[[int, int], ClipGeometry]
+        self,
+        keys: Sequence[str],
+        gt_keys: Collection[str],
+        geometry_for: Callable[[int, int], ClipGeometry],
+        mask_keys: Sequence[str] | None = None,
     ) -> ClipCrop:
         """Read the same crop of frames of one clip, of their GT and of their masks.
 
@@ -87,6 +91,7 @@ class ClipSource:
             keys: Frames, in order; a frame may come twice.
             gt_keys: Those of them whose GT is wanted.
             geometry_for: Called once, as ``geometry_for(lr_height, lr_width)``, when the size of the frames is known.
+            mask_keys: Those of them whose masks are wanted; None wants all.
 
         Raises:
             UserError: A frame or its masks are missing or damaged, or have another size than the first frame or than
@@ -116,7 +121,7 @@ class ClipSource:
         return ClipCrop(
             lq=to_tensor(np.stack([frames[key][0] for key in keys])),
             gt=to_tensor(np.stack(gts)) if gts else None,
-            masks=self.masks(keys, size, geometry) if self.prior_kind is not None else None,
+            masks=self.masks(mask_keys or keys, size, geometry) if self.prior_kind is not None else None,
         )
 
     def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor:

@@ -34,6 +34,8 @@ class ClipOptions:
     """What a frame without masks is: an error, or neutral (all masks zero; neutral needs no store at all)."""
     num_masks: int = 64
     """Masks a frame; fewer are followed by zeros, more are cut off."""
+    center_masks_only: bool = False
+    """Masks of the centre frame only, (1, num_masks, h, w): all that EDVRSEEM looks at, and faster to read."""
     prior_kind: str | None = None
     """Kind of prior the store must hold, as sam, regions or annotations; ~ takes any."""
     meta_info_file: str | None = None

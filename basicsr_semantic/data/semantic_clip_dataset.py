@@ -33,7 +33,8 @@ class SemanticClipDataset(Dataset):
 
     - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB; t is ``num_frame``, twice that with ``flip_sequence``
     - ``gt``: (t, 3, H, W), or (3, H, W) of the centre frame with ``center_frame_only``
-    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors
+    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, t is 1 with ``center_masks_only``; and ``prior_kind``: str; both
+      only with priors
     - ``key``: str, key of the first frame in time, or of the centre frame with ``center_frame_only``
 
     Args:
@@ -128,7 +129,8 @@ class SemanticClipDataset(Dataset):
                 )
             return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot)
 
-        crop = self.source.read(keys, {sample_key} if options.center_frame_only else set(keys), draw)
+        gt_keys = {sample_key} if options.center_frame_only else set(keys)
+        crop = self.source.read(keys, gt_keys, draw, [sample_key] if options.center_masks_only else None)
         assert crop.gt is not None
         item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
         if crop.masks is not None:
@@ -157,5 +159,7 @@ def _check(options: SemanticClipDataset.Options) -> None:
         raise UserError(f'{where}: gt_size is {options.gt_size}, which is no multiple of the scale {options.scale}.')
     if options.center_frame_only and options.num_frame % 2 == 0:
         raise UserError(f'{where}: center_frame_only needs an odd num_frame, not {options.num_frame}.')
+    if options.center_masks_only and not options.center_frame_only:
+        raise UserError(f'{where}: center_masks_only goes with center_frame_only: true.')
     if options.center_frame_only and options.flip_sequence:
         raise UserError(f'{where}: flip_sequence has no one centre frame; choose it or center_frame_only.')

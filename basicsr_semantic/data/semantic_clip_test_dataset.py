@@ -96,8 +96,10 @@ class SemanticClipTestDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip, shown, read = self._items[index]
-        with_gt = {clip.key(shown[0])} if self.options.num_frame and self.has_gt else set()
-        crop = self.source.read([clip.key(position) for position in read], with_gt, ClipGeometry.whole)
+        centre = clip.key(shown[0])
+        with_gt = {centre} if self.options.num_frame and self.has_gt else set()
+        mask_keys = [centre] if self.options.center_masks_only else None
+        crop = self.source.read([clip.key(position) for position in read], with_gt, ClipGeometry.whole, mask_keys)
         item: dict[str, Any] = {'lq': crop.lq}
         if crop.gt is not None:
             item['gt'] = crop.gt[0]
@@ -151,6 +153,8 @@ class SemanticClipTestDataset(Dataset):
 def _check(options: SemanticClipTestDataset.Options) -> None:
     where = f"Data set '{options.name}'"
     if options.num_frame is None:
+        if options.center_masks_only:
+            raise UserError(f'{where}: center_masks_only goes with num_frame; recurrent networks use all masks.')
         if options.center_frame_only:
             raise UserError(f'{where}: center_frame_only goes with num_frame; for recurrent networks set it below val.')
         if options.max_frames is not None and options.max_frames < 1:
