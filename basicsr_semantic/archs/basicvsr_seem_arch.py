@@ -194,6 +194,7 @@ class BasicVSRSEEM(BasicVSR):
         out = self.lrelu(self.fusion(torch.cat([backward, forward], dim=1)))
         out = self.lrelu(self.pixel_shuffle(self.upconv1(out)))
         out = self.lrelu(self.pixel_shuffle(self.upconv2(out)))
-        out = self.conv_last(self.lrelu(self.conv_hr(out)))
+        out = self.lrelu(self.conv_hr(out))  # a line of its own, so that the largest feature is freed
+        out = self.conv_last(out)
         out += F.interpolate(frame, scale_factor=4, mode='bilinear', align_corners=False)
         return out

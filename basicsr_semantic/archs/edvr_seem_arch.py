@@ -204,6 +204,7 @@ class EDVRSEEM(EDVR):
         """Upsample as EDVR does: (b, D, h, w) to (b, 3, 4 h, 4 w)."""
         out = self.lrelu(self.pixel_shuffle(self.upconv1(feat)))
         out = self.lrelu(self.pixel_shuffle(self.upconv2(out)))
-        out = self.conv_last(self.lrelu(self.conv_hr(out)))
+        out = self.lrelu(self.conv_hr(out))  # a line of its own, so that the largest feature is freed
+        out = self.conv_last(out)
         out += F.interpolate(center, scale_factor=4, mode='bilinear', align_corners=False)
         return out
