@@ -59,7 +59,7 @@ def _write_split(folder: Path, split: str, seed: int, size: int, frames: int, pr
         masks: list[np.ndarray] = []
         names = [f'{scene.name}/{index:05d}.png' for index in range(frames)]
         for name, frame in zip(names, render_clip(scene, seed, size, frames), strict=True):
-            done, png = cv2.imencode('.png', frame.image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+            done, png = cv2.imencode('.png', frame.image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
             if not done:
                 raise UserError(f'OpenCV could not write {name} as PNG; reinstall opencv-python.')
             (folder / split / 'frames' / name).write_bytes(png.tobytes())

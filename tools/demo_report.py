@@ -161,5 +161,5 @@ def report(root: Path, out: Path, tests: dict[str, tuple[str, str]], readme: Pat
     )
     print(f'Picture: {picture}\nTable:   {out / "table.md"}')
     if readme is not None:
-        write_frame(readme, draw(root, held_out, shown, panel=160))
+        write_frame(readme, draw(root, held_out, shown, panel=176))
         print(f'README:  {readme}')
