@@ -75,9 +75,8 @@ def check_masks(
                 "argument, or build the network with missing_priors='neutral' to go on without any."
             )
     elif tuple(masks.shape) != expected:
-        names = ('batch', 'frames', 'num_masks', 'height', 'width')[-len(expected) :]
-        if len(expected) == 4:
-            names = ('batch', 'num_masks', 'height', 'width')
+        frames = ('frames',) if len(expected) == 5 else ()
+        names = ('batch', *frames, 'num_masks', 'height', 'width')
         if masks.dim() == len(expected):
             pairs = zip(names, masks.shape, expected, strict=True)
             wrong = ', '.join(f'{name} is {is_} instead of {wanted}' for name, is_, wanted in pairs if is_ != wanted)
