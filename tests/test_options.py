@@ -30,7 +30,7 @@ def test_it_says_what_it_is_for_and_is_named_after_itself(file: Path):
     assert load_yaml(str(file))['name'] == file.stem
 
 
-def test_the_files_of_the_issue_are_there():
+def test_every_table_of_the_paper_has_its_files():
     """Full and tune-only for both data sets and hosts, tests, the ablation of Table 6, the control of Table 5."""
     names = {file.stem for file in FILES if file.parent.name == 'seem'}
     for host, data in (

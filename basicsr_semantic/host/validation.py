@@ -56,7 +56,7 @@ class Report:
         }
 
     def average(self) -> dict[str, float]:
-        """Mean over the clips' means (methods D.2, as BasicSR's VideoBaseModel)."""
+        """Mean over the clips' means (as BasicSR's VideoBaseModel, and every paper of the field)."""
         clips = self.clips()
         return {m: float(np.mean([c[m] for c in clips.values()])) for m in self.metrics} if clips else {}
 
