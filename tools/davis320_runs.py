@@ -1,0 +1,149 @@
+"""What the comparisons on davis320 share: running commands, preparing data, training one run, bicubic, the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from tqdm import tqdm
+
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path('datasets/davis320')
+LOGS = ROOT / 'results' / 'davis320_logs'
+METRICS = {'psnr_y': 'PSNR Y', 'ssim_y': 'SSIM Y', 'psnr_rgb': 'PSNR RGB', 'ssim_rgb': 'SSIM RGB'}
+
+Averages = dict[str, float]
+
+
+def basicsr(*args: str, log: str) -> None:
+    """Run one command in the repository's root, on one thread unless OMP_NUM_THREADS says otherwise.
+
+    Args:
+        args: what follows ``basicsr``.
+        log: name of the file that its output is added to.
+    """
+    file_name = LOGS / f'{log}.log'
+    file_name.parent.mkdir(parents=True, exist_ok=True)
+    with file_name.open('a') as file:
+        command = [sys.executable, '-m', 'basicsr_semantic', *args]
+        done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=file, env={'OMP_NUM_THREADS': '1'} | os.environ)
+    if done.returncode:
+        tail = ''.join(file_name.read_text().splitlines(keepends=True)[-3:])
+        raise SystemExit(f'basicsr {" ".join(args)} failed; the end of {file_name}:\n{tail}')
+
+
+def prepare_clips(data: Path) -> None:
+    """Make LQ and GT LMDBs of both parts; what is there already is kept."""
+    if not (data / 'train' / 'frames').is_dir():
+        raise SystemExit(f'{data} has no train/frames.')
+    for part in ('train', 'val'):
+        basicsr('prepare', 'clips', str(data / part / 'frames'), str(DATA / part), log=f'prepare_{part}')
+
+
+def extract(kind: str, part: str, *flags: str, out: str | None = None) -> Path:
+    """Fill the store of one part with the priors of one extractor, and say where it is; what is in it is kept.
+
+    Args:
+        kind: name of the extractor.
+        part: train or val.
+        flags: its further arguments.
+        out: name of the store; None: that of the extractor.
+    """
+    store = DATA / part / f'{out or kind}.lmdb'
+    frames = str(DATA / part / 'lq.lmdb')
+    call = ['extract', '--extractor', kind, '--frames', frames, '--out', str(store), *flags]
+    basicsr(*call, log=f'extract_{part}_{out or kind}')
+    return store
+
+
+def train(option: str, name: str, seed: int, *changes: str) -> Path:
+    """Train one run, or go on training it; nothing is done where it has ended.
+
+    Args:
+        option: option file, relative to the repository.
+        name: name of the run.
+        seed: its ``manual_seed``.
+        changes: further ``--force_yml`` values.
+
+    Returns:
+        The folder of the experiment.
+    """
+    folder = ROOT / 'experiments' / name
+    if not (folder / 'models' / 'net_g_latest.pth').is_file():
+        changes = (f'name={name}', f'manual_seed={seed}', *changes)
+        basicsr('train', '-opt', option, '--auto_resume', '--force_yml', *changes, log=name)
+    return folder
+
+
+def last_validation(experiment: Path) -> Averages:
+    """The averages over the clips after the last iteration."""
+    files = (experiment / 'validation').glob('davis320_*.json')
+    last = max(files, key=lambda path: int(path.stem.rsplit('_', 1)[1]))
+    return json.loads(last.read_text())['average']
+
+
+def bicubic() -> Averages:
+    """Bicubic upsampling as MATLAB does it, on the held-out frames and with the same metrics."""
+    import lmdb
+    from basicsr.metrics import calculate_psnr, calculate_ssim
+    from basicsr.utils import imfrombytes, img2tensor, tensor2img
+    from basicsr.utils.matlab_functions import imresize
+
+    environments = [
+        lmdb.open(str(ROOT / DATA / 'val' / f'{kind}.lmdb'), readonly=True, lock=False) for kind in ('lq', 'gt')
+    ]
+    keys = [line.split('.')[0] for line in (ROOT / DATA / 'val' / 'lq.lmdb' / 'meta_info.txt').read_text().splitlines()]
+    clips: dict[str, list[Averages]] = {}
+    for key in tqdm(keys, desc='bicubic'):
+        lq, gt = (imfrombytes(env.begin().get(key.encode()), float32=True) for env in environments)
+        restored = tensor2img(imresize(img2tensor(lq), 4))
+        truth = tensor2img(img2tensor(gt))
+        row = {}
+        for channels, y in (('y', True), ('rgb', False)):
+            row[f'psnr_{channels}'] = calculate_psnr(restored, truth, 0, test_y_channel=y)
+            row[f'ssim_{channels}'] = calculate_ssim(restored, truth, 0, test_y_channel=y)
+        clips.setdefault(key.rsplit('/', 1)[0], []).append(row)
+    return {m: mean(mean(row[m] for row in rows) for rows in clips.values()) for m in METRICS}
+
+
+def table(
+    labels: Mapping[str, str], results: Sequence[Mapping[str, Averages]], reference: Averages, control: str
+) -> str:
+    """Mean and spread over the seeds, and the difference to the control of the same seed.
+
+    Args:
+        labels: key of a method -> its name in the table, in order.
+        results: for every seed, the averages of every method.
+        reference: the averages of bicubic.
+        control: key of the method that the others are compared with.
+    """
+    spread = stdev if len(results) > 1 else lambda values: 0.0
+    lines = [
+        '| method | ' + ' | '.join(METRICS.values()) + ' | PSNR Y minus control |',
+        '|---' * (len(METRICS) + 2) + '|',
+        '| bicubic | ' + ' | '.join(f'{reference[m]:.4f}' for m in METRICS) + ' | |',
+    ]
+    for label, text in labels.items():
+        cells = []
+        for metric in METRICS:
+            values = [run[label][metric] for run in results]
+            cells.append(f'{mean(values):.4f} ± {spread(values):.4f}')
+        gains = [run[label]['psnr_y'] - run[control]['psnr_y'] for run in results]
+        gain = '' if label == control else ', '.join(f'{g:+.4f}' for g in gains)
+        lines.append(f'| {text} | ' + ' | '.join(cells) + f' | {gain} |')
+    return '\n'.join(lines)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write figures beside their place, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f'.{path.name}')
+    beside.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    beside.replace(path)
