@@ -392,6 +392,6 @@ def test_no_space_left(store, monkeypatch):
     def full(*_):
         raise lmdb.Error('mdb_txn_commit: No space left on device')
 
-    monkeypatch.setattr('basicsr_semantic.priors.store._put_all', full)
+    monkeypatch.setattr('basicsr_semantic.priors.store_writer._put_all', full)
     with pytest.raises(UserError, match=r'No space left on device\. Free some space'):
         writer.close()

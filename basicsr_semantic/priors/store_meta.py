@@ -8,6 +8,7 @@ from typing import Any
 FORMAT = 'basicsr_semantic.priors/1'
 META_KEY = b'__meta__'
 ORDERS = ('area', 'iou', 'grid', 'id')
+TOKEN_SIZES = ('num', 'dim', 'global_dim')
 
 
 def store_metadata(
@@ -16,6 +17,7 @@ def store_metadata(
     checkpoint: dict[str, str] | None = None,
     order: str = 'area',
     max_masks: int = 64,
+    tokens: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Compose the metadata of a store.
 
@@ -26,12 +28,18 @@ def store_metadata(
         order: what the channel index means: 'area' (largest first), 'iou' (most confident first), 'grid' (raster order
             of the prompt), 'id' (one instance a channel through the whole clip).
         max_masks: most masks a frame.
+        tokens: ``{'num': K, 'dim': Ct, 'global_dim': Cg}`` of the tokens of each frame, or None for masks alone.
 
     Raises:
-        ValueError: ``order`` is none of these, or the parameters are no plain JSON values.
+        ValueError: ``order`` is none of these, the parameters are no plain JSON values, or the sizes of the tokens are
+            no positive numbers under these names.
     """
     if order not in ORDERS:
         raise ValueError(f'The order of masks must be one of {", ".join(ORDERS)}, not {order!r}.')
+    if tokens is not None and (
+        tokens.keys() != set(TOKEN_SIZES) or not all(isinstance(size, int) and size > 0 for size in tokens.values())
+    ):
+        raise ValueError(f'The sizes of tokens are {", ".join(TOKEN_SIZES)}, each at least 1, not {tokens!r}.')
     meta = {
         'format': FORMAT,
         'kind': kind,
@@ -39,11 +47,18 @@ def store_metadata(
         'checkpoint': checkpoint,
         'order': order,
         'max_masks': max_masks,
+        'tokens': tokens,
     }
     try:
         return json.loads(json.dumps(meta))
     except TypeError as error:
         raise ValueError(f'The metadata of a mask store must be plain JSON values: {error}.') from error
+
+
+def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:
+    """(K, Ct, Cg) of the tokens of each frame; None for a store of masks alone."""
+    sizes = meta.get('tokens')  # absent from stores that are older than tokens
+    return None if sizes is None else (sizes['num'], sizes['dim'], sizes['global_dim'])
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -1,0 +1,82 @@
+"""What lies in a store under which key: one value a frame, its tokens beside it, the metadata of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from ..errors import UserError
+from .store_meta import FORMAT, META_KEY
+
+LONGEST_KEY = 511  # bytes; LMDB's own limit
+TOKENS = b'__tokens__/'
+_AFTER_TOKENS = TOKENS[:-1] + bytes([TOKENS[-1] + 1])
+
+
+def mask_key(key: str) -> bytes:
+    """Where the masks of a frame lie: under the frame's own key."""
+    return key.encode()
+
+
+def token_key(key: str) -> bytes:
+    """Where the tokens of a frame lie."""
+    return TOKENS + key.encode()
+
+
+def check_key(key: str, has_tokens: bool) -> None:
+    """Refuse keys that LMDB or the layout cannot hold.
+
+    Raises:
+        UserError: The key is empty, too long, or one that the store uses itself.
+    """
+    longest = LONGEST_KEY - len(TOKENS) if has_tokens else LONGEST_KEY
+    encoded = key.encode()
+    if not 1 <= len(encoded) <= longest or encoded == META_KEY or encoded.startswith(TOKENS):
+        raise UserError(
+            f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '
+            f'and does not begin with {TOKENS.decode()!r}. Rename the frame.'
+        )
+
+
+def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
+    """The keys of all frames with masks, sorted by their bytes."""
+    cursor = transaction.cursor()
+    there = cursor.first()
+    while there:
+        key = bytes(cursor.key())
+        if key.startswith(TOKENS):
+            there = cursor.set_range(_AFTER_TOKENS)  # all tokens lie together: one step over them
+            continue
+        if key != META_KEY:
+            yield key.decode()
+        there = cursor.next()
+
+
+def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
+    """The metadata of a store.
+
+    Raises:
+        UserError: There are none, they are damaged, or they are of another format.
+    """
+    record = transaction.get(META_KEY)
+    if record is None:
+        raise UserError(
+            f'{path} is an LMDB, but no mask store: it has no {META_KEY.decode()!r}. If these are frames, make their '
+            f'masks with: basicsr extract --extractor sam|regions|annotations|xdecoder --frames {path} --out MASKS'
+        )
+    try:
+        meta = dict(json.loads(bytes(record)))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f'The metadata of the mask store {path} are damaged ({error}). Make the store again.'
+        ) from error
+    if meta.get('format') != FORMAT:
+        raise UserError(
+            f'The mask store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
+            f'Make the store again with: basicsr extract'
+        )
+    return meta

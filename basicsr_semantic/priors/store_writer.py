@@ -1,0 +1,185 @@
+"""Writing priors into a store: in durable batches, from several processes at once, continued after any death."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from ..errors import UserError
+from .lmdb_env import GrowingEnv
+from .records import encode_record
+from .store_layout import TOKENS, check_key, frame_keys, mask_key, read_meta, token_key
+from .store_meta import META_KEY, differences, store_metadata, token_shape
+from .token_records import encode_tokens
+
+
+class PriorStoreWriter:
+    """Writes masks and tokens, also into a store that exists already; several processes may write to one store at once.
+
+    Frames are written in small batches, each in one durable transaction: a killed process loses at most the last batch
+    and leaves no half-written frame.
+
+    Args:
+        path: folder of the store, made if absent.
+        meta: what ``store_metadata`` returned.
+        batch_frames: frames a transaction.
+        batch_seconds: a transaction is written after this time even with fewer frames.
+        map_size: size of the LMDB map in bytes to begin with; it grows by itself.
+
+    Raises:
+        UserError: The folder cannot be written, holds something else, or holds masks that were made otherwise.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        meta: dict[str, Any],
+        batch_frames: int = 16,
+        batch_seconds: float = 10.0,
+        map_size: int = 1 << 26,
+    ) -> None:
+        self.path = Path(path)
+        self.meta = store_metadata(
+            meta['kind'],
+            meta.get('parameters'),
+            meta.get('checkpoint'),
+            meta['order'],
+            meta['max_masks'],
+            meta.get('tokens'),
+        )
+        self._batch_frames = batch_frames
+        self._batch_seconds = batch_seconds
+        self._pending: dict[bytes, bytes] = {}
+        self._together = False
+        self._last_write = time.monotonic()
+        self._env = GrowingEnv(self.path, map_size)
+        try:
+            self._env.write(self._agree)
+        except BaseException:
+            self._env.close()
+            raise
+
+    def put(self, key: str, masks: np.ndarray, scores: np.ndarray | None = None) -> None:
+        """Add or replace the masks of one frame.
+
+        Args:
+            key: key of the frame, for example '000/00000000'.
+            masks: (n, h, w) bool or uint8 with values 0 and 1, in the order that the metadata name, at most max_masks.
+            scores: (n,) confidence of each mask, or None.
+
+        Raises:
+            UserError: The key is too long for LMDB, or the batch could not be written.
+            ValueError: The masks have a wrong shape or type, or there are too many.
+        """
+        if len(masks) > self.meta['max_masks']:
+            raise ValueError(f'{len(masks)} masks for {key!r}, but the store holds at most {self.meta["max_masks"]}.')
+        self._put(key, mask_key(key), encode_record(masks, scores))
+
+    def put_tokens(self, key: str, frame_tokens: np.ndarray, global_token: np.ndarray) -> None:
+        """Add or replace the tokens of one frame; they are stored in half precision.
+
+        Args:
+            key: key of the frame.
+            frame_tokens: (K, Ct) floating point.
+            global_token: (Cg,) floating point.
+
+        Raises:
+            UserError: The key is too long for LMDB, or the batch could not be written.
+            ValueError: The shapes are not those of the metadata, or a value is not finite in half precision.
+        """
+        wanted = token_shape(self.meta)
+        if wanted is None:
+            raise ValueError(f'The metadata of the store {self.path} name no tokens.')
+        if (*np.shape(frame_tokens), *np.shape(global_token)) != wanted:
+            raise ValueError(
+                f'Tokens of {np.shape(frame_tokens)} and a global token of {np.shape(global_token)} came for {key!r}, '
+                f'but the store holds {wanted[0]} x {wanted[1]} and {wanted[2]}.'
+            )
+        self._put(key, token_key(key), encode_tokens(frame_tokens, global_token))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write everything that is put inside in one transaction at the end, and nothing of it after an exception."""
+        self.flush()
+        self._together = True
+        try:
+            yield
+        except BaseException:
+            self._pending = {}
+            raise
+        finally:
+            self._together = False
+        self.flush()
+
+    def _put(self, key: str, place: bytes, record: bytes) -> None:
+        check_key(key, self.meta['tokens'] is not None)
+        self._pending[place] = record
+        waited = time.monotonic() - self._last_write
+        if not self._together and (len(self._pending) >= self._batch_frames or waited >= self._batch_seconds):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending; when this returns it is on the disk.
+
+        Raises:
+            UserError: The disk is full or the store cannot be written; the pending frames are then lost.
+        """
+        batch, self._pending = self._pending, {}
+        self._last_write = time.monotonic()
+        if batch:
+            self._env.write(lambda transaction: _put_all(transaction, batch), sum(map(len, batch.values())))
+
+    def __contains__(self, key: str) -> bool:
+        place = mask_key(key)
+        return place in self._pending or self._env.read(lambda transaction: transaction.get(place)) is not None
+
+    def keys(self) -> set[str]:
+        """The keys of all frames with masks, those that are pending included."""
+        pending = {place.decode() for place in self._pending if not place.startswith(TOKENS)}
+        return set(self._env.read(lambda transaction: list(frame_keys(transaction)))) | pending
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def close(self) -> None:
+        """Write what is pending and close the store.
+
+        Raises:
+            UserError: The last batch could not be written.
+        """
+        try:
+            self.flush()
+        finally:
+            self._env.close()
+
+    def __enter__(self) -> PriorStoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # after an exception too: every pending frame is complete in itself
+        self.close()
+
+    def _agree(self, transaction: lmdb.Transaction) -> None:
+        """Write the metadata into an empty store, or check that those of the store are the same."""
+        if transaction.stat()['entries'] == 0:
+            transaction.put(META_KEY, json.dumps(self.meta).encode())
+            return
+        found = differences(read_meta(transaction, self.path), self.meta)
+        if found:
+            raise UserError(
+                f'The mask store {self.path} was made otherwise: {"; ".join(found)}. Use the same arguments, '
+                f'choose another --out, or delete the store.'
+            )
+
+
+def _put_all(transaction: lmdb.Transaction, batch: dict[bytes, bytes]) -> None:
+    for place, record in batch.items():
+        transaction.put(place, record)
