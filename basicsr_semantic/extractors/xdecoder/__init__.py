@@ -1,0 +1,7 @@
+"""X-Decoder as an extractor: tokens and masks of each frame, with the released weights or one's own."""
+
+from __future__ import annotations
+
+from .network import PRESETS, FrameSemantics, XDecoder, build_xdecoder
+
+__all__ = ['PRESETS', 'FrameSemantics', 'XDecoder', 'build_xdecoder']
