@@ -1,0 +1,239 @@
+"""Instances of a whole clip from the object tokens of its frames: an encoder and a decoder over time.
+
+The form is that of VITA (Heo et al., "VITA: Video Instance Segmentation via Object Token Association", NeurIPS 2022),
+which Semantic Lens (AAAI 2024, Eq. 4 and 5) takes over. A frame decoder (X-Decoder, OpenSeeD, Mask2Former) gives the
+tokens and the pixel features; it is not in here, and neither is what the result is used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from .query_blocks import MLP, CrossAttentionBlock, FeedForwardBlock, SelfAttentionBlock
+from .window_in_time import WindowSelfAttention, window_spans
+
+Shift = Literal['eval', 'always', 'never', 'vita']
+
+
+@dataclass
+class VideoInstances:
+    """What :class:`InstanceTransformer` finds; a leading L stands before b if the tokens had one.
+
+    Attributes:
+        tokens: (b, N, C), one token an instance: the video queries after the last layer and its norm (O_V of Eq. 4).
+        class_logits: (D, b, N, classes + 1) for each of the D decoder layers; the last class is "no object".
+        mask_embeds: (D, b, N, mask_dim); the product with projected pixel features gives mask logits.
+        clip_embeds: (b, N, C), instances for the similarity loss, or None without similarity heads.
+        frame_embeds: (b, T, K, C), encoded frame tokens for the similarity loss, or None.
+    """
+
+    tokens: torch.Tensor
+    class_logits: torch.Tensor
+    mask_embeds: torch.Tensor
+    clip_embeds: torch.Tensor | None
+    frame_embeds: torch.Tensor | None
+
+
+class InstanceTransformer(nn.Module):
+    """Encode frame tokens over time in windows, then let video queries gather the instances of the clip.
+
+    Parameters have VITA's names. Without the similarity loss build it with ``similarity=False`` (or freeze
+    ``sim_embed_*``): the two heads serve nothing else, and they would have no gradient.
+
+    Args:
+        hidden_dim: Width C of tokens and layers. VITA has 256; 512 is that of X-Decoder's tokens.
+        num_heads: Attention heads.
+        feedforward_dim: Width inside the feed-forward layers.
+        encoder_layers: Layers of window attention over time; 0: none.
+        decoder_layers: Layers D of the video queries, at least 1.
+        window: Frames of a window.
+        num_queries: Video queries N, the most instances a clip can have.
+        num_frame_queries: Tokens K of a frame; each has a learned position for the decoder.
+        num_classes: Classes without "no object".
+        mask_dim: Width of mask embeddings and projected pixel features.
+        feature_dim: Width of the pixel features.
+        similarity: Whether there are heads for the similarity loss.
+        shift: When the windows of every second encoder layer are shifted by half a window. ``eval``: in evaluation
+            only, as released, but not where one window holds all frames, which training has seen whole; ``always``:
+            in training too; ``never``; ``vita``: the released rule to the letter, which in evaluation divides even a
+            single window.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 512,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        encoder_layers: int = 6,
+        decoder_layers: int = 3,
+        window: int = 6,
+        num_queries: int = 100,
+        num_frame_queries: int = 100,
+        num_classes: int = 40,
+        mask_dim: int = 512,
+        feature_dim: int = 512,
+        similarity: bool = True,
+        shift: Shift = 'eval',
+    ) -> None:
+        super().__init__()
+        if shift not in get_args(Shift):
+            raise ValueError(f'shift is {shift!r}; it must be one of {", ".join(get_args(Shift))}.')
+        if decoder_layers < 1 or window < 2:
+            raise ValueError(
+                f'decoder_layers is {decoder_layers} and window {window}; they must be at least 1 and 2 frames.'
+            )
+        self.config: dict[str, Any] = {
+            'hidden_dim': hidden_dim,
+            'num_heads': num_heads,
+            'feedforward_dim': feedforward_dim,
+            'encoder_layers': encoder_layers,
+            'decoder_layers': decoder_layers,
+            'window': window,
+            'num_queries': num_queries,
+            'num_frame_queries': num_frame_queries,
+            'num_classes': num_classes,
+            'mask_dim': mask_dim,
+            'feature_dim': feature_dim,
+            'similarity': similarity,
+            'shift': shift,
+        }
+        self.window, self.shift = window, shift
+        attention, feedforward = (hidden_dim, num_heads), (hidden_dim, feedforward_dim)
+        self.input_proj_dec = nn.Linear(hidden_dim, hidden_dim)
+        self.enc_self_attn = nn.ModuleList(WindowSelfAttention(*attention) for _ in range(encoder_layers))
+        self.enc_ffn = nn.ModuleList(FeedForwardBlock(*feedforward) for _ in range(encoder_layers))
+        layers = range(decoder_layers)
+        self.transformer_cross_attention_layers = nn.ModuleList(CrossAttentionBlock(*attention) for _ in layers)
+        self.transformer_self_attention_layers = nn.ModuleList(SelfAttentionBlock(*attention) for _ in layers)
+        self.transformer_ffn_layers = nn.ModuleList(FeedForwardBlock(*feedforward) for _ in layers)
+        self.decoder_norm = nn.LayerNorm(hidden_dim)
+        self.query_feat = nn.Embedding(num_queries, hidden_dim)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.fq_pos = nn.Embedding(num_frame_queries, hidden_dim)
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        self.mask_embed = MLP(hidden_dim, hidden_dim, hidden_dim, mask_dim)
+        self.vita_mask_features = nn.Conv2d(feature_dim, mask_dim, 1)
+        nn.init.kaiming_uniform_(self.vita_mask_features.weight, a=1)
+        nn.init.zeros_(self.vita_mask_features.bias)  # pyright: ignore[reportArgumentType]
+        self.sim_embed_frame = nn.Linear(hidden_dim, hidden_dim) if similarity else None
+        self.sim_embed_clip = nn.Linear(hidden_dim, hidden_dim) if similarity else None
+
+    def forward(self, frame_tokens: torch.Tensor, valid: torch.Tensor | None = None) -> VideoInstances:
+        """Find the instances of clips.
+
+        Args:
+            frame_tokens: (b, T, K, C) object tokens of T frames, T at least 1; or (L, b, T, K, C) those of the last L
+                layers of the frame decoder, each treated as a clip of its own.
+            valid: (b, T) bool, False for frames that only fill up a batch of clips of differing length; they have no
+                effect on the rest. Every clip needs one valid frame. None: all frames are valid.
+
+        Returns:
+            The instances; see :class:`VideoInstances`.
+
+        Raises:
+            ValueError: Tokens of another shape than the network was built for.
+        """
+        tokens, width = self.fq_pos.weight.shape
+        if frame_tokens.dim() not in (4, 5) or frame_tokens.shape[-2:] != (tokens, width) or 0 in frame_tokens.shape:
+            raise ValueError(
+                f'InstanceTransformer takes tokens of shape (batch, frames, {tokens}, {width}), with layers before '
+                f'the batch if it likes; these have {tuple(frame_tokens.shape)}.'
+            )
+        lead = frame_tokens.shape[:-3]
+        frames = frame_tokens.size(-3)
+        if valid is not None:
+            if valid.shape != frame_tokens.shape[-4:-2] or not bool(valid.any(dim=1).all()):
+                raise ValueError(
+                    f'valid must have shape {tuple(frame_tokens.shape[-4:-2])} with a valid frame in every clip; '
+                    f'it has {tuple(valid.shape)}.'
+                )
+            valid = valid.expand(*lead, frames).reshape(-1, frames)
+        memory = self._encode(frame_tokens.reshape(-1, frames, tokens, width), valid)
+        outputs = torch.stack(self._decode(memory, valid)).unflatten(1, lead)
+        embeds = self.sim_embed_clip(outputs[-1]) if self.sim_embed_clip is not None else None
+        frame_embeds = self.sim_embed_frame(memory).unflatten(0, lead) if self.sim_embed_frame is not None else None
+        return VideoInstances(outputs[-1], self.class_embed(outputs), self.mask_embed(outputs), embeds, frame_embeds)
+
+    def project_features(self, mask_features: torch.Tensor) -> torch.Tensor:
+        """Bring pixel features (n, feature_dim, h, w) of frames to the space of the mask embeddings.
+
+        Returns:
+            (n, mask_dim, h, w); mask logits of Eq. 5 are ``einsum('...nc,tchw->...nthw', mask_embeds, this)``.
+        """
+        return self.vita_mask_features(mask_features)
+
+    def _encode(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """Frame tokens (n, T, K, C), after exchange over time."""
+        x = self.input_proj_dec(x)
+        frames = x.size(1)
+        plain = window_spans(frames, self.window, shifted=False)
+        shifted = window_spans(frames, self.window, shifted=True) if self._shifts(frames) else plain
+        for i, (attention, feedforward) in enumerate(zip(self.enc_self_attn, self.enc_ffn, strict=True)):
+            x = feedforward(attention(x, shifted if i % 2 else plain, valid))
+        return x
+
+    def _shifts(self, frames: int) -> bool:
+        if self.shift == 'vita':
+            return not self.training
+        wanted = self.shift == 'always' or (self.shift == 'eval' and not self.training)
+        return wanted and frames > self.window
+
+    def _decode(self, memory: torch.Tensor, valid: torch.Tensor | None) -> list[torch.Tensor]:
+        """Video queries (n, N, C) after each layer and the norm; the position of a key is that of its frame query."""
+        value = memory.flatten(1, 2)
+        key = (memory + self.fq_pos.weight).flatten(1, 2)
+        mask = None if valid is None else valid.repeat_interleave(memory.size(2), dim=1)[:, None, None]
+        position = self.query_embed.weight
+        x = self.query_feat.weight.expand(memory.size(0), -1, -1)
+        outputs = []
+        for cross, own, feedforward in zip(
+            self.transformer_cross_attention_layers,
+            self.transformer_self_attention_layers,
+            self.transformer_ffn_layers,
+            strict=True,
+        ):
+            x = feedforward(own(cross(x, position, key, value, mask), position))
+            outputs.append(self.decoder_norm(x))
+        return outputs
+
+
+def instance_config(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Read the sizes of an :class:`InstanceTransformer` off its weights.
+
+    Args:
+        state_dict: Its parameters by name.
+
+    Returns:
+        Constructor arguments. ``num_heads``, ``window`` and ``shift`` leave no trace in weights and are not in it.
+
+    Raises:
+        ValueError: The weights are not those of an instance transformer.
+    """
+
+    def count(prefix: str) -> int:
+        return len({name.split('.')[1] for name in state_dict if name.startswith(f'{prefix}.')})
+
+    try:
+        mask_features = state_dict['vita_mask_features.weight']
+        return {
+            'hidden_dim': state_dict['query_feat.weight'].size(1),
+            'feedforward_dim': state_dict['transformer_ffn_layers.0.linear1.weight'].size(0),
+            'encoder_layers': count('enc_self_attn'),
+            'decoder_layers': count('transformer_cross_attention_layers'),
+            'num_queries': state_dict['query_feat.weight'].size(0),
+            'num_frame_queries': state_dict['fq_pos.weight'].size(0),
+            'num_classes': state_dict['class_embed.weight'].size(0) - 1,
+            'mask_dim': mask_features.size(0),
+            'feature_dim': mask_features.size(1),
+            'similarity': 'sim_embed_clip.weight' in state_dict,
+        }
+    except (KeyError, IndexError) as error:
+        raise ValueError(f'These are not the weights of an instance transformer: they have no {error}.') from error
