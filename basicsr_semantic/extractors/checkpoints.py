@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,11 +56,39 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         UserError: The file is no PyTorch checkpoint, or is not made of tensors alone.
     """
+    return _flat(_load(path), path)
+
+
+def read_network_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Read weights with the sizes of their network, as our training writes them, or weights alone.
+
+    Args:
+        path: a state dict, or {'params': state dict, 'network': constructor arguments, ...}; a network trained with an
+            average of its weights has it as 'params_ema', which is preferred.
+
+    Returns:
+        The state dict and the constructor arguments, None where the file has none.
+
+    Raises:
+        UserError: As of :func:`read_state_dict`.
+    """
+    content = _load(path)
+    if not isinstance(content, dict) or not ('params' in content or 'params_ema' in content):
+        return _flat(content, path), None
+    network = content.get('network')
+    weights = content.get('params_ema', content.get('params'))
+    return _flat(weights, path), network if isinstance(network, dict) else None
+
+
+def _load(path: str | os.PathLike[str]) -> Any:
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f'The checkpoint {path} cannot be read as PyTorch weights: {first.rstrip(".")}.') from error
+
+
+def _flat(state: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f'The checkpoint {path} holds something else than a flat dictionary of tensors.')
     return state

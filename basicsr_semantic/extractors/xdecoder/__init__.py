@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .checkpoint import load_xdecoder
 from .network import PRESETS, FrameSemantics, XDecoder, build_xdecoder
 
-__all__ = ['PRESETS', 'FrameSemantics', 'XDecoder', 'build_xdecoder']
+__all__ = ['PRESETS', 'FrameSemantics', 'XDecoder', 'build_xdecoder', 'load_xdecoder']

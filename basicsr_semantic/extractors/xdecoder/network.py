@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ...errors import UserError
 from .focal import FocalNet
 from .pixel_decoder import PixelDecoder
+from .report import CheckpointReport
 from .transformer_decoder import Predictor, unit
 
 #: name -> constructor arguments that differ from the defaults. Focal-T: 100.8 M parameters; Focal-L is the release
@@ -144,6 +145,8 @@ class XDecoder(nn.Module):
             'dec_layers': dec_layers,
             'norm_groups': norm_groups,
         }
+        #: Where the weights came from; None if they were not read from a file.
+        self.report: CheckpointReport | None = None
         self.token_dim, self.num_tokens, self.mask_dim = hidden_dim, num_queries - 1, mask_dim
         self.backbone = FocalNet(
             embed_dim, depths, focal_levels, focal_windows, mlp_ratio, depthwise, layer_scale, drop_path
