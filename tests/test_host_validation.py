@@ -94,6 +94,14 @@ def test_segments_make_one_clip_and_gt_is_streamed(tmp_path):
     assert float(rows[0]['psnr']) == pytest.approx(expected)
 
 
+def test_a_segment_that_was_lengthened_to_the_front_shows_its_last_frames(tmp_path):
+    """Brightness says which frame is which: 0.1 and 0.2 were shown by the segment before."""
+    item = clip_item('a', range(2, 4)) | {'lq': torch.cat([frames(1, value) for value in (0.1, 0.2, 0.6, 0.6)])}
+    run(Repeat(tmp_path), Items([item], gt=frames(1, 0.6, 4)[0]))
+    rows = json.loads((tmp_path / 'validation/set_exp.json').read_text())['frames']
+    assert [(row['index'], row['psnr']) for row in rows] == [(2, math.inf), (3, math.inf)]
+
+
 def test_without_gt_frames_are_restored_and_nothing_is_measured(tmp_path):
     assert run(Repeat(tmp_path), Items([clip_item('a', range(2))]), save_img=True) == {}
     saved = sorted(p.name for p in (tmp_path / 'visualization/set/a').iterdir())

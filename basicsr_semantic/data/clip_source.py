@@ -11,13 +11,14 @@ import torch
 from ..errors import UserError
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
+from ..priors.store_meta import token_shape
 from .clips import ClipIndex, val_partition_clips
 from .dataset_options import ClipOptions
 from .degradations import check_degradation, degrade, mod_crop
 from .frame_reader import FrameReader
 
 NEUTRAL = 'neutral'
-"""Kind of prior of all-zero masks where there is no store."""
+"""Kind of prior of all-zero masks where there is no store; their number of tokens is not known, so there are none."""
 
 
 @dataclass
@@ -28,11 +29,19 @@ class ClipCrop:
         lq: (t, 3, h, w) float32 in [0, 1], RGB.
         gt: (n, 3, scale h, scale w) likewise, one for each frame whose GT was wanted; None for none.
         masks: (t, num_masks, h, w) uint8 of 0 and 1; None without priors.
+        frame_tokens: (t, K, Ct) float32; None where the store has no tokens.
+        global_tokens: (t, Cg) float32 likewise.
+        geometry: What the crops went through.
+        lq_whole: (t, 3, hf, wf) float32, the whole low-resolution frames as they are; None where they were not wanted.
     """
 
     lq: torch.Tensor
     gt: torch.Tensor | None
     masks: torch.Tensor | None
+    frame_tokens: torch.Tensor | None
+    global_tokens: torch.Tensor | None
+    geometry: ClipGeometry
+    lq_whole: torch.Tensor | None
 
 
 class ClipSource:
@@ -84,20 +93,23 @@ class ClipSource:
         gt_keys: Collection[str],
         geometry_for: Callable[[int, int], ClipGeometry],
         mask_keys: Sequence[str] | None = None,
+        whole_frames: bool = False,
     ) -> ClipCrop:
-        """Read the same crop of frames of one clip, of their GT and of their masks.
+        """Read the same crop of frames of one clip, of their GT and of their masks, and the tokens of the frames.
 
         Args:
             keys: Frames, in order; a frame may come twice.
             gt_keys: Those of them whose GT is wanted.
             geometry_for: Called once, as ``geometry_for(lr_height, lr_width)``, when the size of the frames is known.
             mask_keys: Those of them whose masks are wanted; None wants all.
+            whole_frames: Whether the whole frames are wanted too.
 
         Raises:
-            UserError: A frame or its masks are missing or damaged, or have another size than the first frame or than
+            UserError: A frame or its priors are missing or damaged, or have another size than the first frame or than
                 their GT asks for; names the frame.
         """
         frames: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        whole: dict[str, np.ndarray] = {}
         geometry, size = None, (0, 0)
         for key in dict.fromkeys(keys):
             gt = self.gt(key) if self._lq is None or key in gt_keys else None
@@ -110,6 +122,12 @@ class ClipSource:
                     f"Frame '{key}' has {_by(this)} low-resolution pixels, but '{keys[0]}' of its clip {_by(size)}. "
                     "All frames of a clip need one size; 'basicsr prepare clips' sorts out those that differ."
                 )
+            if lq is None and whole_frames:
+                assert gt is not None
+                lq = degrade(gt, self._degradation, self.scale)
+            if whole_frames:
+                assert lq is not None
+                whole[key] = lq
             if lq is not None:
                 small = geometry.apply(lq)
             else:
@@ -118,10 +136,15 @@ class ClipSource:
             frames[key] = small, geometry.apply(gt, self.scale) if gt is not None and key in gt_keys else None
         assert geometry is not None, 'no frames were asked for'
         gts = [gt for key in keys if (gt := frames[key][1]) is not None]
+        frame_tokens, global_tokens = self.tokens(keys)
         return ClipCrop(
             lq=to_tensor(np.stack([frames[key][0] for key in keys])),
             gt=to_tensor(np.stack(gts)) if gts else None,
             masks=self.masks(mask_keys or keys, size, geometry) if self.prior_kind is not None else None,
+            frame_tokens=frame_tokens,
+            global_tokens=global_tokens,
+            geometry=geometry,
+            lq_whole=to_tensor(np.stack([whole[key] for key in keys])) if whole_frames else None,
         )
 
     def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor:
@@ -139,8 +162,7 @@ class ClipSource:
             UserError: No masks for a frame (unless missing_priors is neutral), or masks of another size.
         """
         different = list(dict.fromkeys(keys))
-        store = self._priors
-        there = [] if store is None else [key for key in different if not (self._neutral and key not in store)]
+        store, there = self._priors, self._in_store(different)
         masks = np.zeros((len(different), self._num_masks, geometry.height, geometry.width), np.uint8)
         if store is not None and there:
             read = store.clip_masks(there, self._num_masks, geometry.box(), frame_size=size)
@@ -152,6 +174,39 @@ class ClipSource:
         if len(different) < len(keys):
             masks = masks[[different.index(key) for key in keys]]
         return torch.from_numpy(masks)
+
+    def tokens(self, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+        """Tokens of frames; they belong to whole frames and do not depend on crops and flips.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+
+        Returns:
+            Frame tokens (t, K, Ct) and global tokens (t, Cg), float32, all zero for frames that are not in the store
+            where missing_priors is neutral; twice None where the store has no tokens or there is no store.
+
+        Raises:
+            UserError: No tokens for a frame (unless missing_priors is neutral), or a damaged record.
+        """
+        store = self._priors
+        shape = None if store is None else token_shape(store.meta)
+        if store is None or shape is None:
+            return None, None
+        different = list(dict.fromkeys(keys))
+        there = self._in_store(different)
+        found = store.clip_tokens(there) if there else None
+        result = []
+        for number, sizes in enumerate((shape[:2], shape[2:])):
+            rows = np.zeros((len(different), *sizes), np.float32)
+            if found is not None:
+                rows[[different.index(key) for key in there]] = found[number]
+            result.append(torch.from_numpy(rows[[different.index(key) for key in keys]]))
+        return result[0], result[1]
+
+    def _in_store(self, keys: Sequence[str]) -> list[str]:
+        """The frames to look up in the store: all, or with neutral priors those that are there."""
+        store = self._priors
+        return [] if store is None else [key for key in keys if not (self._neutral and key not in store)]
 
     def _lr_size(self, key: str, lq: np.ndarray | None, gt: np.ndarray | None) -> tuple[int, int]:
         """(h, w) of a low-resolution frame, of which at least the GT is at hand."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import accumulate
 from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from ..errors import UserError
 from ..priors.geometry import ClipGeometry
@@ -35,6 +35,9 @@ class SemanticClipDataset(Dataset):
     - ``gt``: (t, 3, H, W), or (3, H, W) of the centre frame with ``center_frame_only``
     - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, t is 1 with ``center_masks_only``; and ``prior_kind``: str; both
       only with priors
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has tokens
+    - ``lq_whole``: (t, 3, hf, wf) float32, the whole low-resolution frames, and ``crop``: (8,) int64 with what ``lq``
+      went through (top, left, height, width, hflip, vflip, transpose, 0), both only with ``whole_frames``
     - ``key``: str, key of the first frame in time, or of the centre frame with ``center_frame_only``
 
     Args:
@@ -65,6 +68,8 @@ class SemanticClipDataset(Dataset):
         """Mirror half of the samples."""
         use_rot: bool = False
         """Turn half of the samples upside down and exchange rows and columns of half of them."""
+        whole_frames: bool = False
+        """Add the whole LR frames and the place of the crop, for priors that the model extracts (online_full)."""
         exclude_clips: list[str] = field(default_factory=list)
         """Names of clips to leave out."""
         num_worker_per_gpu: int = 2
@@ -130,17 +135,41 @@ class SemanticClipDataset(Dataset):
             return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot)
 
         gt_keys = {sample_key} if options.center_frame_only else set(keys)
-        crop = self.source.read(keys, gt_keys, draw, [sample_key] if options.center_masks_only else None)
+        mask_keys = [sample_key] if options.center_masks_only else None
+        crop = self.source.read(keys, gt_keys, draw, mask_keys, options.whole_frames)
         assert crop.gt is not None
         item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
         if crop.masks is not None:
             item['masks'] = crop.masks
             item['prior_kind'] = self.prior_kind
+        more = {name: getattr(crop, name) for name in ('frame_tokens', 'global_tokens', 'lq_whole')}
+        item |= {name: tensor for name, tensor in more.items() if tensor is not None}
         if options.flip_sequence:
-            forth = {name: item[name] for name in ('lq', 'gt', 'masks') if name in item}
+            forth = {name: item[name] for name in ('lq', 'gt', 'masks', *more) if name in item}
             item |= {name: torch.cat([frames, frames.flip(0)]) for name, frames in forth.items()}
+        if options.whole_frames:
+            item['crop'] = torch.tensor([*astuple(crop.geometry), 0], dtype=torch.int64)
         item['key'] = sample_key
         return item
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch of items.
+
+        Raises:
+            UserError: Their frames are of several sizes.
+        """
+        for name, remedy in (
+            ('lq_whole', 'use priors from a store (dataroot_priors and network_s:extract_mode: cached)'),
+            ('lq', 'give gt_size, which cuts crops of one size'),
+        ):
+            sizes = {tuple(item[name].shape[-2:]): item['key'] for item in items if name in item}
+            if len(sizes) > 1:
+                shown = ' and '.join(f"{width}x{height} ('{key}')" for (height, width), key in sizes.items())
+                raise UserError(
+                    f"Data set '{self.options.name}': the whole low-resolution frames in a batch have {shown} pixels, "
+                    f'but a batch needs one size. Set batch_size_per_gpu: 1, or {remedy}.'
+                )
+        return default_collate(items)
 
     def _span(self, interval: int) -> int:
         """Frames from the first to the last of a window."""

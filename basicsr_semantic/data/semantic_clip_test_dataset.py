@@ -42,8 +42,10 @@ class SemanticClipTestDataset(Dataset):
     - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB
     - ``gt``: (3, H, W) of the centre frame; windows only, and only with GT
     - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has tokens
     - ``clip``: str; ``frame_names``: list of str and ``frame_indices``: list of int (positions in the clip) of the
-      frames to restore: all of the item, or the centre frame of a window
+      frames to judge: all of the item, the last ones of a segment that ``shift_last`` has lengthened to the front, or
+      the centre frame of a window
 
     Args:
         opt: BasicSR's dict of options; left as it is.
@@ -73,6 +75,8 @@ class SemanticClipTestDataset(Dataset):
         """Only the window around the centre frame of each clip (Vimeo-90K), with num_frame."""
         max_frames: int | None = None
         """Cut clips into segments of at most so many frames, without num_frame; ~ takes whole clips."""
+        shift_last: bool = False
+        """Begin the last segment of a clip earlier, so that it has max_frames too; only its new frames are judged."""
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
@@ -106,6 +110,8 @@ class SemanticClipTestDataset(Dataset):
         if crop.masks is not None:
             item['masks'] = crop.masks
             item['prior_kind'] = self.prior_kind
+        if crop.frame_tokens is not None:
+            item |= {'frame_tokens': crop.frame_tokens, 'global_tokens': crop.global_tokens}
         item['clip'] = clip.name
         item['frame_names'] = [clip.frames[position] for position in shown]
         item['frame_indices'] = list(shown)
@@ -132,7 +138,8 @@ class SemanticClipTestDataset(Dataset):
     def _segments(self, clip: Clip) -> list[_Item]:
         length = self.options.max_frames or len(clip)
         parts = [range(start, min(start + length, len(clip))) for start in range(0, len(clip), length)]
-        return [_Item(clip, part, list(part)) for part in parts]
+        first_read = [max(0, part.stop - length) if self.options.shift_last else part.start for part in parts]
+        return [_Item(clip, part, list(range(first, part.stop))) for part, first in zip(parts, first_read, strict=True)]
 
     def _windows(self, clip: Clip) -> list[_Item]:
         options = self.options
@@ -159,10 +166,13 @@ def _check(options: SemanticClipTestDataset.Options) -> None:
             raise UserError(f'{where}: center_frame_only goes with num_frame; for recurrent networks set it below val.')
         if options.max_frames is not None and options.max_frames < 1:
             raise UserError(f'{where}: max_frames is {options.max_frames}; at least 1 is needed.')
+        if options.shift_last and options.max_frames is None:
+            raise UserError(f'{where}: shift_last goes with max_frames, the length of the segments.')
         return
     if options.num_frame < 1 or options.num_frame % 2 == 0:
         raise UserError(f'{where}: num_frame is {options.num_frame}; a window around a frame needs an odd number.')
-    if options.max_frames is not None:
-        raise UserError(f'{where}: max_frames cuts clips for recurrent networks and does not go with num_frame.')
+    if options.max_frames is not None or options.shift_last:
+        key = 'shift_last' if options.max_frames is None else 'max_frames'
+        raise UserError(f'{where}: {key} cuts clips for recurrent networks and does not go with num_frame.')
     if options.padding not in PADDINGS:
         raise UserError(f"{where}: padding is '{options.padding}'. Choose one of {', '.join(PADDINGS)}.")

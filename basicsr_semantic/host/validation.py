@@ -124,6 +124,7 @@ def _restore(model, dataset, item_index: int) -> Iterator[Frame]:
             delattr(model, held)
     frames = output[0] if output.dim() == 5 else output  # (n, 3, H, W)
     clip, indices, names = _places(item, len(frames))
+    frames = frames[len(frames) - len(indices) :]  # a segment may begin with frames that the one before has shown
     gt = item.get('gt')
     for k, index in enumerate(indices):
         if gt is not None:
