@@ -17,7 +17,7 @@ from PIL import Image
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.extractors.annotations import shrink_masks
-from basicsr_semantic.extractors.segmentations import decode_segmentation
+from basicsr_semantic.priors.segmentations import decode_segmentation
 
 HIGH, WIDE = 24, 32
 LR_FRAME = np.zeros((HIGH // 4, WIDE // 4, 3), np.uint8)
@@ -155,7 +155,8 @@ def test_frames_that_do_not_fit(tmp_path):
         (lambda c: c.pop('videos'), "no YouTube-VIS file: 'videos' is missing"),
         (lambda c: c['videos'][0].pop('height'), "'height' is missing"),
         (lambda c: c['annotations'][0].pop('id'), "'id' is missing"),
-        (lambda c: c.update(annotations=None), 'is missing or of the wrong type'),
+        (lambda c: c.update(annotations=3), 'is missing or of the wrong type'),
+        (lambda c: c.update(annotations=None), 'has no annotations. The valid and test files'),
         (lambda c: c['annotations'].clear(), 'has no annotations. The valid and test files'),
         (lambda c: c['videos'][1].update(file_names=['v/00000.png']), "names the frame 'v/00000' twice"),
         (

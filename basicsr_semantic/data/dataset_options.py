@@ -1,4 +1,4 @@
-"""The options that all data sets of clips share, and how they are built from BasicSR's dict."""
+"""The options that our data sets share, and how they are built from BasicSR's dict."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import UserError
 
 
 @dataclass(kw_only=True)
-class ClipOptions:
-    """Where the clips are and what comes with them: keys below ``datasets: train`` and so on in an option file."""
+class DatasetOptions:
+    """What every data set of ours takes: keys below ``datasets: train`` and so on in an option file."""
 
     name: str
     """Name of the data set in logs and results."""
@@ -22,6 +22,24 @@ class ClipOptions:
     """train, val or test; set by BasicSR from the name of the section."""
     scale: int = 4
     """Upsampling factor; set by BasicSR from the top of the file."""
+    prepare: str | None = None
+    """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
+    io_backend: dict[str, Any] = field(default_factory=lambda: {'type': 'disk'})
+    """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
+    pin_memory: bool = False
+    """Put batches into page-locked memory, for faster copies to a GPU."""
+    persistent_workers: bool = False
+    """Keep the loader's processes from one epoch to the next."""
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    """Prefetching of batches: cpu (a thread), cuda (a stream) or ~."""
+    num_prefetch_queue: int = 1
+    """Batches that prefetch_mode cpu keeps ready."""
+
+
+@dataclass(kw_only=True)
+class ClipOptions(DatasetOptions):
+    """Where the clips are and what comes with them."""
+
     dataroot_gt: str | None = None
     """High-resolution frames: a folder of clip folders, or an LMDB folder."""
     dataroot_lq: str | None = None
@@ -44,16 +62,6 @@ class ClipOptions:
     """Validation clips of REDS: left out in training, the only ones in val and test; ~ makes no difference."""
     filename_tmpl: str | None = None
     """Format of frame names where the list gives a number of frames; ~ is '{:08d}' (im1 to im7 for Vimeo-90K)."""
-    io_backend: dict[str, Any] = field(default_factory=lambda: {'type': 'disk'})
-    """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
-    pin_memory: bool = False
-    """Put batches into page-locked memory, for faster copies to a GPU."""
-    persistent_workers: bool = False
-    """Keep the loader's processes from one epoch to the next."""
-    prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Prefetching of batches: cpu (a thread), cuda (a stream) or ~."""
-    num_prefetch_queue: int = 1
-    """Batches that prefetch_mode cpu keeps ready."""
 
     @property
     def wants_priors(self) -> bool:
@@ -61,7 +69,7 @@ class ClipOptions:
         return self.dataroot_priors is not None or self.missing_priors == 'neutral'
 
 
-Options = TypeVar('Options', bound=ClipOptions)
+Options = TypeVar('Options', bound=DatasetOptions)
 
 
 def build_options(cls: type[Options], opt: Mapping[str, Any]) -> Options:

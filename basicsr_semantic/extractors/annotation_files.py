@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import UserError
+from ..priors.youtube_vis import read_youtube_vis
 from .checkpoints import file_sha256
-from .segmentations import decode_segmentation
 
 VOID = 255  # DAVIS: pixels that belong to nothing that was annotated
 
@@ -60,22 +58,12 @@ class YouTubeVISMasks:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        content = _read_json(path)
-        self._videos: dict[Any, Mapping[str, Any]] = {}
-        self._frames: dict[str, tuple[Any, int]] = {}
-        self._instances: dict[Any, list[Mapping[str, Any]]] = {}
-        try:
-            for video in content['videos']:
-                self._add_video(video)
-            for instance in sorted(content['annotations'], key=lambda item: item['id']):
-                self._instances[instance['video_id']].append(instance)
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f'{path} is no YouTube-VIS file: {error} is missing or of the wrong type. It needs "videos" (id, '
-                f'file_names, height, width) and "annotations" (id, video_id, segmentations).'
-            ) from error
-        if not content['annotations']:
+        self._file = read_youtube_vis(path)
+        if not self._file.annotated:
             raise UserError(f'{path} has no annotations. The valid and test files of YouTube-VIS come without.')
+        self._frames = {
+            frame: (video, position) for video in self._file.videos for position, frame in enumerate(video.frames)
+        }
         self.parameters = {'form': 'youtube-vis', 'file': path.name, 'sha256': file_sha256(path)}
 
     def masks(self, key: str) -> np.ndarray:
@@ -92,28 +80,9 @@ class YouTubeVISMasks:
         """
         if key not in self._frames:
             raise UserError(_no_frame(key, self.path, next(iter(self._frames), None)))
-        video_id, position = self._frames[key]
-        video = self._videos[video_id]
-        height, width = video['height'], video['width']
-        planes = []
-        for instance in self._instances[video_id]:
-            try:
-                planes.append(decode_segmentation(instance['segmentations'][position], height, width))
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                raise UserError(
-                    f'{self.path}: annotation {instance["id"]} has no usable segmentation for the frame {key!r} '
-                    f'(number {position} of its video): {error}.'
-                ) from error
-        return np.stack(planes) if planes else np.zeros((0, height, width), bool)
-
-    def _add_video(self, video: Mapping[str, Any]) -> None:
-        self._videos[video['id']] = {'height': int(video['height']), 'width': int(video['width'])}
-        self._instances[video['id']] = []
-        for position, name in enumerate(video['file_names']):
-            key = PurePosixPath(name).with_suffix('').as_posix()
-            if key in self._frames:
-                raise UserError(f'{self.path} names the frame {key!r} twice.')
-            self._frames[key] = (video['id'], position)
+        video, position = self._frames[key]
+        planes = [self._file.mask(video, instance, position) for instance in video.instances]
+        return np.stack(planes) if planes else np.zeros((0, video.height, video.width), bool)
 
 
 class DavisMasks:
@@ -176,14 +145,6 @@ def _read_labels(path: Path) -> np.ndarray:
     if mode not in ('P', 'L'):
         raise UserError(f'The annotation {path} is a PNG of mode {mode}, not an indexed or a grey one as in DAVIS.')
     return np.where(labels == VOID, 0, labels).astype(np.uint8)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        with path.open(encoding='utf-8') as file:
-            return json.load(file)
-    except (ValueError, OSError) as error:
-        raise UserError(f'The annotations {path} cannot be read as JSON: {error}.') from error
 
 
 def _no_frame(key: str, path: Path, example: str | None) -> str:

@@ -311,6 +311,7 @@ def _train_loader(opt: dict[str, Any], start_iter: int) -> tuple[DataLoader, Pla
         # BasicSR's own prefetching loader hangs for ever when a worker fails; torch's queue does the same work
         prefetch_factor=1 + options.get('num_prefetch_queue', 1) if workers else None,
         worker_init_fn=_start_worker,
+        collate_fn=getattr(dataset, 'collate', None),
     )
     return loader, sampler
 
@@ -333,7 +334,9 @@ def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:
 
 
 def _val_loader(options: dict[str, Any]) -> DataLoader:
-    return DataLoader(build_dataset(options), batch_size=1, shuffle=False, num_workers=0)
+    dataset = build_dataset(options)
+    collate = getattr(dataset, 'collate', None)
+    return DataLoader(dataset, batch_size=1, shuffle=False, num_workers=0, collate_fn=collate)
 
 
 class _Workers:

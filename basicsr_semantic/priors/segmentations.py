@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..priors.run_lengths import draw_runs, pad_runs, parse_runs
+from .run_lengths import draw_runs, pad_runs, parse_runs
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
@@ -31,6 +31,37 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     if isinstance(segmentation, list):
         return _fill_polygons(segmentation, height, width)
     raise ValueError(f'it is neither RLE, nor polygons, nor null, but {type(segmentation).__name__}')
+
+
+def compress_runs(segmentation: Any, height: int, width: int) -> Any:
+    """A list of run lengths in compressed form, which needs a tenth of the memory; everything else as it is.
+
+    Args:
+        segmentation: As for ``decode_segmentation``. Malformed ones are left for it to refuse.
+        height: rows of the frame.
+        width: columns of the frame.
+    """
+    if not isinstance(segmentation, dict) or not isinstance(segmentation.get('counts'), list):
+        return segmentation
+    try:
+        runs, _ = _runs(segmentation, height, width)
+    except ValueError:
+        return segmentation
+    if runs.sum() != height * width:
+        return segmentation
+    import pycocotools.mask as coco
+
+    listed: Any = segmentation
+    code: Any = coco.frPyObjects(listed, height, width)
+    return {'size': [height, width], 'counts': code['counts'].decode('ascii')}
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (height, width) bool as compressed run lengths: ``{'size': [height, width], 'counts': str}``."""
+    import pycocotools.mask as coco
+
+    code: Any = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {'size': list(map(int, mask.shape)), 'counts': code['counts'].decode('ascii')}
 
 
 def _runs(segmentation: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
