@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .checkpoint import load_xdecoder
+from .instances import load_instance_transformer
 from .network import PRESETS, FrameSemantics, XDecoder, build_xdecoder
 
-__all__ = ['PRESETS', 'FrameSemantics', 'XDecoder', 'build_xdecoder', 'load_xdecoder']
+__all__ = ['PRESETS', 'FrameSemantics', 'XDecoder', 'build_xdecoder', 'load_instance_transformer', 'load_xdecoder']

@@ -69,7 +69,9 @@ def load_xdecoder(
         net = XDecoder(**config)
     except (TypeError, UserError) as error:
         raise UserError(f'The checkpoint {path} names sizes that make no X-Decoder: {error}') from error
-    _check_fit(net, needed, path)
+    wrong = misfit(net.state_dict(), needed, (LOGIT_SCALE_KEY,))
+    if wrong:
+        raise UserError(f'The checkpoint {path} does not fit X-Decoder: {wrong}.')
     net.load_state_dict(needed, strict=False)
     net.report = CheckpointReport(path.name, digest, unused, LOGIT_SCALE_KEY in needed)
     _log.info('%s', net.report)
@@ -171,31 +173,51 @@ def xdecoder_config(
         'enc_layers': count(f'{_PIXELS}transformer.encoder.layers.'),
         'dec_layers': count(f'{_PREDICTOR}transformer_self_attention_layers.'),
     }
-    network = dict(network or {})
-    for name in read.keys() & network.keys():
-        stored = list(network[name]) if isinstance(network[name], tuple) else network[name]
-        if stored is not None and stored != read[name]:
+    return merge_config(read, network, path)
+
+
+def merge_config(
+    read: Mapping[str, Any], network: Mapping[str, Any] | None, path: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """Constructor arguments read off weights, completed by those stored beside them.
+
+    Args:
+        read: What the weights tell.
+        network: What is stored; ``type`` is left out.
+        path: File, for the message.
+
+    Raises:
+        UserError: The two contradict each other.
+    """
+    stored = {name: value for name, value in (network or {}).items() if name != 'type'}
+    for name in sorted(read.keys() & stored.keys()):
+        value = list(stored[name]) if isinstance(stored[name], tuple) else stored[name]
+        if value is not None and value != read[name]:
             raise UserError(
-                f'The checkpoint {path} contradicts itself: it says {name}: {network[name]}, its weights {read[name]}.'
+                f'The checkpoint {path} contradicts itself: it says {name}: {value}, its weights say {read[name]}.'
             )
-    return {**network, **read}
+    return {**stored, **read}
 
 
-def _check_fit(net: XDecoder, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Every tensor of the network must be in the file, in its shape, and no other one; the scale may be missing."""
-    own = net.state_dict()
-    for key in own.keys() & state.keys():
+def misfit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], optional: tuple[str, ...] = ()) -> str:
+    """What keeps weights from fitting a network, in words; nothing if they do.
+
+    Args:
+        own: State dict of the network.
+        state: The weights.
+        optional: Names that the weights may lack.
+    """
+    said = []
+    if missing := own.keys() - state.keys() - set(optional):
+        said.append(f'{_some(missing)} missing')
+    if unknown := state.keys() - own.keys():
+        said.append(f'{_some(unknown)} unknown to it')
+    for key in sorted(own.keys() & state.keys()):
         if own[key].shape != state[key].shape:
-            raise UserError(
-                f'The checkpoint {path} does not fit together: {key} is {tuple(state[key].shape)}, but the widths of '
-                f'its other tensors ask for {tuple(own[key].shape)}.'
-            )
-    missing = own.keys() - state.keys() - {LOGIT_SCALE_KEY}
-    unknown = state.keys() - own.keys()
-    if missing or unknown:
-        said = [f'{_some(missing)} missing'] if missing else []
-        said += [f'{_some(unknown)} of no X-Decoder, perhaps of SEEM'] if unknown else []
-        raise UserError(f'The checkpoint {path} does not fit X-Decoder: {"; ".join(said)}.')
+            shapes = f'{tuple(state[key].shape)}, but its other tensors ask for {tuple(own[key].shape)}'
+            said.append(f'{key} is {shapes}')
+            break
+    return '; '.join(said)
 
 
 def _some(keys: Any) -> str:
