@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-EXAMPLES = """examples:
+if TYPE_CHECKING:
+    from ..data.prepare_output import Prepared
+
+CLIPS_EXAMPLES = """examples:
   basicsr prepare clips datasets/REDS/train_sharp datasets/REDS_lmdb
   basicsr prepare clips my_videos datasets/mine --degradation BD
   basicsr prepare clips my_videos datasets/mine --verify
+"""
+
+YTVIS_EXAMPLES = """examples:
+  basicsr prepare ytvis datasets/ytvis19 datasets/ytvis19_BI/train
+  basicsr prepare ytvis datasets/ytvis19 datasets/ytvis19_BD/valid --split valid --degradation BD
+  basicsr prepare ytvis datasets/ytvis21 datasets/ytvis21_BI/train --json instances.json --frames frames
 """
 
 
@@ -23,52 +33,128 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
             'Turn a folder of frame folders or of video files into DST/gt.lmdb and DST/lq.lmdb with meta info and a '
             'manifest. Run the same command again to continue after an interruption.'
         ),
-        epilog=EXAMPLES,
+        epilog=CLIPS_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     clips.add_argument(
         'source', metavar='SRC', type=Path, help='folder with one folder of frames, or one video, a clip'
     )
-    clips.add_argument('target', metavar='DST', type=Path, help='folder to write to')
-    clips.add_argument(
+    _add_common(clips)
+    clips.set_defaults(run=run)
+    ytvis = things.add_parser(
+        'ytvis',
+        help='YouTube-VIS 2019, 2021 or 2022 to a pair of LMDBs, GT and LQ, and annotations that fit them',
+        description=(
+            'Turn one split of YouTube-VIS (train.json and train/JPEGImages) into DST/gt.lmdb and DST/lq.lmdb with '
+            'meta info and a manifest, and DST/instances.json: the annotations of the frames that were written, at '
+            'their size. Run the same command again to continue after an interruption.'
+        ),
+        epilog=YTVIS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ytvis.add_argument('source', metavar='SRC', type=Path, help='folder with train.json and train/JPEGImages')
+    ytvis.add_argument('--split', default='train', help='train, valid, valid_long, test, ... (default: %(default)s)')
+    ytvis.add_argument('--json', type=Path, metavar='FILE', help='annotations, where they lie elsewhere')
+    ytvis.add_argument('--frames', type=Path, metavar='FOLDER', help="folder of the videos' folders, likewise")
+    ytvis.add_argument(
+        '--all-frames',
+        action='store_true',
+        help='all frames of a video, not only those that the annotations list (SRC/train_all_frames, if there)',
+    )
+    _add_common(ytvis)
+    ytvis.set_defaults(run=run_ytvis)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('target', metavar='DST', type=Path, help='folder to write to')
+    parser.add_argument(
         '--degradation',
         default='BI',
         choices=('BI', 'BD', 'BD_DUF'),
         help='how LQ is made: MATLAB bicubic, Gaussian as BasicVSR, Gaussian as DUF (default: %(default)s)',
     )
-    clips.add_argument('--scale', type=int, default=4, help='how many times smaller LQ is (default: %(default)s)')
-    clips.add_argument(
+    parser.add_argument('--scale', type=int, default=4, help='how many times smaller LQ is (default: %(default)s)')
+    parser.add_argument(
         '--strict', action='store_true', help='refuse frames that cannot be used instead of skipping them'
     )
-    clips.add_argument('--verify', action='store_true', help='at the end, read everything again and compare checksums')
-    clips.add_argument('--workers', type=int, help='threads (default: one for each CPU, at most 8)')
-    clips.set_defaults(run=run)
+    parser.add_argument('--verify', action='store_true', help='at the end, read everything again and compare checksums')
+    parser.add_argument('--workers', type=int, help='threads (default: one for each CPU, at most 8)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, and verify where asked.
+    """Prepare clips, and verify where asked.
 
     Returns:
         0; mistakes and damage are raised as UserError.
     """
-    from ..data.prepare_clips import prepare_clips, verify_clips
+    from ..data.prepare_clips import prepare_clips
+
+    if not _only_verifies(args):
+        _tell(args, prepare_clips(args.source, args.target, args.degradation, args.scale, args.strict, args.workers))
+    _verify(args)
+    return 0
+
+
+def run_ytvis(args: argparse.Namespace) -> int:
+    """Prepare a split of YouTube-VIS, and verify where asked.
+
+    Returns:
+        0; mistakes and damage are raised as UserError.
+    """
+    from ..data.prepare_ytvis import INSTANCES, prepare_ytvis
+    from ..priors.youtube_vis import read_youtube_vis
+
+    if not _only_verifies(args):
+        prepared = prepare_ytvis(
+            args.source,
+            args.target,
+            args.split,
+            args.json,
+            args.frames,
+            args.all_frames,
+            args.degradation,
+            args.scale,
+            args.strict,
+            args.workers,
+        )
+        _tell(args, prepared)
+    file = read_youtube_vis(args.target / INSTANCES)
+    instances = sum(len(video.instances) for video in file.videos)
+    what = f'{instances} instances of {len(file.categories)} categories' if file.annotated else 'no annotations'
+    print(f'{file.path} has {len(file.videos)} videos with {what}.')
+    _verify(args)
+    return 0
+
+
+def _only_verifies(args: argparse.Namespace) -> bool:
+    """Whether the source is gone and what was made of it is to be verified."""
     from ..data.prepare_output import MANIFEST
     from ..errors import UserError
 
     if args.workers is not None and args.workers < 1:
         raise UserError(f'--workers is {args.workers}; at least 1 is needed.')
+    if not args.verify or args.source.exists() or not (args.target / MANIFEST).is_file():
+        return False
+    print(f'{args.source} is gone: only what was prepared from it is verified.')
+    return True
+
+
+def _tell(args: argparse.Namespace, prepared: Prepared) -> None:
+    from ..data.prepare_output import MANIFEST
+
     target: Path = args.target
-    if args.verify and not args.source.exists() and (target / MANIFEST).is_file():
-        print(f'{args.source} is gone: only what was prepared from it is verified.')
-    else:
-        prepared = prepare_clips(args.source, target, args.degradation, args.scale, args.strict, args.workers)
-        for skipped in prepared.skipped[:20]:
-            print(f'skipped {skipped["source"]}: {skipped["reason"]}')
-        if len(prepared.skipped) > 20:
-            print(f'skipped {len(prepared.skipped) - 20} more')
-        if prepared.skipped:
-            print(f'Clips are cut where frames were skipped; {target / MANIFEST} says how and lists all.')
-        print(f'{target} has {len(prepared.clips)} clips of {prepared.frames} frames, GT and LQ ({args.degradation}).')
+    for skipped in prepared.skipped[:20]:
+        print(f'skipped {skipped["source"]}: {skipped["reason"]}')
+    if len(prepared.skipped) > 20:
+        print(f'skipped {len(prepared.skipped) - 20} more')
+    if prepared.skipped:
+        print(f'Clips are cut where frames were skipped; {target / MANIFEST} says how and lists all.')
+    print(f'{target} has {len(prepared.clips)} clips of {prepared.frames} frames, GT and LQ ({args.degradation}).')
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from ..data.prepare_clips import verify_clips
+    from ..data.prepare_output import MANIFEST
+
     if args.verify:
-        print(f'All {2 * verify_clips(target).frames} images agree with {target / MANIFEST}.')
-    return 0
+        print(f'All {2 * verify_clips(args.target).frames} images agree with {args.target / MANIFEST}.')

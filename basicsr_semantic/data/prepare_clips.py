@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,6 +65,21 @@ def prepare_clips(
     """
     check_degradation(degradation, scale)
     clips, empty = find_source_clips(source)
+    return prepare_found(source, clips, empty, target, degradation, scale, strict, workers)
+
+
+def prepare_found(
+    source: Path,
+    clips: Sequence[SourceClip],
+    empty: Sequence[str],
+    target: Path,
+    degradation: str,
+    scale: int,
+    strict: bool,
+    workers: int | None,
+) -> Prepared:
+    """``prepare_clips`` of clips that are found already, with the folders in which nothing is."""
+    check_degradation(degradation, scale)
     wanted = Prepared(
         source=str(source.resolve()),
         parameters={'degradation': degradation, 'scale': scale},
@@ -117,7 +132,7 @@ def verify_clips(target: Path) -> Prepared:
     """
     if not (target / MANIFEST).is_file():
         state = 'is not finished' if (target / UNFINISHED).is_file() else 'has no manifest.json'
-        raise UserError(f"'{target}' {state}. Run 'basicsr prepare clips' with its source folder first.")
+        raise UserError(f"'{target}' {state}. Run 'basicsr prepare' with its source folder first.")
     prepared = Prepared.from_json(target / MANIFEST)
     wrong = [
         f'{name} differs from the manifest'
@@ -182,7 +197,9 @@ def _compare(wanted: Prepared, target: Path) -> tuple[set[str], Prepared | None]
     return changed, earlier if complete and same else None
 
 
-def _write_clips(clips: list[SourceClip], prepared: Prepared, writer: PairWriter, strict: bool, workers: int) -> None:
+def _write_clips(
+    clips: Sequence[SourceClip], prepared: Prepared, writer: PairWriter, strict: bool, workers: int
+) -> None:
     with tqdm(total=sum(map(len, clips)), unit='frame', desc='Prepare') as bar, ThreadPoolExecutor(workers) as pool:
         try:
             for clip in clips:

@@ -7,11 +7,11 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import cv2
 import numpy as np
@@ -68,7 +68,7 @@ class FolderClip:
     @cached_property
     def _size(self) -> tuple[int, int]:
         """(height, width) that most frames have, by their headers; the first one's of equally many."""
-        sizes = Counter(size for size in map(_size_in_header, self.files) if size is not None)
+        sizes = Counter(size for size in map(size_in_header, self.files) if size is not None)
         return sizes.most_common(1)[0][0] if sizes else (0, 0)
 
     def _load(self, path: Path) -> np.ndarray:
@@ -129,6 +129,7 @@ class VideoClip:
 
 
 SourceClip = FolderClip | VideoClip
+Clip = TypeVar('Clip', FolderClip, VideoClip, SourceClip)
 
 
 def find_source_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
@@ -149,7 +150,7 @@ def find_source_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     if source.is_file():
         if not _is_video(source.name):
             raise UserError(f"'{source}' is neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}).")
-        return [VideoClip(_clean(source.stem), source.name, source)], []
+        return [VideoClip(clean_name(source.stem), source.name, source)], []
     if not source.is_dir():
         raise UserError(f"There is no folder or video '{source}'.")
     clips: list[SourceClip] = []
@@ -167,22 +168,31 @@ def find_source_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
         if images:
             paths = [Path(folder, image) for image in images]
             frame_names_of_folder(below, paths)
-            clips.append(FolderClip(_clean(below), below, paths))
+            clips.append(FolderClip(clean_name(below), below, paths))
         for name in videos:
             path = Path(folder, name)
             clips.append(
-                VideoClip(_clean(path.relative_to(source).with_suffix('').as_posix()), _below(path, source), path)
+                VideoClip(clean_name(path.relative_to(source).with_suffix('').as_posix()), _below(path, source), path)
             )
         if not images and not videos and not subfolders:
             empty.append(below)
     if not clips:
         raise UserError(f"There are neither folders of images nor videos in '{source}'.")
-    by_name: dict[str, SourceClip] = {}
+    return in_order(clips), sorted(empty, key=natural_order)
+
+
+def in_order(clips: Sequence[Clip]) -> list[Clip]:
+    """Clips in natural order of their names.
+
+    Raises:
+        UserError: Two have one name.
+    """
+    by_name: dict[str, Clip] = {}
     for clip in clips:
         other = by_name.setdefault(clip.name, clip)
         if other is not clip:
             raise UserError(f"'{other.source}' and '{clip.source}' would both become clip '{clip.name}'. Rename one.")
-    return sorted(clips, key=lambda clip: natural_order(clip.name)), sorted(empty, key=natural_order)
+    return sorted(clips, key=lambda clip: natural_order(clip.name))
 
 
 class _Video:
@@ -211,7 +221,7 @@ def _fail(reason: str) -> NoReturn:
     raise DamagedImageError(reason)
 
 
-def _size_in_header(path: Path) -> tuple[int, int] | None:
+def size_in_header(path: Path) -> tuple[int, int] | None:
     """(height, width) as OpenCV will decode the file, without decoding it; None for a damaged header."""
     from PIL import Image, UnidentifiedImageError
 
@@ -228,7 +238,8 @@ def _is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.')
 
 
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
+    """Name of a clip in the output; see ``find_source_clips``."""
     return re.sub(r'[^A-Za-z0-9_\-+=@/]', '_', name)
 
 

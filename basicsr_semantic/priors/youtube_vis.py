@@ -112,7 +112,8 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     try:
         found: dict[Any, Any] = {video['id']: video for video in content['videos']}
         instances: dict[Any, list[AnnotatedInstance]] = {identity: [] for identity in found}
-        for one in sorted(content.get('annotations') or (), key=lambda item: item['id']):
+        annotations: list[Any] = content.get('annotations') or []
+        for one in sorted(annotations, key=lambda item: item['id']):
             video = found[one['video_id']]
             shape = int(video['height']), int(video['width'])
             segmentations = tuple(compress_runs(each, *shape) for each in one['segmentations'])

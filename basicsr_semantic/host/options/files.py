@@ -14,18 +14,18 @@ from .report import Report
 DEMO_FOLDER = 'datasets/demo'
 DEMO_COMMAND = 'make demo-data'
 PREPARE_COMMAND = 'basicsr prepare clips FRAMES_OR_VIDEOS {folder}'
-EXTRACT_COMMAND = 'basicsr extract --extractor sam --frames {frames} --out {store}'
+EXTRACT_COMMAND = 'basicsr extract --extractor {extractor} --frames {frames} --out {store}'
 EXTRACT_REGIONS = '(or --extractor regions, which needs no weights)'
 
 
 def check_dataset_files(report: Report, path: tuple[str, ...], dataset: Mapping[str, Any]) -> None:
-    """Check the data roots and the meta info file of a data set section."""
+    """Check the data roots, the meta info file and the annotations of a data set section."""
     for key, value in dataset.items():
         if not isinstance(value, str) or not isinstance(key, str) or _exists(value):
             continue
-        if key.startswith('dataroot'):
-            message = f"The folder '{value}' does not exist."
-            report.add((*path, key), message, _how_to_make(key, value, dataset), missing_file=True)
+        if key.startswith('dataroot') or key == 'annotation_file':
+            message = f"The {'folder' if key.startswith('dataroot') else 'file'} '{value}' does not exist."
+            report.add((*path, key), message, _how_to_make(report, key, value, dataset), missing_file=True)
         elif key.startswith('meta_info') and shipped_meta_info(value) is None:
             shipped = sorted(entry.name for entry in META_INFO_FOLDER.glob('*.txt'))
             near = nearest(Path(value).name, shipped, 0.8)
@@ -33,16 +33,34 @@ def check_dataset_files(report: Report, path: tuple[str, ...], dataset: Mapping[
             report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
 
 
-def _how_to_make(key: str, root: str, dataset: Mapping[str, Any]) -> str:
+def _how_to_make(report: Report, key: str, root: str, dataset: Mapping[str, Any]) -> str:
+    """What to type. An option file may say it itself in ``prepare``."""
     if Path(root).as_posix().startswith(DEMO_FOLDER):
         return f'Make the demo clips with: {DEMO_COMMAND}'
     if key == 'dataroot_priors':
         frames = dataset.get('dataroot_lq') or dataset.get('dataroot_gt') or 'FRAMES'
-        return f'Extract the priors with: {EXTRACT_COMMAND.format(frames=frames, store=root)} {EXTRACT_REGIONS}'
+        extractor = _extractor(report, root, dataset)
+        command = EXTRACT_COMMAND.format(extractor=extractor, frames=frames, store=root)
+        return f'Extract the priors with: {command}' + (f' {EXTRACT_REGIONS}' if extractor == 'sam' else '')
+    if isinstance(dataset.get('prepare'), str) and dataset['prepare']:
+        return f'Make it with: {dataset["prepare"].replace("{folder}", str(Path(root).parent))}'
     if 'Clip' in str(dataset.get('type')) or root.endswith('.lmdb'):
         parent = Path(root).parent
         return f'Make it from frames or videos with: {PREPARE_COMMAND.format(folder=parent)}'
     return 'Give the folder of your data; datasets/README.md shows the layout.'
+
+
+def _extractor(report: Report, root: str, dataset: Mapping[str, Any]) -> str:
+    """The extractor for the kind of priors that the data set asks for, with the arguments it cannot do without."""
+    kind = dataset.get('prior_kind') or 'sam'
+    if kind == 'annotations':
+        return f'annotations --annotations {Path(root).parent / "instances.json"}'
+    if kind == 'xdecoder':
+        frozen = report.opt.get('network_s')
+        files = frozen if isinstance(frozen, Mapping) else {}
+        first, second = (files.get(name) or name.upper() for name in ('checkpoint', 'instance_checkpoint'))
+        return f'xdecoder --checkpoint {first} --instance-checkpoint {second}'
+    return str(kind)
 
 
 def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any]) -> None:

@@ -210,7 +210,7 @@ def _prepare_datasets(opt: dict[str, Any]) -> None:
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
         for key, value in dataset.items():
-            if isinstance(value, str) and (key.startswith('dataroot') or key.startswith('meta_info')):
+            if isinstance(value, str) and key.startswith(('dataroot', 'meta_info', 'annotation_file')):
                 dataset[key] = str(shipped_meta_info(value) or os.path.expanduser(value))  # noqa: PTH111
 
 
