@@ -5,5 +5,7 @@ from __future__ import annotations
 from .basicvsr_seem_arch import BasicVSRSEEM
 from .edvr_seem_arch import EDVRSEEM
 from .instance_transformer_arch import InstanceTransformer
+from .psrt_arch import PSRTRecurrent
+from .semantic_lens_arch import SemanticLens
 
-__all__ = ['EDVRSEEM', 'BasicVSRSEEM', 'InstanceTransformer']
+__all__ = ['EDVRSEEM', 'BasicVSRSEEM', 'InstanceTransformer', 'PSRTRecurrent', 'SemanticLens']

@@ -1,0 +1,270 @@
+"""IMAGE, the implicit masked attention guided pre-alignment of Semantic Lens (Eq. 12 and 13)."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .window_attention import attention_gradients, scores_at_once
+
+WINDOW_SIZES = (5, 7, 9, 11)
+
+# Queries are taken in tiles of this many rows and columns; a tile shares the keys of all its windows.
+_TILE = 8
+
+# Instances a label word holds; the sign bit stays free.
+_BITS = 31
+
+
+def instance_labels(masks: torch.Tensor) -> torch.Tensor:
+    """What every pixel belongs to, as bits: none of the instances (the background), or some of them.
+
+    Args:
+        masks: Masks (b, n, h, w), 0 or 1, of n >= 0 instances, which may overlap.
+
+    Returns:
+        (b, words, h, w) int32; the background is the first bit of the first word.
+    """
+    inside = masks != 0
+    channels = torch.cat([~inside.any(1, keepdim=True), inside], dim=1)
+    words = []
+    for group in channels.split(_BITS, dim=1):
+        bits = torch.arange(group.size(1), device=masks.device, dtype=torch.int32)
+        words.append((group.int() << bits[:, None, None]).sum(1, dtype=torch.int32))
+    return torch.stack(words, dim=1)
+
+
+def masked_local_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    labels_q: torch.Tensor,
+    labels_k: torch.Tensor,
+    window: int,
+    heads: int,
+) -> torch.Tensor:
+    """Attention of every pixel over a window of another frame at the same place, within the same instances (Eq. 12).
+
+    Queries are taken in tiles of 8x8 pixels. The windows of a tile lie in a square of ``8 + window - 1`` pixels, and
+    one product gives all its scores; what is beyond a pixel's own window, beyond the frame, or of another instance is
+    masked. Tiles are cut out and worked on a few at a time, in training too, where the backward pass works the
+    attention out again: what is kept is q, k, v and the labels.
+
+    Args:
+        q: Queries (b, h, w, c).
+        k: Keys (b, h, w, c).
+        v: Values (b, h, w, c).
+        labels_q: See :func:`instance_labels`, (b, words, h, w), of the frame of the queries.
+        labels_k: The same of the frame of keys and values.
+        window: Rows and columns of the window, odd.
+        heads: Heads; must divide c.
+
+    Returns:
+        (b, h, w, c). A pixel that may look at nothing takes the value at its own place.
+    """
+    out: Any = _MaskedLocalAttention.apply(q, k, v, labels_q, labels_k, window, heads)
+    return out
+
+
+class _Tiles:
+    """Cuts frames into tiles and the squares around them, and lays them back.
+
+    Args:
+        shape: b, h, w.
+        window: Rows and columns of the window.
+        heads: Heads.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], window: int, heads: int) -> None:
+        self.b, self.h, self.w = shape
+        self.radius, self.heads = window // 2, heads
+        self.side = _TILE + 2 * self.radius
+        self.down, self.right = -(-self.h // _TILE), -(-self.w // _TILE)
+
+    def pad(self, x: torch.Tensor, around: bool) -> torch.Tensor:
+        """(b, h, w, c) to whole tiles, with zeros; ``around`` adds the radius on all sides."""
+        r = self.radius if around else 0
+        extra = self.down * _TILE - self.h, self.right * _TILE - self.w
+        return F.pad(x, (0, 0, r, extra[1] + r, r, extra[0] + r))
+
+    def queries(self, padded: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Tiles (tiles, 64, c) of some rows of tiles of a padded tensor."""
+        part = padded[:, rows.start * _TILE : rows.stop * _TILE]
+        part = part.unflatten(2, (-1, _TILE)).unflatten(1, (-1, _TILE))
+        return part.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(0, 2)
+
+    def squares(self, padded: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Squares (tiles, side * side, c) around those tiles."""
+        part = padded[:, rows.start * _TILE : rows.stop * _TILE + 2 * self.radius]
+        part = part.unfold(1, self.side, _TILE).unfold(2, self.side, _TILE)  # b rows columns c side side
+        return part.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(0, 2)
+
+    def lay(self, tiles: torch.Tensor, target: torch.Tensor, rows: slice) -> None:
+        """Write tiles (tiles, 64, c) into a padded tensor."""
+        tiles = tiles.view(self.b, -1, self.right, _TILE, _TILE, tiles.size(-1)).permute(0, 1, 3, 2, 4, 5)
+        part = target[:, rows.start * _TILE : rows.stop * _TILE]
+        part.unflatten(2, (-1, _TILE)).unflatten(1, (-1, _TILE)).copy_(tiles)
+
+    def sums(self, like: torch.Tensor) -> torch.Tensor:
+        """A padded tensor of zeros for :meth:`add_squares`."""
+        pieces = -(-self.side // _TILE)
+        return like.new_zeros(self.b, (self.down + pieces) * _TILE, (self.right + pieces) * _TILE, like.size(-1))
+
+    def add_squares(self, squares: torch.Tensor, target: torch.Tensor, rows: slice) -> None:
+        """Add squares (tiles, side * side, c), which overlap, piece by piece, since pieces of one place do not."""
+        squares = squares.view(self.b, -1, self.right, self.side, self.side, squares.size(-1))
+        squares = squares.permute(0, 1, 3, 2, 4, 5)  # b rows side columns side c
+        for top in range(0, self.side, _TILE):
+            below = squares[:, :, top : top + _TILE]
+            y = rows.start * _TILE + top
+            strip = target[:, y : y + squares.size(1) * _TILE].unflatten(1, (-1, _TILE))[:, :, : below.size(2)]
+            for x in range(0, self.side, _TILE):
+                piece = below[..., x : x + _TILE, :]
+                cells = strip[:, :, :, x : x + self.right * _TILE].unflatten(3, (-1, _TILE))
+                cells[..., : piece.size(4), :] += piece
+
+    def crop(self, padded: torch.Tensor, around: bool) -> torch.Tensor:
+        """The frames (b, h, w, c) in a padded tensor."""
+        r = self.radius if around else 0
+        return padded[:, r : r + self.h, r : r + self.w].contiguous()
+
+    def split_heads(self, tiles: torch.Tensor) -> torch.Tensor:
+        """(tiles, n, c) to (tiles, heads, n, d)."""
+        return tiles.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def join_heads(self, tiles: torch.Tensor) -> torch.Tensor:
+        """(tiles, heads, n, d) to (tiles, n, c)."""
+        return tiles.transpose(1, 2).flatten(2)
+
+    def portions(self, device: torch.device) -> list[slice]:
+        """Rows of tiles that are worked on together."""
+        scores = self.b * self.right * self.heads * (_TILE * self.side) ** 2
+        step = max(1, scores_at_once(device) // scores)
+        return [slice(first, min(first + step, self.down)) for first in range(0, self.down, step)]
+
+    def mask(self, labels_q: torch.Tensor, labels_k: torch.Tensor, rows: slice, dtype: torch.dtype) -> torch.Tensor:
+        """0 where a pixel may look, minus infinity elsewhere (Eq. 13): (tiles, 1, 64, side * side).
+
+        The paper tests both masks at one place (x, y), though a query and its key lie at two. Here they may meet where
+        some instance, or the background, has both: "only between the same instances or backgrounds". Keys beyond the
+        frame have no label, so nothing may look at them. Where a pixel could look at nothing, it looks at its place.
+        """
+        inside, centre = _window_of_tile(self.radius, labels_q.device)
+        words_q, words_k = self.queries(labels_q, rows), self.squares(labels_k, rows)
+        shared = [(a[:, :, None] & b[:, None]) != 0 for a, b in zip(words_q.unbind(2), words_k.unbind(2), strict=True)]
+        allowed = shared[0]
+        for word in shared[1:]:
+            allowed |= word
+        allowed &= inside
+        allowed |= centre & ~allowed.any(2, keepdim=True)
+        return torch.where(allowed, 0.0, -math.inf).to(dtype)[:, None]
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept here must serve training too
+def _window_of_tile(radius: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """For every pixel of a tile and every key of the square around it: in the pixel's window, at its own place."""
+    queries, keys = torch.arange(_TILE) + radius, torch.arange(_TILE + 2 * radius)
+    distance = (queries[:, None] - keys).abs()
+    down, right = distance[:, None, :, None], distance[None, :, None, :]
+    far = torch.maximum(down, right).flatten(2).flatten(0, 1).to(device)
+    return far <= radius, far == 0
+
+
+class _MaskedLocalAttention(torch.autograd.Function):
+    """See :func:`masked_local_attention`. Keeps its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, q, k, v, labels_q, labels_k, window: int, heads: int) -> torch.Tensor:
+        ctx.save_for_backward(q, k, v, labels_q, labels_k)
+        ctx.window, ctx.heads = window, heads
+        tiles, (q, k, v, labels_q, labels_k) = _prepare(q, k, v, labels_q, labels_k, window, heads)
+        out = torch.empty_like(q)
+        for rows in tiles.portions(q.device):
+            attended = F.scaled_dot_product_attention(
+                tiles.split_heads(tiles.queries(q, rows)),
+                tiles.split_heads(tiles.squares(k, rows)),
+                tiles.split_heads(tiles.squares(v, rows)),
+                attn_mask=tiles.mask(labels_q, labels_k, rows, q.dtype),
+            )
+            tiles.lay(tiles.join_heads(attended), out, rows)
+        return tiles.crop(out, around=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        tiles, (q, k, v, labels_q, labels_k) = _prepare(*ctx.saved_tensors, ctx.window, ctx.heads)
+        grad = tiles.pad(grad.to(q.dtype), around=False)
+        grad_q, grad_k, grad_v = torch.empty_like(q), tiles.sums(k), tiles.sums(v)
+        for rows in tiles.portions(q.device):
+            of_q, of_k, of_v, _ = attention_gradients(
+                tiles.split_heads(tiles.queries(q, rows)),
+                tiles.split_heads(tiles.squares(k, rows)),
+                tiles.split_heads(tiles.squares(v, rows)),
+                tiles.mask(labels_q, labels_k, rows, torch.promote_types(q.dtype, torch.float32)),
+                tiles.split_heads(tiles.queries(grad, rows)),
+            )
+            tiles.lay(tiles.join_heads(of_q), grad_q, rows)
+            tiles.add_squares(tiles.join_heads(of_k), grad_k, rows)
+            tiles.add_squares(tiles.join_heads(of_v), grad_v, rows)
+        grads = tiles.crop(grad_q, False), tiles.crop(grad_k, True), tiles.crop(grad_v, True)
+        return *grads, None, None, None, None
+
+
+def _prepare(q, k, v, labels_q, labels_k, window: int, heads: int) -> tuple[_Tiles, tuple[torch.Tensor, ...]]:
+    """Pad everything to whole tiles."""
+    b, h, w, _ = q.shape
+    tiles = _Tiles((b, h, w), window, heads)
+    around = ((q, False), (k, True), (v, True))
+    labels = ((labels_q, False), (labels_k, True))
+    return tiles, (
+        *(tiles.pad(x, wide) for x, wide in around),
+        *(tiles.pad(x.permute(0, 2, 3, 1), wide) for x, wide in labels),
+    )
+
+
+class ImageAlignment(nn.Module):
+    """IMAGE: a coarse alignment of a supporting frame's feature to the current frame.
+
+    Every pixel of the current frame attends to a window of the supporting frame at the same place, within the same
+    instances. Eq. 12 has no 1 / sqrt(d); it is kept, which only rescales the learned projections. The paper names no
+    window size: 9x9 reaches half a window of the self-attention that follows, 8x8, beyond the pixel.
+
+    Args:
+        dim: Channels C.
+        window: Rows and columns of the window: 5, 7, 9 or 11.
+        num_heads: Heads; must divide ``dim``.
+
+    Raises:
+        ValueError: Another window size.
+    """
+
+    def __init__(self, dim: int, window: int = 9, num_heads: int = 6) -> None:
+        super().__init__()
+        if window not in WINDOW_SIZES:
+            raise ValueError(f'image_window is one of {", ".join(map(str, WINDOW_SIZES))}, not {window}.')
+        self.window, self.num_heads = window, num_heads
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+
+    def forward(
+        self, current: torch.Tensor, support: torch.Tensor, labels: torch.Tensor, support_labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Align.
+
+        Args:
+            current: Feature of the current frame (b, h, w, c).
+            support: Feature of the supporting frame (b, h, w, c).
+            labels: See :func:`instance_labels`, of the current frame (b, words, h, w).
+            support_labels: The same of the supporting frame.
+
+        Returns:
+            The aligned feature of the supporting frame (b, h, w, c), which takes its place.
+        """
+        q, k, v = self.query(current), self.key(support), self.value(support)
+        return masked_local_attention(q, k, v, labels, support_labels, self.window, self.num_heads)
