@@ -1,0 +1,7 @@
+"""Losses; importing the package registers them in BasicSR's LOSS_REGISTRY."""
+
+from __future__ import annotations
+
+from .video_instance_loss import VideoInstanceLoss
+
+__all__ = ['VideoInstanceLoss']
