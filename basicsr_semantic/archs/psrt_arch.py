@@ -123,7 +123,7 @@ class PSRTRecurrent(RecurrentEnhancer):
             ValueError: Frames of a wrong shape or too small.
         """
         check_clip(lq, type(self).__name__)
-        self.size_requirements.check(*lq.shape[-2:], type(self).__name__)
+        self.size_requirements.check(lq.size(3), lq.size(4), type(self).__name__)
         if self.align == 'none':
             return self.enhance(lq, lambda step, current, first, second: (first, second))
         return self.enhance(lq, partial(self._align, self.get_flow(lq)))

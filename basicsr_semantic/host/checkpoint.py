@@ -98,6 +98,9 @@ def load_weights(
 ) -> tuple[list[str], list[str]]:
     """Load a checkpoint into a network and say what did not match.
 
+    A network that knows what a checkpoint may hold in vain says so by its ``filter_checkpoint(state)``, which returns
+    the rest of the state dict and the keys left out; those are logged and count as known.
+
     Args:
         net: The bare network (not wrapped).
         path: See :func:`read_weights`.
@@ -111,6 +114,10 @@ def load_weights(
         UserError: Strict and something does not match, or not strict and nothing does: the wrong checkpoint.
     """
     loaded = read_weights(path, param_key)
+    if (filter_checkpoint := getattr(net, 'filter_checkpoint', None)) is not None:
+        loaded, left_out = filter_checkpoint(loaded)
+        if left_out:
+            get_root_logger().info(f'{type(net).__name__} works without {_summary(left_out)} of {path}.')
     current = net.state_dict()
     wrong_size = sorted(k for k in loaded.keys() & current.keys() if loaded[k].shape != current[k].shape)
     missing = sorted(k for k in current if k not in loaded) + wrong_size

@@ -199,7 +199,8 @@ class _MaskedLocalAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        tiles, (q, k, v, labels_q, labels_k) = _prepare(*ctx.saved_tensors, ctx.window, ctx.heads)
+        q, k, v, labels_q, labels_k = ctx.saved_tensors
+        tiles, (q, k, v, labels_q, labels_k) = _prepare(q, k, v, labels_q, labels_k, ctx.window, ctx.heads)
         grad = tiles.pad(grad.to(q.dtype), around=False)
         grad_q, grad_k, grad_v = torch.empty_like(q), tiles.sums(k), tiles.sums(v)
         for rows in tiles.portions(q.device):

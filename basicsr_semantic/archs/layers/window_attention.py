@@ -104,9 +104,10 @@ def scores_at_once(device: torch.device) -> int:
     return _SCORES_AT_ONCE['cpu' if device.type == 'cpu' else 'cuda']
 
 
-def _heads_first(qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _heads_first(qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Views (windows, heads, n, d) of queries, keys and values."""
-    return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
 
 
 class _WindowAttention(torch.autograd.Function):
@@ -132,7 +133,8 @@ class _WindowAttention(torch.autograd.Function):
         for added, count in zip(biases, ctx.counts, strict=True):
             for first in range(start, start + count, step):
                 part = slice(first, min(first + step, start + count))
-                *grads, grad_scores = attention_gradients(*_heads_first(qkv[part]), added, grad[part].to(qkv.dtype))
+                q, k, v = _heads_first(qkv[part])
+                *grads, grad_scores = attention_gradients(q, k, v, added, grad[part].to(q.dtype))
                 for target, value in zip(_heads_first(grad_qkv[part]), grads, strict=True):
                     target.copy_(value)
                 grad_bias += grad_scores.sum(0)
