@@ -1,4 +1,4 @@
-"""`basicsr prepare clips` as people type it."""
+"""`basicsr prepare` as people type it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers_clips import coded_frame, write_png
+from helpers_ytvis import make_ytvis
 
 from basicsr_semantic.cli import main, prepare
 from basicsr_semantic.errors import UserError
@@ -67,6 +68,29 @@ def test_mistakes_are_one_sentence_and_code_2(source, tmp_path, capsys):
     for wrong in (['clips'], ['clip', 'a', 'b'], ['clips', 'a', 'b', '--degradation', 'bicubic']):
         with pytest.raises(SystemExit):
             run(*wrong)
+
+
+def test_youtube_vis(tmp_path, capsys):
+    source = make_ytvis(tmp_path / 'ytvis19')
+    assert run('ytvis', source, tmp_path / 'dst', '--workers', 1, '--verify') == 0
+    out = capsys.readouterr().out
+    assert 'has 3 clips of 18 frames, GT and LQ (BI).' in out
+    assert 'instances.json has 3 videos with 6 instances of 2 categories.' in out
+    assert 'All 36 images agree' in out
+    shutil.rmtree(source)
+    assert run('ytvis', source, tmp_path / 'dst', '--verify') == 0
+    assert 'only what was prepared from it is verified' in capsys.readouterr().out
+
+
+def test_youtube_vis_elsewhere(tmp_path, capsys):
+    source = make_ytvis(tmp_path / 'ytvis22', 'valid_long', every=1)
+    flags = ('--split', 'valid_long', '--degradation', 'BD', '--all-frames', '--workers', 1)
+    assert run('ytvis', source, tmp_path / 'dst', *flags) == 0
+    assert 'has 3 clips of 90 frames, GT and LQ (BD).' in capsys.readouterr().out
+    places = ('--json', source / 'valid_long.json', '--frames', source / 'valid_long' / 'JPEGImages')
+    assert run('ytvis', tmp_path, tmp_path / 'other', *places) == 0
+    assert main(['prepare', 'ytvis', str(source), str(tmp_path / 'third')]) == 2
+    assert "has no JSON file of the split 'train'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

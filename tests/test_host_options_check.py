@@ -317,6 +317,8 @@ def clip_options(**keys) -> dict:
             'basicsr extract --extractor sam --frames here/lq --out datasets/REDS/masks.lmdb',
         ),
         ('dataroot_lq', 'datasets/demo/test/lq', 'make demo-data'),
+        ('dataroot_lq', 'my data/gone.lmdb', 'Make it with: basicsr prepare ytvis SRC my data --split x'),
+        ('annotation_file', 'my data/gone.json', 'Make it with: basicsr prepare ytvis SRC my data --split x'),
         ('dataroot_priors', 'datasets/demo/test/masks.lmdb', 'make demo-data'),
         ('meta_info_file', 'basicsr/data/meta_info/meta_info_REDS_TG.txt', 'Did you mean basicsr/data/meta_info/'),
     ],
@@ -325,9 +327,33 @@ def test_missing_data_comes_with_the_command_that_makes_it(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'here' / 'lq').mkdir(parents=True)
     opt = clip_options(**({'dataroot_lq': 'here/lq'} | {key: value}))
+    if 'my data' in value:
+        opt['datasets']['test_1']['prepare'] = 'basicsr prepare ytvis SRC {folder} --split x'
+    if key == 'annotation_file':
+        opt['datasets']['test_1']['type'] = 'VideoInstanceTestDataset'
     (problem,) = check_options(opt, 'a.yml', False)
     assert problem.key == f'datasets:test_1:{key}' and problem.missing_file
     assert f"'{value}' does not exist" in problem.message and advice in problem.suggestion
+
+
+@pytest.mark.parametrize(
+    ('kind', 'arguments'),
+    [
+        ('regions', 'regions --frames here/lq --out x/masks.lmdb'),
+        ('annotations', 'annotations --annotations x/instances.json --frames here/lq --out x/masks.lmdb'),
+        ('xdecoder', 'xdecoder --checkpoint frames.pth --instance-checkpoint INSTANCE_CHECKPOINT --frames here/lq'),
+    ],
+)
+def test_missing_priors_come_with_the_extractor_of_their_kind(tmp_path, monkeypatch, kind, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'here' / 'lq').mkdir(parents=True)
+    opt = clip_options(dataroot_lq='here/lq', dataroot_priors='x/masks.lmdb', prior_kind=kind)
+    opt['network_s'] = {'type': 'xdecoder', 'checkpoint': 'frames.pth'}
+    found = {problem.key: problem for problem in check_options(opt, 'a.yml', False)}
+    suggestion = found['datasets:test_1:dataroot_priors'].suggestion
+    assert f'basicsr extract --extractor {arguments}' in suggestion and 'regions' not in suggestion.replace(
+        arguments, ''
+    )
 
 
 def test_missing_data_of_images_points_to_the_layout(check, data):
