@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from basicsr_semantic.errors import UserError
-from basicsr_semantic.extractors.checkpoints import file_sha256, read_state_dict, verified_sha256
+from basicsr_semantic.extractors.checkpoints import file_sha256, read_network_file, read_state_dict, verified_sha256
 
 
 class Harmful:
@@ -56,3 +56,19 @@ def test_other_contents(tmp_path, content):
     torch.save(content, tmp_path / 'a.pth')
     with pytest.raises(UserError, match='something else than a flat dictionary of tensors'):
         read_state_dict(tmp_path / 'a.pth')
+
+
+def test_weights_with_the_sizes_of_their_network(tmp_path):
+    path, weights = tmp_path / 'a.pth', {'a': torch.ones(2)}
+    for content, network in [
+        (weights, None),
+        ({'params': weights}, None),
+        ({'params': weights, 'network': {'width': 2}, 'iter': 8}, {'width': 2}),
+        ({'params': {'a': torch.zeros(2)}, 'params_ema': weights, 'network': {'width': 2}}, {'width': 2}),
+    ]:
+        torch.save(content, path)
+        state, found = read_network_file(path)
+        assert torch.equal(state['a'], weights['a']) and found == network
+    torch.save({'params': [1]}, path)
+    with pytest.raises(UserError, match='something else than a flat dictionary of tensors'):
+        read_network_file(path)

@@ -117,8 +117,8 @@ class FocalBlock(nn.Module):
         self.dw2 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if depthwise else None
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.gamma_1 = nn.Parameter(torch.full((dim,), layer_scale))
-        self.gamma_2 = nn.Parameter(torch.full((dim,), layer_scale))
+        self.gamma_1 = nn.Parameter(torch.full((dim,), float(layer_scale)))
+        self.gamma_2 = nn.Parameter(torch.full((dim,), float(layer_scale)))
         self.drop_path = StochasticDepth(drop_path)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
