@@ -1,4 +1,4 @@
-"""``basicsr extract``: make the masks of frames and keep them in a store for training and testing."""
+"""``basicsr extract``: make the priors of frames and keep them in a store for training and testing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 # What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
-_HELP: dict[str, dict[str, str]] = {
-    'sam': {
-        'checkpoint': 'official weights: sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or sam_vit_b_01ec64.pth',
-        'model_type': 'vit_h, vit_l or vit_b',
+_HELP: dict[tuple[str, ...], dict[str, str]] = {
+    ('sam', 'xdecoder'): {
+        'checkpoint': 'weights: for sam the official sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or '
+        'sam_vit_b_01ec64.pth; for xdecoder the released xdecoder_focalt_last.pt, or one of stage 1 (net_f_*.pth)',
         'device': 'where the network runs: cpu, cuda, cuda:1, ...',
-        'checksum': 'SHA-256 that the checkpoint must have; files of an official name are checked anyhow',
+        'checksum': 'SHA-256 that the checkpoint must have; files whose official digits are known are checked anyhow',
+    },
+    ('sam',): {
+        'model_type': 'vit_h, vit_l or vit_b',
         'points_per_side': 'points of the prompt grid along each side',
         'points_per_batch': 'points the network handles at once; changes speed and memory only',
         'pred_iou_thresh': 'drop masks with a lower predicted IoU',
@@ -31,12 +34,21 @@ _HELP: dict[str, dict[str, str]] = {
         'order': 'order of the masks: area, iou or grid',
         'keep': 'masks kept when there are too many: area (the largest) or iou (the most confident)',
     },
-    'regions': {
+    ('regions',): {
         'scales': 'coarseness of each segmentation, one or more numbers',
         'sigma': 'smoothing before the segmentation in pixels',
         'min_size': 'smallest region in pixels',
     },
-    'annotations': {
+    ('xdecoder',): {
+        'instance_checkpoint': 'weights of the instance network that stage 1 has trained; needed with vita',
+        'instance_source': 'where instances come from: vita, mean_over_time or xdecoder_frame',
+        'short_side': 'shorter side in pixels that the networks see, 0 for frames as they are',
+        'max_instances': 'most instances a clip',
+        'score_threshold': 'drop instances with a lower score',
+        'feature_memory': 'gigabytes of features kept between the two passes; changes speed and memory only',
+        'frames_at_once': 'frames the network handles at once; changes speed and memory only',
+    },
+    ('annotations',): {
         'annotations': 'YouTube-VIS JSON file, or DAVIS folder of clips of indexed PNG',
     },
 }
@@ -48,26 +60,27 @@ def add_parser(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         'extract',
-        help='make masks of frames and keep them in a store',
-        description='Make the masks of whole low-resolution frames and keep them in a store (dataroot_priors of an '
-        'option file). Frames that the store has already are skipped, so a run that was stopped is continued by the '
+        help='make masks and tokens of frames and keep them in a store',
+        description='Make the semantic priors of whole low-resolution frames and keep them in a store (dataroot_priors '
+        'of an option file): masks for SEEM; with xdecoder tokens and the masks of instances for Semantic Lens. Frames '
+        '(with xdecoder: clips) that the store has already are skipped, so a run that was stopped is continued by the '
         'same command.',
     )
-    parser.add_argument('--extractor', required=True, choices=sorted(EXTRACTORS), help='what makes the masks')
+    parser.add_argument('--extractor', required=True, choices=sorted(EXTRACTORS), help='what makes the priors')
     parser.add_argument('--frames', required=True, type=Path, help='LMDB of LR frames, or folder of clip folders')
     parser.add_argument('--out', required=True, type=Path, help='folder of the store, made if absent')
     parser.add_argument(
         '--shard',
         default='1/1',
         metavar='I/N',
-        help='do every N-th frame only, beginning with the I-th (from 1); '
+        help='do every N-th frame (with xdecoder: clip) only, beginning with the I-th (from 1); '
         'the N processes may fill one store at the same time',
     )
     parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
-    parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64)')
-    for name, arguments in _HELP.items():
-        known = inspect.signature(extractor_class(name)).parameters
-        group = parser.add_argument_group(f'--extractor {name}')
+    parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder)')
+    for names, arguments in _HELP.items():
+        known = inspect.signature(extractor_class(names[0])).parameters
+        group = parser.add_argument_group(f'--extractor {" or ".join(names)}')
         for argument, text in arguments.items():
             group.add_argument(f'--{argument.replace("_", "-")}', **_settings(known[argument].default, text))
     parser.set_defaults(run=run)
@@ -91,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     names = original_keys(args.frames)
     result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
-    print(f'{args.out}: masks of {result.made} frames made{rate}, {result.skipped} were there already.')
+    what = 'masks and tokens' if hasattr(extractor, 'tokens') else 'masks'
+    print(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Extractors: from whole low-resolution frames to masks.
+"""Extractors: from whole low-resolution frames to masks, from whole clips to masks and tokens.
 
-An extractor is a class with the attributes of :class:`~basicsr_semantic.extractors.base.MaskExtractor`; the table below
-names them without importing what they need.
+An extractor is a class with the attributes of :class:`~basicsr_semantic.extractors.base.MaskExtractor` or
+:class:`~basicsr_semantic.extractors.base.ClipExtractor`; the table below names them without importing what they need.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import inspect
 from typing import Any
 
 from ..errors import UserError
-from .base import MaskExtractor
+from .base import ClipExtractor, Extractor, MaskExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'
 EXTRACTORS: dict[str, str] = {
     'sam': 'basicsr_semantic.extractors.sam:SAMExtractor',
     'regions': 'basicsr_semantic.extractors.regions:RegionsExtractor',
     'annotations': 'basicsr_semantic.extractors.annotations:AnnotationsExtractor',
+    'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
 }
 
 
-def extractor_class(name: str) -> type[MaskExtractor]:
+def extractor_class(name: str) -> type[Extractor]:
     """The class of an extractor, imported now.
 
     Raises:
@@ -36,7 +37,7 @@ def extractor_class(name: str) -> type[MaskExtractor]:
     return getattr(importlib.import_module(module), class_name)
 
 
-def build_extractor(name: str, **parameters: Any) -> MaskExtractor:
+def build_extractor(name: str, **parameters: Any) -> Extractor:
     """Build an extractor.
 
     Args:
@@ -61,4 +62,4 @@ def build_extractor(name: str, **parameters: Any) -> MaskExtractor:
     return chosen(**parameters)
 
 
-__all__ = ['EXTRACTORS', 'MaskExtractor', 'build_extractor', 'extractor_class']
+__all__ = ['EXTRACTORS', 'ClipExtractor', 'Extractor', 'MaskExtractor', 'build_extractor', 'extractor_class']

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +43,55 @@ class MaskExtractor(Protocol):
             Masks (n, h, w) bool, n at most ``max_masks``, and their scores (n,) or None.
         """
         ...
+
+
+@dataclass
+class ClipPriors:
+    """What an extractor says about a clip of T frames."""
+
+    frame_tokens: np.ndarray
+    """(T, K, Ct) floating point."""
+    global_tokens: np.ndarray
+    """(T, Cg) floating point."""
+    masks: Iterator[np.ndarray]
+    """(I, h, w) bool for each frame in turn, channel i the same instance in all of them; made when asked for."""
+    scores: np.ndarray | None
+    """(I,) confidence of each instance over the clip, or None."""
+
+
+class ClipExtractor(Protocol):
+    """Turns a whole clip into tokens of its frames and masks of its instances.
+
+    Attributes:
+        kind: as in :class:`MaskExtractor`.
+        parameters: likewise.
+        checkpoint: likewise.
+        order: 'id': one instance a channel through the whole clip.
+        max_masks: most instances a clip.
+        tokens: sizes of the tokens of a frame, ``{'num': K, 'dim': Ct, 'global_dim': Cg}``.
+    """
+
+    kind: str
+    parameters: dict[str, Any]
+    checkpoint: dict[str, str] | None
+    order: str
+    max_masks: int
+    tokens: dict[str, int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def describe_clip(self, count: int, read: Callable[[int], np.ndarray]) -> ClipPriors:
+        """Describe one clip.
+
+        Args:
+            count: frames of the clip.
+            read: gives a frame by its number from 0, (h, w, 3) uint8 RGB; may be called more than once for a frame,
+                also while the masks are drawn from the result.
+        """
+        ...
+
+
+Extractor = MaskExtractor | ClipExtractor
 
 
 def check_frame(frame: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The loop of ``basicsr extract``: frames in, masks into a store; resumable, divisible, and safe to kill."""
+"""The loop of ``basicsr extract``: frames in, priors into a store; resumable, divisible, and safe to kill."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
 from ..priors import PriorStoreWriter, store_metadata
-from .base import MaskExtractor
+from .base import ClipExtractor, Extractor, MaskExtractor
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Extraction:
     """What a run did.
 
     Attributes:
-        made: frames whose masks were written.
+        made: frames whose priors were written.
         skipped: frames that the store had already.
         seconds: wall-clock time of the loop.
     """
@@ -47,7 +49,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def extract(
-    extractor: MaskExtractor,
+    extractor: Extractor,
     keys: Sequence[str],
     read: Callable[[str], np.ndarray],
     out: Path,
@@ -56,17 +58,19 @@ def extract(
     progress: bool = True,
     names: Mapping[str, str] | None = None,
 ) -> Extraction:
-    """Make the masks of all frames that the store does not have yet.
+    """Make the priors of all frames that the store does not have yet.
 
-    Several processes may fill one store at once, each with a shard of its own. Masks are written in batches, each in
-    one durable transaction, so a killed run loses at most its last batch and the next one continues after it.
+    What is done at once, resumed and divided between processes is a frame, or a clip for an extractor of clips: all
+    priors of a clip are written in one transaction, so the store has a clip whole or not at all. Several processes may
+    fill one store at once, each with a shard of its own. Masks of frames are written in batches, each in one durable
+    transaction, so a killed run loses at most its last batch and the next one continues after it.
 
     Args:
-        extractor: makes the masks.
-        keys: the frames.
+        extractor: makes the priors.
+        keys: the frames, those of a clip one after another.
         read: gives a frame by its key, (h, w, 3) uint8 RGB; raises UserError when it cannot be read.
         out: folder of the store.
-        shard: (i, n): take every n-th frame, beginning with the i-th.
+        shard: (i, n): take every n-th frame or clip, beginning with the i-th.
         batch_frames: frames a transaction; a batch is also written after ten seconds.
         progress: show a progress bar with the frames per second.
         names: what annotations call a frame, for keys under which they do not know it.
@@ -78,35 +82,86 @@ def extract(
         UserError: Frames could not be read (all others are done first), the extractor refuses a frame, or the store
             cannot be written or was made otherwise.
     """
+    of_clips = hasattr(extractor, 'tokens')
+    units = _clips(keys) if of_clips else [[key] for key in keys]
     part, parts = shard
-    mine = keys[part - 1 :: parts]
+    mine = units[part - 1 :: parts]
     meta = store_metadata(
-        extractor.kind, extractor.parameters, extractor.checkpoint, extractor.order, extractor.max_masks
+        extractor.kind,
+        extractor.parameters,
+        extractor.checkpoint,
+        extractor.order,
+        extractor.max_masks,
+        getattr(extractor, 'tokens', None),
     )
     unreadable: list[str] = []
     made = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
         done = store.keys()
-        todo = [key for key in mine if key not in done]
+        todo = [unit for unit in mine if not done.issuperset(unit)]
+        total, left = sum(map(len, mine)), sum(map(len, todo))
         label = extractor.kind if parts == 1 else f'{extractor.kind} {part}/{parts}'
-        with tqdm(
-            total=len(mine), initial=len(mine) - len(todo), desc=label, unit='frame', disable=not progress
-        ) as bar:
-            for key in todo:
+        with tqdm(total=total, initial=total - left, desc=label, unit='frame', disable=not progress) as bar:
+            for unit in todo:
+                frames = _Frames(read, bar)
                 try:
-                    frame = read(key)
-                except UserError as error:
+                    if of_clips:
+                        _put_clip(store, cast(ClipExtractor, extractor), unit, frames)
+                    else:
+                        _put_frame(store, cast(MaskExtractor, extractor), unit[0], frames, names or {})
+                    made += len(unit)
+                except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
                     bar.write(str(error))
-                else:
-                    store.put(key, *extractor(frame, names.get(key, key) if names else key))
-                    made += 1
-                bar.update()
+                bar.update(len(unit) - len(frames.seen))
     if unreadable:
         raise UserError(
-            f'{len(unreadable)} of {len(mine)} frames could not be read, so the store {out} lacks their masks; all '
-            f'others are in it. The first: {unreadable[0]} Mend the frames and run the same command again.'
+            f'{len(unreadable)} of {len(mine)} {"clips" if of_clips else "frames"} could not be read, so the store '
+            f'{out} lacks their {"priors" if of_clips else "masks"}; all others are in it. The first: {unreadable[0]} '
+            f'Mend the frames and run the same command again.'
         )
-    return Extraction(made, len(mine) - len(todo), time.monotonic() - start)
+    return Extraction(made, total - left, time.monotonic() - start)
+
+
+class _UnreadableError(Exception):
+    """A frame could not be read; not a UserError, which an extractor raises for what it refuses."""
+
+
+class _Frames:
+    """Reads frames, moves the bar on when a frame is read for the first time, and marks failures as such."""
+
+    def __init__(self, read: Callable[[str], np.ndarray], bar: tqdm) -> None:
+        self._read, self._bar = read, bar
+        self.seen: set[str] = set()
+
+    def __call__(self, key: str) -> np.ndarray:
+        try:
+            frame = self._read(key)
+        except UserError as error:
+            raise _UnreadableError(str(error)) from error
+        if key not in self.seen:
+            self.seen.add(key)
+            self._bar.update()
+        return frame
+
+
+def _clips(keys: Sequence[str]) -> list[list[str]]:
+    """Frames by clip; the clip of a frame is its key up to the last '/'."""
+    return [list(clip) for _, clip in groupby(keys, lambda key: key.rpartition('/')[0])]
+
+
+def _put_frame(
+    store: PriorStoreWriter, extractor: MaskExtractor, key: str, frames: _Frames, names: Mapping[str, str]
+) -> None:
+    store.put(key, *extractor(frames(key), names.get(key, key)))
+
+
+def _put_clip(store: PriorStoreWriter, extractor: ClipExtractor, keys: Sequence[str], frames: _Frames) -> None:
+    """Everything about a clip, in one transaction."""
+    found = extractor.describe_clip(len(keys), lambda number: frames(keys[number]))
+    with store.together():
+        for key, *tokens, masks in zip(keys, found.frame_tokens, found.global_tokens, found.masks, strict=True):
+            store.put_tokens(key, *tokens)
+            store.put(key, masks, found.scores)

@@ -1,0 +1,270 @@
+"""X-Decoder and the instance network as an extractor: tokens of every frame, masks of the instances of a clip.
+
+Semantic Lens (AAAI 2024), Eq. 1 to 5. A clip is looked at twice: the frame pass gives the tokens and pixel features of
+each frame, the instance pass over all frames the instances, one identity from the first frame to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ..base import ClipPriors, check_frame, check_max_masks
+from .checkpoint import load_xdecoder
+from .clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
+from .instance_tokens import InstanceSource, InstanceTokens
+
+
+class FramePass(NamedTuple):
+    """What the frame pass says about n frames."""
+
+    tokens: Tensor
+    """(n, K, C) object tokens O_t, float32 of half precision, as a store keeps them."""
+    global_tokens: Tensor
+    """(n, C) global tokens likewise."""
+    mask_features: Tensor
+    """(n, mask_dim, H' / 4, W' / 4) pixel features at the size that the network saw, padded."""
+    mask_logits: Tensor
+    """(n, K, H' / 4, W' / 4) mask logits of the frame decoder's own queries."""
+    seen: tuple[int, int]
+    """(H, W) that the network saw, without padding."""
+
+
+@dataclass
+class ClipSemantics:
+    """Everything about one clip of T frames, on the device of the extractor."""
+
+    frame_tokens: Tensor
+    """(T, K, C)."""
+    global_tokens: Tensor
+    """(T, C)."""
+    instance_tokens: Tensor
+    """(N, C)."""
+    masks: Tensor
+    """(T, max_instances, h, w) uint8, 0 or 1; unused channels are zero and come last."""
+
+
+class XDecoderExtractor:
+    """Semantic priors of whole clips by a frozen X-Decoder and a frozen instance network.
+
+    With ``instance_source: vita`` an instance is a video query whose best class scores above ``score_threshold``; the
+    ``max_instances`` with the highest scores are kept. VITA lists a query once for each class that scores, for average
+    precision; here a query is one identity and comes once.
+
+    The other two sources have no instances over time, so their masks are the frame decoder's own, and all that ties
+    them together from frame to frame is the number of the query: channel i is one query in all frames. That is no
+    tracking: a query can pass from one thing to another. Without class names there are no class scores; a query's
+    score is the mean probability inside its masks over the clip, and the queries with the most probability inside
+    their masks are kept.
+
+    Args:
+        checkpoint: Weights of X-Decoder, a released file or one of ours.
+        instance_checkpoint: Weights of the instance network (stage 1), needed with ``vita``.
+        instance_source: 'vita', 'mean_over_time' or 'xdecoder_frame'; see :class:`InstanceTokens`.
+        device: Where the networks run: 'cpu', 'cuda', 'cuda:1', ...
+        short_side: Frames are resized bicubically to this shorter side for the networks; None or 0: as they are.
+        max_instances: Most instances a clip.
+        score_threshold: Instances with a lower score are dropped, between 0 and 1.
+        feature_memory: Gigabytes of dense features kept between the passes; what does not fit is computed twice.
+        frames_at_once: Frames that X-Decoder handles at once; changes speed and memory only.
+        checksum: SHA-256 that the X-Decoder file must have; None: not checked.
+
+    Raises:
+        UserError: A checkpoint is missing, damaged, of another network or of another width than the other, a value is
+            out of its range, or the device cannot be used.
+    """
+
+    kind = 'xdecoder'
+    order = 'id'
+
+    def __init__(
+        self,
+        checkpoint: str,
+        instance_checkpoint: str | None = None,
+        instance_source: InstanceSource = 'vita',
+        device: str = 'cpu',
+        short_side: int | None = 360,
+        max_instances: int = 10,
+        score_threshold: float = 0.3,
+        feature_memory: float = 4.0,
+        frames_at_once: int = 4,
+        checksum: str | None = None,
+    ) -> None:
+        out_of_range = 0 < (short_side or 0) < 32 or not 0 <= score_threshold < 1
+        if out_of_range or (short_side or 0) < 0 or feature_memory < 0 or frames_at_once < 1:
+            raise UserError(
+                'short_side must be 0 or at least 32 pixels, score_threshold at least 0 and below 1, feature_memory '
+                f'at least 0 and frames_at_once at least 1, not {short_side}, {score_threshold}, {feature_memory} and '
+                f'{frames_at_once}.'
+            )
+        self.max_masks = check_max_masks(max_instances)
+        self.short_side, self.score_threshold = short_side or None, score_threshold
+        self.feature_memory, self.frames_at_once = feature_memory, frames_at_once
+        self.device = torch.device(device)
+        # the small file first: most mistakes show without reading the large one
+        self.instances = InstanceTokens(instance_source, instance_checkpoint, device)
+        self.network = load_xdecoder(checkpoint, checksum, device).eval().requires_grad_(False)
+        report = self.network.report
+        self.checkpoint = {'file': report.file, 'sha256': report.sha256} if report else None
+        self.instances.check(self.network.num_tokens, self.network.token_dim, f'the X-Decoder of {checkpoint}')
+        features = self.instances.network.config['feature_dim'] if self.instances.network else self.network.mask_dim
+        if features != self.network.mask_dim:
+            raise UserError(
+                f'The instance network of {instance_checkpoint} takes pixel features of width {features}, but the '
+                f'X-Decoder of {checkpoint} gives {self.network.mask_dim}. Use the one that was trained with it.'
+            )
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Sizes of the tokens of a frame, for the metadata of a store."""
+        dim = self.network.token_dim
+        return {'num': self.network.num_tokens, 'dim': dim, 'global_dim': dim}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides tokens and masks, for the metadata of a store. Device and memory do not."""
+        return {
+            'short_side': self.short_side,
+            'score_threshold': self.score_threshold,
+            'instance_source': self.instances.source,
+            'instance_sha256': self.instances.sha256,
+        }
+
+    # ----------------------------------------------------------------------------------------------- two passes
+
+    @torch.no_grad()
+    def frame_pass(self, frames: Tensor) -> FramePass:
+        """Describe frames one by one.
+
+        Args:
+            frames: (n, 3, h, w) float RGB in [0, 1], whole frames of one size.
+        """
+        frames = resize_short_side(frames.to(self.device, torch.float32), self.short_side)
+        found = self.network(frames)
+        # half precision here already: a store and the networks of an online run then see the same tokens
+        tokens, global_tokens = (x.to(torch.float16).float() for x in (found.tokens, found.global_token))
+        seen = (frames.shape[-2], frames.shape[-1])
+        return FramePass(tokens, global_tokens, found.mask_features, found.mask_logits, seen)
+
+    @torch.no_grad()
+    def instance_pass(
+        self, frame_tokens: Tensor, maps: Callable[[int], Tensor], seen: tuple[int, int], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Iterator[Tensor]]:
+        """Find the instances of a clip.
+
+        Args:
+            frame_tokens: (T, K, C) of all frames.
+            maps: Gives the pixel features of a frame (mask_dim, H' / 4, W' / 4) by its number; with another source
+                than ``vita`` its mask logits (K, H' / 4, W' / 4).
+            seen: (H, W) that the network saw.
+            size: (h, w) of the frames.
+
+        Returns:
+            Instance tokens (N, C), the scores of the instances that are kept (I,), and their masks, (I, h, w) bool
+            frame by frame, made when asked for.
+        """
+        network = self.instances.network
+        if network is None:
+            tokens = self.instances(frame_tokens[None])[0]
+            kept, scores = self._queries_by_mask(len(frame_tokens), maps, seen)
+            return tokens, scores, (masks_at_frame_size(maps(t)[kept], seen, size) for t in range(len(frame_tokens)))
+        found = network(frame_tokens[None])
+        every = found.class_logits[-1, 0].softmax(-1)[:, :-1].amax(-1)
+        kept = self._best(every, every)
+        embeds = found.mask_embeds[-1, 0, kept]
+
+        def masks() -> Iterator[Tensor]:
+            for t in range(len(frame_tokens)):
+                with torch.no_grad():
+                    projected = network.project_features(maps(t)[None])[0]
+                    yield masks_at_frame_size(torch.einsum('ic,chw->ihw', embeds, projected), seen, size)
+
+        return found.tokens[0], every[kept], masks()
+
+    def _queries_by_mask(
+        self, count: int, maps: Callable[[int], Tensor], seen: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Numbers and scores of the frame decoder's queries to keep."""
+        rows, columns = (-(-side // 4) for side in seen)
+        mass = area = torch.zeros((), device=self.device)
+        for t in range(count):
+            probability = maps(t)[:, :rows, :columns].sigmoid()
+            inside = probability > 0.5
+            mass = mass + (probability * inside).sum((1, 2))
+            area = area + inside.sum((1, 2))
+        scores = mass / area.clamp(min=1)
+        kept = self._best(mass, scores)
+        return kept, scores[kept]
+
+    def _best(self, rank: Tensor, scores: Tensor) -> Tensor:
+        """Numbers of the first by rank among those that score above the threshold."""
+        order = rank.argsort(descending=True, stable=True)
+        return order[scores[order] > self.score_threshold][: self.max_masks]
+
+    # ---------------------------------------------------------------------------------------------- whole clips
+
+    def describe_clip(self, count: int, read: Callable[[int], np.ndarray]) -> ClipPriors:
+        """Describe a clip for a store; see :class:`~basicsr_semantic.extractors.base.ClipExtractor`."""
+
+        def frame(number: int) -> Tensor:
+            image = read(number)
+            check_frame(image)
+            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
+
+        frame_tokens, global_tokens, _, scores, masks = self._both_passes(count, frame)
+        return ClipPriors(
+            frame_tokens.cpu().numpy(),
+            global_tokens.cpu().numpy(),
+            (one.cpu().numpy() for one in masks),
+            scores.cpu().numpy(),
+        )
+
+    def describe(self, frames: Tensor) -> ClipSemantics:
+        """Describe a clip that is in memory, with everything a network may want.
+
+        Args:
+            frames: (T, 3, h, w) float RGB in [0, 1], whole frames.
+        """
+        frame_tokens, global_tokens, instance_tokens, scores, every = self._both_passes(
+            len(frames), lambda t: frames[t]
+        )
+        masks = torch.zeros((len(frames), self.max_masks, *frames.shape[-2:]), dtype=torch.uint8, device=self.device)
+        for t, one in enumerate(every):
+            masks[t, : len(scores)] = one
+        return ClipSemantics(frame_tokens, global_tokens, instance_tokens, masks)
+
+    def _both_passes(
+        self, count: int, frame: Callable[[int], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Iterator[Tensor]]:
+        """Frame tokens, global tokens, instance tokens, scores, masks of ``count`` frames (3, h, w)."""
+
+        def dense(found: FramePass) -> Tensor:
+            return found.mask_logits if self.instances.network is None else found.mask_features
+
+        maps = ClipMaps(self.feature_memory * 2**30, lambda t: dense(self.frame_pass(frame(t)[None]))[0])
+        tokens, global_tokens, seen, size = [], [], (0, 0), None
+        for first in range(0, count, self.frames_at_once):
+            batch = [frame(t) for t in range(first, min(first + self.frames_at_once, count))]
+            for t, image in enumerate(batch, first):
+                size = size or (image.shape[-2], image.shape[-1])
+                if image.shape[-2:] != size:
+                    raise UserError(
+                        f'Frame {t} of the clip has {image.shape[-1]}x{image.shape[-2]} pixels, but the first one '
+                        f'{size[1]}x{size[0]}. The frames of a clip need one size.'
+                    )
+            found = self.frame_pass(torch.stack(batch))
+            tokens.append(found.tokens)
+            global_tokens.append(found.global_tokens)
+            seen = found.seen
+            for t, one in enumerate(dense(found), first):
+                maps.put(t, one)
+        assert size is not None, 'a clip has at least one frame'
+        frame_tokens = torch.cat(tokens)
+        instance_tokens, scores, masks = self.instance_pass(frame_tokens, maps.get, seen, size)
+        return frame_tokens, torch.cat(global_tokens), instance_tokens, scores, masks
