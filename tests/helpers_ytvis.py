@@ -52,7 +52,7 @@ def runs(mask: np.ndarray) -> dict[str, Any]:
     return {'size': list(mask.shape), 'counts': np.diff([0, *ends]).tolist()}
 
 
-def annotations(videos: tuple[str, ...] = tuple(SIZES), compressed: bool = False) -> dict[str, Any]:
+def train_json(videos: tuple[str, ...] = tuple(SIZES), compressed: bool = False) -> dict[str, Any]:
     """The content of train.json."""
     listed, found = [], []
     for number, video in enumerate(videos):
@@ -86,5 +86,5 @@ def make_ytvis(root: Path, split: str = 'train', every: int = STEP, videos: tupl
         for number in range(0, LISTED * STEP, every):
             quality = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
             assert cv2.imwrite(str(folder / f'{number:05d}.jpg'), frame(video, number)[..., ::-1], quality)
-    (root / f'{split}.json').write_text(json.dumps(annotations(videos)))
+    (root / f'{split}.json').write_text(json.dumps(train_json(videos)))
     return root

@@ -10,7 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 from conftest import REAL_DATA
-from helpers_ytvis import LISTED, SIZES, STEP, annotations, box_mask, frame, make_ytvis
+from helpers_ytvis import LISTED, SIZES, STEP, box_mask, frame, make_ytvis, train_json
 from test_data_prepare_clips import KilledError, content
 
 from basicsr_semantic.data import SemanticClipDataset
@@ -221,7 +221,7 @@ def damaged(change):
     """Changes the annotations of a source."""
 
     def apply(source):
-        text = annotations()
+        text = train_json()
         change(text)
         (source / 'train.json').write_text(json.dumps(text))
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers_ytvis import LISTED, SIZES, annotations, box_mask
+from helpers_ytvis import LISTED, SIZES, box_mask, train_json
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors.segmentations import encode_mask
@@ -26,7 +26,7 @@ def read(tmp_path):
 
 @pytest.mark.parametrize('compressed', [False, True])
 def test_videos_instances_and_masks(read, compressed):
-    file = read(annotations(compressed=compressed))
+    file = read(train_json(compressed=compressed))
     assert [video.name for video in file.videos] == list(SIZES) and file.annotated
     assert [category['id'] for category in file.categories] == [3, 7]
     for video in file.videos:
@@ -41,21 +41,21 @@ def test_videos_instances_and_masks(read, compressed):
 
 
 def test_lists_of_runs_are_kept_compressed(read):
-    (first, *_), _ = (video.instances for video in read(annotations()).videos[:2])
+    (first, *_), _ = (video.instances for video in read(train_json()).videos[:2])
     assert first.segmentations[0] == encode_mask(box_mask('ant', 0, 0))
 
 
 def test_files_without_annotations(read):
     for nothing in (None, []):
-        file = read(annotations() | {'annotations': nothing})
+        file = read(train_json() | {'annotations': nothing})
         assert not file.annotated and len(file.videos) == 3
-    content = annotations()
+    content = train_json()
     del content['annotations'], content['categories']
     assert read(content).categories == ()
 
 
 def test_crowds_and_instances_without_category(read):
-    content = annotations()
+    content = train_json()
     content['annotations'][0]['iscrowd'] = 1
     del content['annotations'][1]['category_id']
     crowd, nameless = read(content).videos[0].instances
@@ -73,14 +73,14 @@ def test_crowds_and_instances_without_category(read):
     ],
 )
 def test_files_of_another_form(read, change):
-    content = annotations()
+    content = train_json()
     change(content)
     with pytest.raises(UserError, match=r'is no YouTube-VIS file: .* is missing or of the wrong type'):
         read(content)
 
 
 def test_malformed_masks_are_named_when_they_are_asked_for(read):
-    content = annotations()
+    content = train_json()
     content['annotations'][0]['segmentations'][1]['counts'] = [1, 2, 3]
     file = read(content)
     video = file.videos[0]
