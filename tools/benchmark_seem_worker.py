@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
+from benchmarking_worker import SIDES, describe, measure_memory, measure_time, say
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
-
-_MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,6 @@ FULL = Sizes((180, 320), (64, 64), 5, 64, {'num_feat': 64, 'num_block': 30}, {'n
 QUICK = Sizes((36, 40), (36, 36), 3, 4, {'num_feat': 8, 'num_block': 1}, {'num_feat': 8, 'num_reconstruct_block': 1}, 4)
 
 CASES = ('basicvsr_inference', 'edvr_inference', 'basicvsr_tuning', 'edvr_tuning')
-SIDES = ('reference', 'measured')
 
 
 def make_run(case: str, side: str, sizes: Sizes, device: torch.device) -> Callable[[], None]:
@@ -100,58 +95,6 @@ def _training_step(net: nn.Module, inputs: tuple[torch.Tensor, ...], only_adapte
     return step
 
 
-def measure_time(case: str, sizes: Sizes, device: torch.device, pairs: int) -> dict[str, list[float]]:
-    """Seconds of each run of both sides, in alternation, after one run of each that does not count."""
-    runs = {side: make_run(case, side, sizes, device) for side in SIDES}
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    for pair in range(pairs + 1):
-        for side, run in runs.items():
-            _synchronise(device)
-            start = time.perf_counter()
-            run()
-            _synchronise(device)
-            if pair > 0:
-                seconds[side].append(time.perf_counter() - start)
-            _say({'done': f'{case} {side}'})
-    return seconds
-
-
-def measure_memory(case: str, side: str, sizes: Sizes, device: torch.device) -> float:
-    """Peak memory in MiB above the process before it built anything.
-
-    Two training steps run, since Adam makes its averages at the end of the first.
-    """
-    if device.type == 'cuda':
-        idle = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        idle = _process_memory('VmRSS')
-    run = make_run(case, side, sizes, device)
-    for _ in range(2 if 'tuning' in case else 1):
-        run()
-        _say({'done': f'{case} {side}'})
-    peak = torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else _process_memory('VmHWM')
-    return (peak - idle) / _MEBIBYTE
-
-
-def _process_memory(field: str) -> int:
-    """Read VmRSS (now) or VmHWM (peak) of this process, in bytes."""
-    status = Path('/proc/self/status')
-    found = re.search(rf'^{field}:\s+(\d+) kB$', status.read_text(), re.MULTILINE) if status.exists() else None
-    if found is None:
-        sys.exit(f'This system has no {field} in /proc/self/status; memory is measured on Linux or on a GPU.')
-    return int(found.group(1)) * 1024
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def _say(message: dict) -> None:
-    print(json.dumps(message), flush=True)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line names and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,13 +111,14 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True  # as BasicSR sets it
     if options.what == 'time':
-        result = measure_time(options.case, sizes, device, options.pairs)
+        runs = partial(make_run, options.case, sizes=sizes, device=device)
+        result = measure_time(runs, options.case, device, options.pairs)
     else:
-        result = measure_memory(options.case, options.side, sizes, device)
-    machine = torch.cuda.get_device_name(device) if name == 'cuda' else f'CPU, {options.threads} threads'
+        run = partial(make_run, options.case, options.side, sizes, device)
+        result = measure_memory(run, f'{options.case} {options.side}', device, 2 if 'tuning' in options.case else 1)
     height, width = sizes.of(options.case.split('_')[1])
     shape = f'{sizes.num_frame}x{height}x{width}'
-    _say({'result': result, 'input': shape, 'machine': machine, 'torch': torch.__version__})
+    say({'result': result, 'input': shape, **describe(device, options.threads)})
     return 0
 
 

@@ -1,0 +1,121 @@
+"""What the benchmarks share: cases, rows of a table, and measurements that run in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+#: glibc otherwise keeps freed blocks, and the peak says nothing about what was needed.
+MEMORY_ENVIRONMENT = {'MALLOC_MMAP_THRESHOLD_': '1000000'}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A comparison and the largest ratios it may have; None where there is no target."""
+
+    name: str
+    title: str
+    time_target: float | None
+    memory_target: float | None
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    case: str
+    input: str
+    quantity: str
+    reference: float
+    measured: float
+    unit: str
+    ratio: float
+    target: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target was reached."""
+        return '-' if self.target is None else 'reached' if self.ratio <= self.target else 'MISSED'
+
+
+class WorkerError(RuntimeError):
+    """A measurement ended without a result."""
+
+
+def run_worker(
+    worker_file: Path, arguments: list[str], environment: dict[str, str], threads: int, progress: tqdm
+) -> dict:
+    """Run one measurement and move the bar on with it.
+
+    Args:
+        worker_file: The script that measures.
+        arguments: Its command line.
+        environment: Variables for this measurement alone.
+        threads: CPU threads.
+        progress: Bar to move, one step a run.
+
+    Returns:
+        The worker's last line: ``result``, ``input``, ``machine``, ``torch``.
+
+    Raises:
+        WorkerError: The worker failed; the message is what it said.
+    """
+    command = [sys.executable, str(worker_file), *arguments, '--threads', str(threads)]
+    root = str(worker_file.parent.parent)
+    path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
+    variables = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': path, **environment}
+    last: dict = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as worker:
+        assert worker.stdout is not None and worker.stderr is not None
+        for line in worker.stdout:
+            if line.startswith('{'):
+                last = json.loads(line)
+                if 'done' in last:
+                    progress.set_description(last['done'])
+                    progress.update()
+        said = worker.stderr.read()
+    if worker.returncode or 'result' not in last:
+        raise WorkerError(f'"{" ".join(command)}" failed with code {worker.returncode}:\n{said.strip()}')
+    return last
+
+
+def time_row(case: Case, shape: str, seconds: dict[str, list[float]]) -> Row:
+    """Compare alternated runs: medians of both sides, and the median of the ratios within the pairs."""
+    reference, measured = seconds['reference'], seconds['measured']
+    ratios = [b / a for a, b in zip(reference, measured, strict=True)]
+    medians = statistics.median(reference), statistics.median(measured)
+    return Row(case.title, shape, 'time', *medians, 's', statistics.median(ratios), case.time_target)
+
+
+def memory_row(case: Case, shape: str, reference: float, measured: float) -> Row:
+    """Compare two peaks in MiB."""
+    return Row(case.title, shape, 'memory', reference, measured, 'MiB', measured / reference, case.memory_target)
+
+
+def table(rows: list[Row]) -> str:
+    """Lay the rows out for a terminal."""
+    lines = [('comparison', 'input', '', 'reference', 'measured', 'ratio', 'target', 'result')]
+    for row in rows:
+        values = (f'{row.reference:.2f} {row.unit}', f'{row.measured:.2f} {row.unit}', f'{row.ratio:.3f}')
+        target = '-' if row.target is None else f'<= {row.target:.2f}'
+        lines.append((row.case, row.input, row.quantity, *values, target, row.verdict))
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    padded.insert(1, ['-' * width for width in widths])
+    return '\n'.join('  '.join(line).rstrip() for line in padded)
+
+
+def write_record(record: dict, rows: list[Row], out: str) -> None:
+    """Write every figure as JSON, beside and renamed."""
+    record = record | {'rows': [{**asdict(row), 'verdict': row.verdict} for row in rows]}
+    path = Path(out)
+    beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    beside.write_text(json.dumps(record, indent=2) + '\n')
+    beside.replace(path)
