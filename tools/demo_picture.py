@@ -25,15 +25,15 @@ def overlay(image: np.ndarray, masks: np.ndarray, opacity: float = 0.5) -> np.nd
 
     Args:
         image: (h, w, 3) uint8.
-        masks: (n, h, w), non-zero is inside; empty ones are skipped. Later masks are painted over earlier ones, so the
-            store's order (large first) leaves the small ones to be seen.
+        masks: (n, h, w), non-zero is inside. The colour of a mask is that of its place, so an instance that keeps its
+            place keeps its colour over time. Later masks are painted over earlier ones, so an order by area (large
+            first) leaves the small ones to be seen.
         opacity: share of the colour, 0 to 1.
 
     Returns:
         (h, w, 3) uint8.
     """
     masks = np.asarray(masks).astype(bool)
-    masks = masks[masks.any((1, 2))] if len(masks) else masks
     label = np.zeros(image.shape[:2], np.int64)
     for index, mask in enumerate(masks, 1):
         label[mask] = index
