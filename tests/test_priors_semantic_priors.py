@@ -39,6 +39,31 @@ def test_to_moves_every_tensor_and_keeps_types():
     assert moved.kind == 'sam'
 
 
+def test_forth_and_back_doubles_what_has_a_time():
+    priors = full()
+    doubled = priors.forth_and_back()
+    for name, tensor in priors.present().items():
+        other = getattr(doubled, name)
+        if name == 'instance_tokens':
+            assert other is tensor
+        else:
+            assert torch.equal(other, torch.cat([tensor, tensor.flip(1)], dim=1))
+    assert doubled.kind == 'sam'
+
+
+def test_chunks_are_equal_parts_of_the_batch():
+    priors = full()
+    twice = SemanticPriors(**{name: torch.cat([x, 1 - x]) for name, x in priors.present().items()}, kind='sam')
+    count = len(twice.present()['masks'])
+    parts = twice.chunk(count)
+    assert len(parts) == count and all(part.kind == 'sam' for part in parts)
+    for name, tensor in twice.present().items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), tensor)
+    with pytest.raises(ValueError, match=f'batch of {count} cannot be split into {count + 1}'):
+        twice.chunk(count + 1)
+    assert [part.present() for part in SemanticPriors().chunk(2)] == [{}, {}]
+
+
 def test_nothing_is_needed():
     assert SemanticPriors().num_frames is None
     assert SemanticPriors().to('cpu').present() == {}

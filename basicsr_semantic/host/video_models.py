@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from basicsr.models.video_base_model import VideoBaseModel
 
+from ..priors import SemanticPriors
 from .freezing import Stages, is_flow, is_not_fusion, optimizer_groups
 
 
@@ -17,12 +20,12 @@ def test_recurrent(self) -> None:
     self.net_g.train(self.is_train)
 
 
-def restore_clip(net, inputs: tuple[torch.Tensor, ...], flip_seq: bool, center_frame_only: bool) -> torch.Tensor:
+def restore_clip(net, inputs: tuple[Any, ...], flip_seq: bool, center_frame_only: bool) -> torch.Tensor:
     """Run a video network in evaluation mode.
 
     Args:
         net: The network.
-        inputs: What it takes, each (b, t, ...): frames first.
+        inputs: What it takes: frames (b, t, ...) first, then further tensors (b, t, ...) or SemanticPriors.
         flip_seq: Run on the clip followed by its mirror in time and average (BasicVSR on Vimeo-90K).
         center_frame_only: Keep the middle frame.
 
@@ -33,7 +36,10 @@ def restore_clip(net, inputs: tuple[torch.Tensor, ...], flip_seq: bool, center_f
     net.eval()
     with torch.no_grad():
         if flip_seq:
-            inputs = tuple(torch.cat([x, x.flip(1)], dim=1) for x in inputs)
+            inputs = tuple(
+                x.forth_and_back() if isinstance(x, SemanticPriors) else torch.cat([x, x.flip(1)], dim=1)
+                for x in inputs
+            )
         output = net(*inputs)
         if flip_seq:
             output = 0.5 * (output[:, :frames] + output[:, frames:].flip(1))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypeVar
+
 import torch
+
+from ..priors import SemanticPriors
+
+Clip = TypeVar('Clip', torch.Tensor, SemanticPriors)
 
 
 def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
@@ -23,8 +30,14 @@ def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
     return missing(height), missing(width)
 
 
-def pad_clip(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Extend (..., h, w) of any type below and to the right by mirroring at the border, as often as it takes."""
+def pad_clip(x: Clip, rows: int, columns: int) -> Clip:
+    """Extend (..., h, w) of any type below and to the right by mirroring at the border, as often as it takes.
+
+    Of priors the masks have the frames' size and are extended; tokens have no place, pixel features a size of their
+    own.
+    """
+    if isinstance(x, SemanticPriors):
+        return x if x.masks is None else replace(x, masks=pad_clip(x.masks, rows, columns))
     for dim, extra in ((-2, rows), (-1, columns)):
         if extra:
             x = x.index_select(dim, _mirrored(x.size(dim), extra).to(x.device))

@@ -15,7 +15,7 @@ from basicsr.models.video_base_model import VideoBaseModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..archs.adapters import adapter_state
 from ..archs.layers.frozen import lean_frozen_convs
@@ -26,6 +26,7 @@ from ..host.video_models import restore_clip, setup_optimizers
 from ..priors import SemanticPriors
 from . import options
 from .padding import pad_amount, pad_clip
+from .semantic_source import SemanticSource, check_token_widths, how_to_get
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -35,13 +36,15 @@ class SemanticVSRModel(VideoBaseModel):
     """Train and test a video super-resolution network, with or without semantic priors.
 
     A network says which fields of :class:`SemanticPriors` it takes in ``prior_fields``; they follow the frames as
-    positional arguments. Networks without that attribute, BasicSR's own included, get the frames alone.
+    positional arguments, or in one object where the network has ``takes_priors_object = True``. Networks without
+    ``prior_fields``, BasicSR's own included, get the frames alone. What the data set does not give of them,
+    ``network_s`` makes: see :class:`SemanticSource`.
 
     Args:
         opt: The options, see :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
 
     Raises:
-        UserError: A checkpoint that does not fit, nothing to train, or no loss.
+        UserError: A checkpoint that does not fit, nothing to train, no loss, or data that does not go with network_s.
     """
 
     TrainOptions = options.TrainOptions
@@ -58,6 +61,7 @@ class SemanticVSRModel(VideoBaseModel):
 
         net = build_network(opt['network_g'])
         self._load(net)
+        self.source = self._make_source(net)
         if self.train_options is not None:
             train_only(net, self.train_options.trainable)
             if self.train_options.ema_decay > 0:
@@ -68,6 +72,11 @@ class SemanticVSRModel(VideoBaseModel):
             if self.train_options.compile:
                 net.compile()
         self.net_g = self.model_to_device(net)
+        if isinstance(self.net_g, DataParallel) and getattr(net, 'takes_priors_object', False):
+            raise UserError(
+                f'{type(net).__name__} takes its priors in one object, which DataParallel cannot divide. Start one '
+                'process a GPU: torchrun --nproc_per_node=N -m basicsr_semantic train -opt FILE --launcher pytorch'
+            )
         self.print_network(self.net_g)
         log_parameter_counts(net)
         if self.is_train:
@@ -92,6 +101,16 @@ class SemanticVSRModel(VideoBaseModel):
                 )
             net.load_state_dict(adapter, strict=False)
             self._remember_prior_kind(path.pretrain_adapter_g)
+
+    def _make_source(self, net: nn.Module) -> SemanticSource | None:
+        """What makes priors in the run; not a part of ``net``, so that nothing saves, averages or trains it."""
+        section = self.opt.get('network_s')
+        if not section:
+            return None
+        source = SemanticSource(section, getattr(net, 'prior_fields', ()), self.device)
+        if self.is_train and 'train' in self.opt.get('datasets', {}):
+            source.check_dataset(self.opt['datasets']['train'], 'datasets:train')
+        return source
 
     def _remember_prior_kind(self, path: str) -> None:
         content = load_file(path)
@@ -134,26 +153,33 @@ class SemanticVSRModel(VideoBaseModel):
 
         Args:
             data: ``lq`` (b, t, 3, h, w); ``gt`` (b, t, 3, H, W) or (b, 3, H, W) if there is one; what the network's
-                ``prior_fields`` name, e.g. ``masks`` (b, t, n, h, w) uint8; ``prior_kind``.
+                ``prior_fields`` name, e.g. ``masks`` (b, t, n, h, w) uint8, or what ``network_s`` makes it of:
+                ``frame_tokens``, ``lq_whole`` and ``crop``; ``prior_kind``.
 
         Raises:
-            UserError: Priors that the network needs are missing, or of another kind than it was trained with.
+            UserError: Priors that the network needs are missing, of another width, or of another kind than it was
+                trained with.
         """
         self.lq = data['lq'].to(self.device, non_blocking=True)
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, non_blocking=True)
         net = self.get_bare_model(self.net_g)
         wanted = tuple(getattr(net, 'prior_fields', ()))
-        given = {field: data[field] for field in wanted if field in data}
+        if self.source is not None:
+            given = self.source.priors(data, self.lq)
+        else:
+            given = {field: data[field] for field in wanted if field in data}
+        kind = data.get('prior_kind') if self.source is None else self.source.kind or data.get('prior_kind')
+        missing = [field for field in wanted if field not in given]
         if given:
-            self._check_prior_kind(data.get('prior_kind'))
-        elif wanted and getattr(net, 'missing_priors', 'error') != 'neutral':
+            self._check_prior_kind(kind)
+        if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
+            advice = how_to_get(missing, wanted, 'frame_tokens' in data, self.source is not None)
             raise UserError(
-                f'{type(net).__name__} needs {", ".join(wanted)}, but the data set gives none. Make them with '
-                '"basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE, or set '
+                f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. {advice}, or set '
                 'network_g:missing_priors: neutral.'
             )
-        kind = data.get('prior_kind')
+        check_token_widths(net, given)
         priors = SemanticPriors(**given, kind=kind[0] if isinstance(kind, list | tuple) else kind)
         self.priors = priors.to(self.device, non_blocking=True)
 
@@ -168,10 +194,12 @@ class SemanticVSRModel(VideoBaseModel):
                     f'{given!r}. Extract priors of its kind, or set path:allow_prior_mismatch: true to mix them.'
                 )
 
-    def _inputs(self) -> tuple[torch.Tensor, ...]:
+    def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""
-        fields = getattr(self.get_bare_model(self.net_g), 'prior_fields', ())
-        values = tuple(getattr(self.priors, field) for field in fields)
+        net = self.get_bare_model(self.net_g)
+        if getattr(net, 'takes_priors_object', False):
+            return self.lq, self.priors
+        values = tuple(getattr(self.priors, field) for field in getattr(net, 'prior_fields', ()))
         return (self.lq, *(v for v in values if v is not None))
 
     # ------------------------------------------------------------------------------------------------ training
@@ -232,7 +260,7 @@ class SemanticVSRModel(VideoBaseModel):
         if train.ema_decay > 0:
             self.model_ema(train.ema_decay)
 
-    def _parts(self, count: int) -> list[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+    def _parts(self, count: int) -> list[tuple[tuple[Any, ...], torch.Tensor]]:
         """Split the batch for gradient accumulation."""
         inputs, batch = self._inputs(), self.lq.size(0)
         if batch % count:

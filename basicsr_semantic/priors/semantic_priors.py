@@ -110,5 +110,29 @@ class SemanticPriors:
                 )
         return replace(self, **cut)
 
+    def forth_and_back(self) -> SemanticPriors:
+        """The priors of the clip followed by itself backwards; instance tokens belong to the whole clip and stay."""
+        doubled = {
+            name: torch.cat([tensor, tensor.flip(1)], dim=1)
+            for name, tensor in self.present().items()
+            if 'T' in AXES[name].split()
+        }
+        return replace(self, **doubled)
+
+    def chunk(self, count: int) -> list[SemanticPriors]:
+        """Split the batch into parts of equal size.
+
+        Args:
+            count: parts; must divide b.
+
+        Raises:
+            ValueError: ``count`` does not divide the batch.
+        """
+        size = next((tensor.shape[0] for tensor in self.present().values()), None)
+        if size is not None and (count < 1 or size % count):
+            raise ValueError(f'A batch of {size} cannot be split into {count} equal parts.')
+        split = {name: tensor.chunk(count) for name, tensor in self.present().items()}
+        return [replace(self, **{name: parts[k] for name, parts in split.items()}) for k in range(count)]
+
 
 assert {field.name for field in fields(SemanticPriors)} == {*AXES, 'kind'}

@@ -225,17 +225,18 @@ class XDecoderExtractor:
             scores.cpu().numpy(),
         )
 
-    def describe(self, frames: Tensor) -> ClipSemantics:
+    def describe(self, frames: Tensor, with_masks: bool = True) -> ClipSemantics:
         """Describe a clip that is in memory, with everything a network may want.
 
         Args:
             frames: (T, 3, h, w) float RGB in [0, 1], whole frames.
+            with_masks: Whether masks are wanted; without, they are all zero.
         """
         frame_tokens, global_tokens, instance_tokens, scores, every = self._both_passes(
             len(frames), lambda t: frames[t]
         )
         masks = torch.zeros((len(frames), self.max_masks, *frames.shape[-2:]), dtype=torch.uint8, device=self.device)
-        for t, one in enumerate(every):
+        for t, one in enumerate(every if with_masks else ()):
             masks[t, : len(scores)] = one
         return ClipSemantics(frame_tokens, global_tokens, instance_tokens, masks)
 

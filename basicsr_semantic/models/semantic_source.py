@@ -1,0 +1,163 @@
+"""Where the priors of a network come from: the data set's store, or a frozen extractor that the model owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..extractors import build_extractor
+from ..extractors.xdecoder.extractor import ClipSemantics, XDecoderExtractor
+from ..extractors.xdecoder.instance_tokens import InstanceTokens
+from ..priors import ClipGeometry
+
+ExtractMode = Literal['cached', 'online_full', 'online_patch']
+MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
+
+
+class SemanticSource:
+    """Completes what a data set gives to what a network takes (section ``network_s``).
+
+    - ``cached``: masks, global tokens and frame tokens come from the store; the frozen instance network makes instance
+      tokens of the frame tokens of the sampled frames. Keys that only extraction needs have no effect.
+    - ``online_full``: the extractor looks at whole low-resolution frames; masks are then cropped as the frames were.
+    - ``online_patch``: the extractor looks at the patch that the network restores.
+
+    Its networks are frozen and in evaluation mode, and no part of the network that trains: they are in no checkpoint,
+    no average of weights, no DistributedDataParallel.
+
+    Args:
+        options: ``type: xdecoder``, ``extract_mode``, and arguments of :class:`XDecoderExtractor`.
+        wanted: Fields of SemanticPriors that the network takes.
+        device: Where the networks run.
+
+    Raises:
+        UserError: Unknown type or mode, or what the extractor refuses.
+    """
+
+    def __init__(self, options: Mapping[str, Any], wanted: Sequence[str], device: torch.device) -> None:
+        arguments = dict(options)
+        kind, mode = arguments.pop('type', None), arguments.pop('extract_mode', 'cached')
+        if kind != 'xdecoder':
+            raise UserError(f"network_s:type is {kind!r}; it must be 'xdecoder'.")
+        if mode not in MODES:
+            raise UserError(f'network_s:extract_mode is {mode!r}; choose one of {", ".join(MODES)}.')
+        self.mode: ExtractMode = mode
+        self.wanted = tuple(wanted)
+        self.instances: InstanceTokens | None = None
+        self.extractor: XDecoderExtractor | None = None
+        if mode != 'cached':
+            self.extractor = cast(XDecoderExtractor, build_extractor(kind, **arguments, device=str(device)))
+        elif 'instance_tokens' in self.wanted:
+            source, checkpoint = arguments.get('instance_source', 'vita'), arguments.get('instance_checkpoint')
+            self.instances = InstanceTokens(source, checkpoint, device)
+
+    def check_dataset(self, dataset: Mapping[str, Any], where: str) -> None:
+        """Refuse a section of training data that does not go with the mode.
+
+        Raises:
+            UserError: Crops without the whole frames, or a store beside priors that are made in the run.
+        """
+        if self.mode == 'online_full' and dataset.get('gt_size') and not dataset.get('whole_frames'):
+            raise UserError(
+                f'network_s:extract_mode: online_full looks at whole frames, but {where} gives crops alone. Set '
+                f'{where}:whole_frames: true, or extract_mode: online_patch to look at the crops.'
+            )
+        if self.mode != 'cached' and dataset.get('dataroot_priors'):
+            raise UserError(
+                f'network_s:extract_mode: {self.mode} makes the priors in the run, but {where}:dataroot_priors names '
+                'a store. Remove it, or set extract_mode: cached to use it.'
+            )
+
+    @property
+    def kind(self) -> str | None:
+        """Kind of the priors that are made here; None where they come from the store."""
+        return None if self.extractor is None else self.extractor.kind
+
+    @torch.no_grad()
+    def priors(self, data: Mapping[str, Any], lq: Tensor) -> dict[str, Tensor]:
+        """The fields that the network takes, as far as they are at hand.
+
+        Args:
+            data: A batch of the data set: ``masks``, ``global_tokens``, ``frame_tokens`` from the store;
+                ``lq_whole`` (b, t, 3, hf, wf) and ``crop`` (b, 8) for online_full, without which ``lq`` is taken to be
+                whole frames.
+            lq: (b, t, 3, h, w) of the batch, on the device.
+
+        Returns:
+            Field name -> tensor with a batch axis.
+        """
+        if self.extractor is None:
+            return self._cached(data, lq.device)
+        crops = data.get('crop') if self.mode == 'online_full' else None
+        frames = lq if crops is None else data['lq_whole'].to(lq.device, non_blocking=True)
+        clips = [self.extractor.describe(clip, with_masks='masks' in self.wanted) for clip in frames]
+        found = {name: torch.stack([getattr(clip, name) for clip in clips]) for name in self.wanted if name != 'masks'}
+        if 'masks' in self.wanted:
+            masks = [_cropped(clip, None if crops is None else crops[k]) for k, clip in enumerate(clips)]
+            found['masks'] = torch.stack(masks)
+        return found
+
+    def _cached(self, data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        found = {name: data[name] for name in self.wanted if name in data}
+        if self.instances is not None and 'frame_tokens' in data:
+            frame_tokens = data['frame_tokens'].to(device, non_blocking=True)
+            tokens = self.instances(frame_tokens)
+            # frames that the store lacks have zero tokens (missing_priors: neutral); a clip of them has no instances
+            known = frame_tokens.flatten(1).any(dim=1)
+            found['instance_tokens'] = torch.where(known[:, None, None], tokens, torch.zeros_like(tokens))
+        return found
+
+
+def _cropped(clip: ClipSemantics, crop: Tensor | None) -> Tensor:
+    """Masks (t, I, h, w) of a clip through the crop (8,) of its frames: top, left, height, width, three flips, 0."""
+    if crop is None:
+        return clip.masks
+    top, left, height, width, *flips = crop.tolist()
+    geometry = ClipGeometry(top, left, height, width, *(bool(flip) for flip in flips[:3]))
+    return torch.from_numpy(geometry.apply(clip.masks.cpu().numpy(), axes=(2, 3))).to(clip.masks.device)
+
+
+def how_to_get(missing: Sequence[str], wanted: Sequence[str], has_tokens: bool, has_source: bool) -> str:
+    """What to do about priors that a network takes and nobody gives.
+
+    Args:
+        missing: Fields that are missing.
+        wanted: All fields that the network takes.
+        has_tokens: Whether the data set gives frame tokens.
+        has_source: Whether there is a section ``network_s``.
+    """
+    if list(missing) == ['instance_tokens'] and has_tokens and not has_source:
+        return (
+            'The store has the tokens of the frames; name the network that makes instances of them: network_s: '
+            '{type: xdecoder, extract_mode: cached, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
+            '{type: xdecoder, instance_source: mean_over_time})'
+        )
+    if set(wanted) == {'masks'}:
+        return 'Make them with "basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE'
+    return (
+        'Make them with "basicsr extract --extractor xdecoder --checkpoint XDECODER --instance-checkpoint STAGE1 '
+        '--frames LQ --out STORE" and set dataroot_priors: STORE'
+    )
+
+
+def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
+    """Refuse tokens of another width than a network was built for.
+
+    Args:
+        net: A network; its ``token_dims`` name the width of each kind of tokens that it takes, if it has them.
+        given: Fields of SemanticPriors.
+
+    Raises:
+        UserError: A width differs.
+    """
+    keys = {'instance_tokens': 'token_dim', 'global_tokens': 'global_dim'}
+    for name, width in getattr(net, 'token_dims', {}).items():
+        if name in given and given[name].size(-1) != width:
+            raise UserError(
+                f'network_g:{keys.get(name, name)} is {width}, but the {name} of these priors have width '
+                f'{given[name].size(-1)}. Set it to that, or use priors made by an extractor of width {width}.'
+            )
