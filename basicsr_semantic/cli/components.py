@@ -18,12 +18,14 @@ def add_parser(subparsers) -> None:
     """Add the verb to the command."""
     parser = subparsers.add_parser(
         'components',
-        help='list what is registered: archs, models, data sets, losses, metrics',
+        help='list what is registered: archs, models, data sets, losses, metrics, extractors',
         description='List what is registered, with file, first line of the documentation, and arguments; with a NAME '
         'everything about that component.',
     )
     parser.add_argument('name', nargs='?', metavar='NAME', help='show all about this component')
-    parser.add_argument('--kind', choices=['arch', 'model', 'dataset', 'loss', 'metric'], help='only these')
+    parser.add_argument(
+        '--kind', choices=['arch', 'model', 'dataset', 'loss', 'metric', 'extractor'], help='only these'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
     parser.set_defaults(run=run)

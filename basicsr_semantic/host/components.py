@@ -1,4 +1,4 @@
-"""What is registered: the five registries of BasicSR under the names that people use for them."""
+"""What is registered: the five registries of BasicSR under the names that people use for them, and the extractors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ('arch', 'model', 'dataset', 'loss', 'metric')
+KINDS = ('arch', 'model', 'dataset', 'loss', 'metric', 'extractor')
 
 _SUFFIX = '_basicsr'
 """BasicSR registers four classes under such a name and finds them without it, so that others can use the plain one."""
@@ -19,7 +19,7 @@ class Component:
     kind: str
     """One of `KINDS`."""
     name: str
-    """What an option file writes as ``type`` (models: ``model_type``)."""
+    """What an option file writes as ``type`` (models: ``model_type``); extractors also ``basicsr extract``."""
     target: Any
     """The class, or the function of a metric."""
 
@@ -59,6 +59,10 @@ def find(kind: str, name: Any) -> Component | None:
 
 
 def _registry(kind: str):
+    if kind == 'extractor':
+        from ..extractors import EXTRACTORS, extractor_class
+
+        return [(name, extractor_class(name)) for name in EXTRACTORS]
     # importing these packages is what registers BasicSR's own components
     import basicsr.archs
     import basicsr.data

@@ -166,7 +166,7 @@ class SemanticVSRModel(VideoBaseModel):
         net = self.get_bare_model(self.net_g)
         wanted = tuple(getattr(net, 'prior_fields', ()))
         if self.source is not None:
-            given = self.source.priors(data, self.lq)
+            given: dict[str, Any] = dict(self.source.priors(data, self.lq))
         else:
             given = {field: data[field] for field in wanted if field in data}
         kind = data.get('prior_kind') if self.source is None else self.source.kind or data.get('prior_kind')

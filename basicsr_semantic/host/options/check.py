@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..components import components
 from . import sections
 from .component_keys import (
     dataset_keys,
+    frame_decoder_keys,
     metric_keys,
     model_keys,
     optimizer_keys,
@@ -17,14 +19,18 @@ from .component_keys import (
     path_keys,
     schedule_keys,
     scheduler_types,
+    source_keys,
     stock_keys,
 )
-from .files import check_dataset_files, check_weight_files
+from .files import check_dataset_files, check_source_files, check_weight_files
 from .keys import KeySet, keys_of_callable, keys_of_dataclass, module_of
 from .problems import Problem, nearest, raise_problems, shown
 from .report import Report
 
 __all__ = ['Problem', 'check_options', 'raise_problems']
+
+SOURCE = 'network_s'
+"""The frozen extractor of priors; every other ``network_*`` is an arch."""
 
 
 def check_options(opt: Mapping[str, Any], path: str | Path, is_train: bool) -> list[Problem]:
@@ -50,10 +56,14 @@ def check_options(opt: Mapping[str, Any], path: str | Path, is_train: bool) -> l
     report.homes |= dict.fromkeys(keys_of_dataclass(sections.TopOptions).keys, 'the top level')
     _check_top(report, keysets['top'], owner, is_train)
     for key, value in opt.items():
-        if isinstance(key, str) and key.startswith('network_') and report.section((key,), value):
+        if isinstance(key, str) and key.startswith('network_') and key != SOURCE and report.section((key,), value):
             _check_network(report, key, value)
+    if opt.get(SOURCE) is not None and report.section((SOURCE,), opt[SOURCE]):
+        _check_source(report, opt[SOURCE])
+    if 'frame_decoder' in keysets['top'].keys and isinstance(opt.get('frame_decoder'), Mapping):
+        _check_frame_decoder(report, opt['frame_decoder'])
     _check_datasets(report, opt.get('datasets'), is_train)
-    networks = [key.removeprefix('network_') for key in opt if isinstance(key, str) and key.startswith('network_')]
+    networks = [key[8:] for key in opt if isinstance(key, str) and key.startswith('network_') and key != SOURCE]
     if opt.get('path') is not None and report.section(('path',), opt['path']):
         keys = keysets['path'].merged(*(path_keys(network) for network in networks))
         report.keys(('path',), opt['path'], keys, allowed=sections.PREPARED['path'], given=sections.PREPARED['path'])
@@ -97,6 +107,29 @@ def _check_network(report: Report, key: str, network: Mapping[str, Any]) -> None
     if arch is not None:
         report.keys((key,), network, keys_of_callable(arch.target, arch.name), allowed={'type'})
     check_weight_files(report, (key,), network)
+
+
+def _check_source(report: Report, section: Mapping[str, Any]) -> None:
+    """The frozen extractor: its keys, and the files that its mode cannot do without."""
+    found = report.component('extractor', (SOURCE,), section)
+    if found is None:
+        return
+    if not hasattr(found.target, 'describe_clip'):
+        of_clips = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe_clip')]
+        report.add((SOURCE, 'type'), f'{found.name} gives no tokens of clips.', f'There is: {", ".join(of_clips)}.')
+        return
+    report.keys((SOURCE,), section, source_keys(found.target), ranges=SOURCE)
+    online = str(section.get('extract_mode', 'cached')).startswith('online')
+    if online and section.get('checkpoint') is None:
+        report.add(
+            (SOURCE, 'checkpoint'), f'extract_mode: {section["extract_mode"]} needs the weights of {found.name}.'
+        )
+    check_source_files(report, (SOURCE,), section, online)
+
+
+def _check_frame_decoder(report: Report, section: Mapping[str, Any]) -> None:
+    report.keys(('frame_decoder',), section, frame_decoder_keys())
+    check_weight_files(report, ('frame_decoder',), section)
 
 
 def _check_datasets(report: Report, datasets: Any, is_train: bool) -> None:

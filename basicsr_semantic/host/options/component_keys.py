@@ -97,6 +97,21 @@ def stock_keys(component: type | None, keys: KeySet, section: Mapping[str, Any],
     return {key for cls in stock for key in model_keys(cls, place).keys}
 
 
+def source_keys(extractor: type) -> KeySet:
+    """The keys of section ``network_s``: where the run finds the device itself, and not every mode needs all files."""
+    own = keys_of_callable(extractor).without({'device'})
+    own.keys = {name: dataclasses.replace(key, required=False) for name, key in own.keys.items()}
+    return dataclasses.replace(keys_of_dataclass(sections.SourceOptions).merged(own), owner='network_s')
+
+
+def frame_decoder_keys() -> KeySet:
+    """The keys of section ``frame_decoder``."""
+    from ...extractors.xdecoder import XDecoder
+
+    own = keys_of_dataclass(sections.FrameDecoderOptions, 'frame_decoder')
+    return own.merged(keys_of_callable(XDecoder))
+
+
 def optimizer_keys(optimizer: type) -> KeySet:
     """The keys of an optimiser's section."""
     keys = keys_of_callable(optimizer).without({'params'})

@@ -68,7 +68,8 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
     for key, value in section.items():
         if not isinstance(value, str) or not isinstance(key, str) or not value:
             continue
-        is_file = key.startswith('pretrain') or key == 'resume_state' or (path != ('path',) and key.endswith('_path'))
+        named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings')
+        is_file = named or (path != ('path',) and key.endswith('_path'))
         if is_file and not _exists(value):
             folder = Path(os.path.expanduser(value)).parent  # noqa: PTH111
             near = nearest(Path(value).name, [e.name for e in folder.iterdir()]) if folder.is_dir() else None
@@ -77,6 +78,19 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             else:
                 advice = f'Did you mean {folder / near}?' if near else 'Give the path of the file, or ~ for none.'
             report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
+
+
+def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any], online: bool) -> None:
+    """Check the checkpoints of the frozen extractor; that of single frames is needed ``online`` only."""
+    remedies = {
+        'checkpoint': 'Give the released file of X-Decoder, or net_f_*.pth of a stage 1 that trained it.',
+        'instance_checkpoint': 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml',
+    }
+    for key, remedy in remedies.items():
+        value = section.get(key)
+        needed = online or key == 'instance_checkpoint'
+        if needed and isinstance(value, str) and value and not _exists(value):
+            report.add((*path, key), f"The file '{value}' does not exist.", remedy, missing_file=True)
 
 
 def _exists(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from ..components import KINDS, Component, components, find
 from .keys import Key, KeySet
@@ -65,13 +65,12 @@ class Report:
             others = [other for other in KINDS if other != kind and find(other, name)]
             near = nearest(name, components(kind))
             if others:
-                advice = f'{name} is a {others[0]}.' if others[0] != 'arch' else f'{name} is an arch.'
+                advice = f'{name} is {_a(others[0])}.'
             elif near:
                 advice = f'Did you mean {near}?'
             else:
                 advice = f'"basicsr components --kind {kind}" lists all; --import brings in those of your own modules.'
-            article = 'an arch' if kind == 'arch' else f'a {kind}'
-            self.add((*path, key), f'No {kind} is registered as {shown(name)}; {article} is needed here.', advice)
+            self.add((*path, key), f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.', advice)
         return found
 
     def keys(
@@ -131,12 +130,18 @@ class Report:
             value = int(value)
         if not fits(value, key.hint):
             wanted = describe(key.hint)
-            message = f'{wanted[0].upper()}{wanted[1:]} is expected, but it is {shown(value)}.'
+            only = get_origin(key.hint) is Literal and len(get_args(key.hint)) == 1  # a name, which keeps its letters
+            message = f'{wanted if only else wanted[0].upper() + wanted[1:]} is expected, but it is {shown(value)}.'
             self.add(path, message, _advice(value, key))
             return
         limits = RANGES.get(ranges, {}).get(key.name)
         if limits is not None and isinstance(value, int | float) and not limits[0] <= value <= limits[1]:
             self.add(path, f'It is {shown(value)}, but must be {limits[2]}.')
+
+
+def _a(kind: str) -> str:
+    """'an arch', 'a model'."""
+    return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
 
 
 def combined(host: KeySet, own: KeySet, owner: str) -> KeySet:

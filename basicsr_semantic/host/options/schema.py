@@ -16,12 +16,14 @@ from ..components import Component, components
 from . import sections
 from .component_keys import (
     dataset_keys,
+    frame_decoder_keys,
     metric_keys,
     model_keys,
     optimizer_keys,
     optimizer_types,
     schedule_keys,
     scheduler_types,
+    source_keys,
 )
 from .keys import Key, KeySet, keys_of_callable, keys_of_dataclass
 from .value_types import to_schema
@@ -40,6 +42,9 @@ def option_schema() -> Schema:
     _by_type(definitions, 'dataset', components('dataset'), lambda c: dataset_keys(c.target))
     _by_type(definitions, 'loss', components('loss'), lambda c: keys_of_callable(c.target, c.name))
     _by_type(definitions, 'metric', components('metric'), metric_keys)
+    clips = {name: one for name, one in components('extractor').items() if hasattr(one.target, 'describe_clip')}
+    _by_type(definitions, 'network_s', clips, lambda c: source_keys(c.target))
+    definitions['frame_decoder'] = _object(frame_decoder_keys(), 'frame_decoder')
     optimizers = {name: Component('optimiser', name, cls) for name, cls in optimizer_types(None).items()}
     _by_type(definitions, 'optimiser', optimizers, lambda c: optimizer_keys(c.target))
     schedules = {name: Component('schedule', name, cls) for name, cls in (scheduler_types(None) or {}).items()}
@@ -75,7 +80,8 @@ def _top() -> Schema:
     }
     properties['logger'] = _nullable('logger', host.keys['logger'].doc)
     properties['dist_params'] = _nullable('dist_params', host.keys['dist_params'].doc)
-    schema['patternProperties'] = {'^network_': {'$ref': '#/$defs/network'}}
+    properties['network_s'] = _nullable('network_s', 'Frozen extractor of priors; in no checkpoint.')
+    schema['patternProperties'] = {'^network_(?!s$)': {'$ref': '#/$defs/network'}}
     del schema['additionalProperties']
     schema['allOf'] = [
         {
@@ -94,6 +100,8 @@ def _of_model(component: Component) -> Schema:
     for name in [*own]:
         if name.startswith('network_') or name in ('datasets', 'logger', 'dist_params', 'model_type'):
             own[name] = {}
+    if 'frame_decoder' in own:
+        own['frame_decoder'] = _nullable('frame_decoder', keys.keys['frame_decoder'].doc)
     for section in ('train', 'path', 'val'):
         own[section] = _nullable(f'model.{component.name}.{section}')
     schema: Schema = {'properties': own}

@@ -144,6 +144,29 @@ class DistOptions:
 
 
 @dataclass
+class SourceOptions:
+    """Section ``network_s``, besides the arguments of the extractor."""
+
+    type: str
+    """Extractor of clips: xdecoder."""
+    extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
+    """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
+    the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""
+
+
+@dataclass
+class FrameDecoderOptions:
+    """Section ``frame_decoder``, besides the sizes of the network."""
+
+    type: Literal['xdecoder']
+    """What describes single frames: xdecoder."""
+    preset: Literal['focal_t', 'focal_l'] = 'focal_t'
+    """Sizes to begin with where there are no weights to read them off; keys of this section replace some of them."""
+    text_embeddings: str | None = None
+    """File with one text embedding for each class (and, last, one for "background"); ~ takes random directions."""
+
+
+@dataclass
 class MetricOptions:
     """What every metric may hold besides the arguments of its function."""
 
@@ -202,6 +225,13 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
     'optim': {
         'lr': (0, 1e6, '0 or more'),
         'weight_decay': (0, 1e6, '0 or more'),
+    },
+    'network_s': {
+        'short_side': (0, 2**16, '0 or more'),
+        'max_instances': (1, 64, 'between 1 and 64'),
+        'score_threshold': (0, 1 - 1e-12, 'at least 0 and less than 1'),
+        'feature_memory': (0, 2**20, '0 or more'),
+        'frames_at_once': (1, 2**20, 'at least 1'),
     },
     'val': {'val_freq': (1, 1e12, 'at least 1')},
     'logger': {
