@@ -368,3 +368,30 @@ def test_missing_and_misfitting_masks_are_named(own, tmp_path):
         dataset[0]
     with pytest.raises(UserError, match=r"no masks for the frame 'b/00000000'.*basicsr extract"):
         dataset[1]
+
+
+@pytest.mark.parametrize('way', ['lq.lmdb', 'lmdb', 'disk'])
+def test_unfit_clips_may_be_left_out(tmp_path, way):
+    """Of clips of all sizes and lengths: by the list of an LMDB, or by looking at the first frames."""
+    for name, count, (height, width) in (
+        ('a', 6, (64, 96)),
+        ('b', 4, (64, 96)),
+        ('c', 6, (90, 62)),
+        ('d', 6, (40, 96)),
+    ):
+        for number in range(count):
+            write_png(tmp_path / 'src' / name / f'{number}.png', coded_frame(height, width, number, 1))
+    prepare_clips(tmp_path / 'src', tmp_path / 'out')
+    opt = {'name': 'x', 'type': 'SemanticClipDataset', 'num_frame': 5, 'gt_size': 60, 'scale': 4}
+    if way == 'disk':
+        opt |= {'dataroot_gt': str(tmp_path / 'src'), 'degradation': 'BI'}
+    else:
+        opt |= {'dataroot_gt': str(tmp_path / 'out' / 'gt.lmdb'), 'io_backend': {'type': 'lmdb'}}
+        opt |= {'dataroot_lq': str(tmp_path / 'out' / 'lq.lmdb')} if way == 'lq.lmdb' else {'degradation': 'BI'}
+    with pytest.raises(UserError, match=r'1 of 4 are shorter: b .* unfit_clips: leave_out'):
+        SemanticClipDataset(opt)
+    dataset = SemanticClipDataset(opt | {'unfit_clips': 'leave_out'})
+    assert [clip.name for clip in dataset.clips] == ['a', 'c'] and len(dataset) == 4
+    assert all(dataset[index]['gt'].shape == (5, 3, 60, 60) for index in range(4))
+    with pytest.raises(UserError, match='none of its 4 clips has 5 frames of at least 100x100 pixels'):
+        SemanticClipDataset(opt | {'unfit_clips': 'leave_out', 'gt_size': 100})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from ..errors import UserError
@@ -64,6 +65,21 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
     if not listed:
         raise UserError(f"The meta info file '{path}' is empty.")
     return listed
+
+
+def read_lmdb_sizes(root: Path) -> dict[str, tuple[int, int]]:
+    """Clip -> (height, width) of its first frame, as far as the LMDB's meta_info.txt says.
+
+    Args:
+        root: Folder of the LMDB; the lines of its meta_info.txt are as '000/00000000.png (720,1280,3) 1'.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+    path = root / 'meta_info.txt'
+    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else ():
+        found = re.match(r'(\S+)/\S+ \((\d+),(\d+),\d+\)', line)
+        if found is not None:
+            sizes.setdefault(found[1], (int(found[2]), int(found[3])))
+    return sizes
 
 
 def read_lmdb_meta_info(root: Path) -> dict[str, tuple[str, ...]] | None:

@@ -12,7 +12,8 @@ from ..errors import UserError
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
 from ..priors.store_meta import token_shape
-from .clips import ClipIndex, val_partition_clips
+from .clip_lists import read_lmdb_sizes
+from .clips import Clip, ClipIndex, val_partition_clips
 from .dataset_options import ClipOptions
 from .degradations import check_degradation, degrade, mod_crop
 from .frame_reader import FrameReader
@@ -86,6 +87,18 @@ class ClipSource:
         if not frame.size:
             raise UserError(f"dataroot_gt: frame '{key}' is smaller than {self.scale}x{self.scale} pixels.")
         return frame[..., ::-1]
+
+    def lr_sizes(self, clips: Sequence[Clip]) -> dict[str, tuple[int, int]]:
+        """(h, w) of the low-resolution frames of clips, by their first ones; of an LMDB, what its list says.
+
+        Raises:
+            UserError: A first frame is missing or damaged.
+        """
+        reader, scale = (self._lq, 1) if self._lq is not None else (self._gt, self.scale)
+        assert reader is not None
+        listed = read_lmdb_sizes(reader.root) if reader.backend == 'lmdb' else {}
+        sizes = {clip.name: listed.get(clip.name) or reader.read(clip.key(0)).shape[:2] for clip in clips}
+        return {name: (height // scale, width // scale) for name, (height, width) in sizes.items()}
 
     def read(
         self,

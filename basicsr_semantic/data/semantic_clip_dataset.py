@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from basicsr.utils import get_root_logger
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, default_collate
 from ..errors import UserError
 from ..priors.geometry import ClipGeometry
 from .clip_source import ClipSource
+from .clips import Clip
 from .dataset_options import ClipOptions, build_options
 
 
@@ -72,6 +73,8 @@ class SemanticClipDataset(Dataset):
         """Add the whole LR frames and the place of the crop, for priors that the model extracts (online_full)."""
         exclude_clips: list[str] = field(default_factory=list)
         """Names of clips to leave out."""
+        unfit_clips: Literal['error', 'leave_out'] = 'error'
+        """What clips with too few frames, or frames too small for gt_size, are: an error, or left out."""
         num_worker_per_gpu: int = 2
         """Processes that read, for each GPU."""
         batch_size_per_gpu: int = 1
@@ -89,7 +92,7 @@ class SemanticClipDataset(Dataset):
         for name in options.exclude_clips:
             index[name]  # a misspelt name would leave its clip in the training data
         index = index.without(options.exclude_clips) if options.exclude_clips else index
-        self.clips = index.clips
+        self.clips = index.clips if options.unfit_clips == 'error' else self._fitting(index.clips)
         longest = self._span(max(options.interval_list)) + 1
         short = [clip for clip in self.clips if len(clip) < longest]
         if short:
@@ -98,7 +101,7 @@ class SemanticClipDataset(Dataset):
                 f"Data set '{options.name}': num_frame {options.num_frame} at interval {max(options.interval_list)} "
                 f'needs clips of {longest} frames, but {len(short)} of {len(self.clips)} are shorter: '
                 f'{names} ({short[0].name} has {len(short[0])}). Lower num_frame or the interval, or '
-                'name them in exclude_clips.'
+                'name them in exclude_clips, or set unfit_clips: leave_out.'
             )
         shortest = self._span(min(options.interval_list))
         self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))
@@ -130,7 +133,7 @@ class SemanticClipDataset(Dataset):
                 raise UserError(
                     f"gt_size {options.gt_size} does not fit into clip '{clip.name}', whose high-resolution frames "
                     f'have {lr_width * options.scale}x{lr_height * options.scale} pixels. Lower gt_size or leave the '
-                    'clip out by exclude_clips.'
+                    'clip out by exclude_clips, or all that are too small by unfit_clips: leave_out.'
                 )
             return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot)
 
@@ -170,6 +173,26 @@ class SemanticClipDataset(Dataset):
                     f'but a batch needs one size. Set batch_size_per_gpu: 1, or {remedy}.'
                 )
         return default_collate(items)
+
+    def _fitting(self, clips: Sequence[Clip]) -> tuple[Clip, ...]:
+        """The clips that are long and large enough."""
+        options = self.options
+        longest = self._span(max(options.interval_list)) + 1
+        kept = [clip for clip in clips if len(clip) >= longest]
+        if options.gt_size is not None:
+            sizes = self.source.lr_sizes(kept)
+            kept = [clip for clip in kept if min(sizes[clip.name]) * options.scale >= options.gt_size]
+        if not kept:
+            raise UserError(
+                f"Data set '{options.name}': none of its {len(clips)} clips has {longest} frames of at least "
+                f'{options.gt_size}x{options.gt_size} pixels. Lower num_frame or gt_size.'
+            )
+        if len(kept) < len(clips):
+            get_root_logger().info(
+                f"Data set '{options.name}': {len(clips) - len(kept)} of {len(clips)} clips are too short or too small "
+                'and left out.'
+            )
+        return tuple(kept)
 
     def _span(self, interval: int) -> int:
         """Frames from the first to the last of a window."""
