@@ -76,7 +76,7 @@ def _repair_options() -> None:
 
 
 def _repair_base_model() -> None:
-    """basicsr/models/base_model.py: half-written files, swallowed write errors, CUDA-only DDP, lossy resume."""
+    """basicsr/models/base_model.py: half-written files, swallowed errors, CUDA-only DDP, lossy resume, Adam only."""
     from basicsr.models import base_model, sr_model
 
     from . import model_io
@@ -88,6 +88,7 @@ def _repair_base_model() -> None:
         save_training_state=model_io.save_training_state,
         load_network=model_io.load_network,
         resume_training=model_io.resume_training,
+        get_optimizer=model_io.get_optimizer,
     )
     equal = model_io.with_equal_ema(sr_model.SRModel.init_training_settings)
     _replace((sr_model.SRModel,), init_training_settings=equal)

@@ -12,6 +12,7 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from ..errors import UserError
 from .checkpoint import load_weights, save_atomic
 
 
@@ -28,6 +29,18 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
     if not self.opt['dist'] and self.opt['num_gpu'] > 1:
         return DataParallel(net)
     return net
+
+
+def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
+    """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    cls = getattr(torch.optim, optim_type, None)
+    if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        raise UserError(f'torch.optim has no optimiser {optim_type!r}. Give train:optim_g:type, for example AdamW.')
+    return cls(params, lr=lr, **kwargs)  # pyright: ignore[reportCallIssue]
 
 
 @master_only

@@ -164,7 +164,7 @@ def attended_region(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         (n, 1, K + 1, height * width) bool, True where attention is allowed; no row is all False. It has no gradient.
     """
     resized = F.interpolate(
-        masks.detach(), size=tuple(size), mode='bicubic', align_corners=False, antialias=True
+        masks.detach().float(), size=tuple(size), mode='bicubic', align_corners=False, antialias=True
     ).flatten(2)
     allowed = resized.sigmoid() >= 0.5
     return (allowed | ~allowed.any(-1, keepdim=True))[:, None]

@@ -1,0 +1,359 @@
+"""The model class of stage 1 of Semantic Lens: instances of videos, on top of a frame decoder that is frozen or not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.models.base_model import BaseModel
+from basicsr.models.video_base_model import VideoBaseModel
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DataParallel
+
+from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
+from ..errors import UserError
+from ..extractors.xdecoder import XDecoder
+from ..host.checkpoint import load_file, load_weights, read_weights
+from ..host.freezing import log_parameter_counts, optimizer_groups, train_only
+from ..losses.set_loss import Instances
+from . import video_instance_options as options
+from .frame_decoders import build_frame_decoder, class_embeddings
+from .steps import autocast, move_average, refuse_non_finite
+from .video_instance_inference import VideoPrediction, predict_video
+from .video_instance_validation import validate_videos
+
+_MEAN_COLOUR = (0.485, 0.456, 0.406)
+"""RGB in [0, 1] that the frame decoder turns into zeros; it pads frames with it, and so do we."""
+
+
+class StageOne(nn.Module):
+    """What trains, as one module: the instance encoder and decoder, and the frame decoder if it trains too.
+
+    Args:
+        frame_decoder: Describes frames; None where the descriptions are given.
+        instance: Encoder and decoder over time.
+    """
+
+    def __init__(self, frame_decoder: XDecoder | None, instance: InstanceTransformer) -> None:
+        super().__init__()
+        self.frame_decoder = frame_decoder
+        self.instance = instance
+
+    def forward(self, *inputs: torch.Tensor):
+        """Instances of clips.
+
+        Args:
+            inputs: Frames (b, t, 3, h, w) where the frame decoder trains, else its tokens (L, b, t, K, C) and pixel
+                features (b, t, c, h / 4, w / 4).
+
+        Returns:
+            The instances, projected pixel features (b, t, mask_dim, h / 4, w / 4), and what the frame decoder said
+            (None where it does not train).
+        """
+        semantics = None
+        if self.frame_decoder is not None:
+            (frames,) = inputs
+            semantics = self.frame_decoder(frames.flatten(0, 1), all_layers=True)
+            clips = frames.shape[:2]
+            inputs = (semantics.layer_tokens.unflatten(1, clips), semantics.mask_features.unflatten(0, clips))
+        tokens, features = inputs
+        projected = self.instance.project_features(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        return self.instance(tokens), projected, semantics
+
+
+@MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
+class VideoInstanceModel(VideoBaseModel):
+    """Train and test video instance segmentation, whose tokens and masks Semantic Lens takes as priors.
+
+    ``net_g`` is the instance encoder and decoder, ``net_f`` the frame decoder. A frozen frame decoder runs without
+    gradients and is in no checkpoint; one that trains is saved as ``net_f_*.pth``. Both kinds of files hold the
+    arguments of their network under ``network``.
+
+    Args:
+        opt: The options, see :class:`TopOptions`, :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
+
+    Raises:
+        UserError: Networks that do not fit together or their checkpoints, nothing to train, several GPUs in one
+            process.
+    """
+
+    TopOptions = options.TopOptions
+    TrainOptions = options.TrainOptions
+    PathOptions = options.PathOptions
+    ValOptions = options.ValOptions
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        BaseModel.__init__(self, opt)
+        train = opt.get('train') or {}
+        self.train_options = options.TrainOptions(**train) if self.is_train else None
+        known = options.PathOptions.__dataclass_fields__
+        self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
+        self.val_options = options.ValOptions(**(opt.get('val') or {}))
+        if not opt['dist'] and opt['num_gpu'] > 1:
+            raise UserError(
+                f'VideoInstanceModel uses one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, or '
+                'start one process a GPU with torchrun and --launcher pytorch.'
+            )
+        self.net_g = self._build_instances()
+        self.net_f = self._build_frames()
+        _check_fit(self.net_g, self.net_f)
+        self.trains_frames = False
+        self.averages: dict[str, Any] = {}
+        if self.is_train:
+            self.init_training_settings()
+        else:
+            self.net_g.to(self.device)
+            self.net_f.requires_grad_(False).to(self.device)
+
+    # ------------------------------------------------------------------------------------------------- weights
+
+    def _build_instances(self) -> InstanceTransformer:
+        path = self.path_options
+        net = build_network(self.opt['network_g'])
+        if not isinstance(net, InstanceTransformer):
+            raise UserError(
+                f'network_g is a {type(net).__name__}; VideoInstanceModel trains type: InstanceTransformer.'
+            )
+        if path.pretrain_network_g:
+            content = load_file(path.pretrain_network_g)
+            stored = (content.get('network') or {}) if isinstance(content, dict) else {}
+            for name in ('num_heads', 'window'):  # the weights do not tell
+                if stored.get(name, net.config[name]) != net.config[name]:
+                    raise UserError(
+                        f'{path.pretrain_network_g} was trained with {name}: {stored[name]}, but network_g has '
+                        f'{net.config[name]}.'
+                    )
+            load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
+        return net
+
+    def _build_frames(self) -> XDecoder:
+        """The frame decoder; without weights only one of which all trains is of use."""
+        path = self.path_options
+        checkpoint = path.pretrain_network_f or path.pretrain_frame_decoder
+        if checkpoint is None and not (self.train_options and 'frame_decoder' in self.train_options.trainable):
+            raise UserError(
+                'The frame decoder has no weights and does not train, so its tokens would mean nothing. Give '
+                'path:pretrain_frame_decoder, or train it too: train:trainable: [frame_decoder, instance].'
+            )
+        return build_frame_decoder(self.opt['frame_decoder'], checkpoint, path.param_key_g)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write ``net_g_*.pth``, ``net_f_*.pth`` if the frame decoder trains, and last the state."""
+        for label, net in self._trained_networks().items():
+            average = self.averages.get(label)
+            nets = [net] if average is None else [net, average]
+            keys: Any = ['params', 'params_ema'][: len(nets)]
+            self._saved_config = dict(net.config)
+            self.save_network(nets, label, current_iter, keys)
+        self.save_training_state(epoch, current_iter)
+
+    def checkpoint_metadata(self) -> dict[str, Any]:
+        """What a checkpoint says besides weights: the arguments of its network."""
+        return {'network': self._saved_config}
+
+    def _trained_networks(self) -> dict[str, Any]:
+        return {'net_g': self.net_g} | ({'net_f': self.net_f} if self.trains_frames else {})
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def init_training_settings(self) -> None:
+        """Loss, what trains, averages, optimiser and schedule, gradient scaler."""
+        train = self.train_options
+        assert train is not None
+        self.cri = build_loss(train.instance_opt).to(self.device)
+        stage = StageOne(self.net_f, self.net_g)
+        train_only(stage, train.trainable)
+        if self.cri.sim_weight == 0:
+            for name, parameter in self.net_g.named_parameters():
+                if name.startswith('sim_embed_'):  # nothing else would give them a gradient
+                    parameter.requires_grad_(False)
+        elif not self.net_g.config['similarity']:
+            raise UserError('network_g:similarity is false, so train:instance_opt:sim_weight must be 0.')
+        self.trains_frames = any(p.requires_grad for p in self.net_f.parameters())
+        if not self.trains_frames:
+            stage.frame_decoder = None
+            self.net_f.to(self.device).eval()
+        self._set_classes()
+        if train.ema_decay > 0:
+            self.averages = {label: self._average(label, net) for label, net in self._trained_networks().items()}
+        log_parameter_counts(stage)
+        self.trained = self.model_to_device(stage)
+        assert not isinstance(self.trained, DataParallel)
+        self.trained.train()
+        optim = dict(train.optim_g)
+        groups = optimizer_groups(stage, optim['lr'], {'frame_decoder': train.frame_decoder_lr_mul})
+        self.optimizer_g = self.get_optimizer(optim.pop('type'), groups, **optim)
+        self.optimizers.append(self.optimizer_g)
+        self.setup_schedulers()
+        self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
+
+    def _set_classes(self) -> None:
+        """What the frame decoder's queries are compared with, for its own loss and for the similarity."""
+        self.classes: torch.Tensor | None = None
+        text = self.opt['frame_decoder'].get('text_embeddings')
+        if not self.trains_frames and self.cri.sim_weight == 0:
+            return
+        if text is None and not self.trains_frames:
+            raise UserError(
+                'The similarity loss needs to know which query of the frozen frame decoder names which class: give '
+                'frame_decoder:text_embeddings, or set train:instance_opt:sim_weight: 0.'
+            )
+        width = self.net_f.config['projection_dim']
+        self.classes = class_embeddings(text, self.net_g.config['num_classes'], width, self.trains_frames)
+        self.classes = self.classes.to(self.device)
+
+    def _average(self, label: str, net: nn.Module) -> nn.Module:
+        """Copy a network; on resume the average itself comes from the checkpoint."""
+        average = deepcopy(net)
+        path = getattr(self.path_options, f'pretrain_network_{label.removeprefix("net_")}')
+        if self.path_options.resume_state and path:
+            average.load_state_dict(read_weights(path, 'params_ema'))
+        return average.requires_grad_(False).to(self.device).eval()
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch.
+
+        Args:
+            data: ``frames`` (b, t, 3, H, W) float32 in [0, 1], RGB, padded at the right and the bottom; ``sizes``
+                (b, 2) int64, height and width of each clip without padding; ``instances``, for each clip a dict of
+                ``labels`` (n,), ``ids`` (n,) int64 and ``masks`` (n, t, h, w) bool without padding.
+
+        Raises:
+            UserError: A label that the network has no class for.
+        """
+        self.frames = data['frames'].to(self.device, non_blocking=True).clone()
+        colour = self.frames.new_tensor(_MEAN_COLOUR).view(3, 1, 1)
+        for clip, (h, w) in zip(self.frames, data['sizes'].tolist(), strict=True):
+            clip[..., h:, :] = colour
+            clip[..., :h, w:] = colour
+        height, width = self.frames.shape[-2:]
+        self.targets = []
+        for key, one in zip(data['key'], data['instances'], strict=True):
+            labels, masks = one['labels'], one['masks']
+            if len(labels) and int(labels.max()) >= self.net_g.config['num_classes']:
+                raise UserError(
+                    f'{key} has an instance of class {int(labels.max())}, but network_g:num_classes is '
+                    f'{self.net_g.config["num_classes"]}. Set it to that of the data set.'
+                )
+            masks = F.pad(masks, (0, width - masks.size(-1), 0, height - masks.size(-2)))
+            parts = (x.to(self.device, non_blocking=True) for x in (labels, one['ids'], masks))
+            self.targets.append(Instances(*parts).present())
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One optimiser step on the fed batch.
+
+        Raises:
+            UserError: The loss is not finite; weights and files stay as they were.
+        """
+        train = self.train_options
+        assert train is not None
+        self.optimizer_g.zero_grad(set_to_none=True)
+        with autocast(self.device, train.amp):
+            if self.trains_frames:
+                found, features, semantics = self.trained(self.frames)
+                with torch.autocast(self.device.type, enabled=False):
+                    losses, matches = self._frame_losses(semantics)
+            else:
+                tokens, pixels, matches = self._describe()
+                found, features, _ = self.trained(tokens, pixels)
+                losses = OrderedDict()
+        losses.update(self.cri(_as_float(found), features.float(), self.targets, matches))
+        total = torch.stack(list(losses.values())).sum()
+        (self.scaler.scale(total) if self.scaler else total).backward()
+        losses = OrderedDict((name, value.detach()) for name, value in losses.items())
+        if train.grad_clip:
+            if self.scaler:
+                self.scaler.unscale_(self.optimizer_g)
+            trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
+            losses['grad_norm'] = nn.utils.clip_grad_norm_(trained, train.grad_clip)
+        self.log_dict = self.reduce_loss_dict(losses)
+        refuse_non_finite(losses, current_iter)
+        if self.scaler:
+            self.scaler.step(self.optimizer_g)
+            self.scaler.update()
+        else:
+            self.optimizer_g.step()
+        for label, average in self.averages.items():
+            move_average(average, self._trained_networks()[label], train.ema_decay)
+
+    def _frame_losses(self, semantics):
+        """Losses of the frame decoder on all its layers, and the matches of the last ones for the similarity."""
+        assert self.classes is not None
+        logits = self.net_f.class_scores(semantics.layer_class_embeds[:, :, :-1].float(), self.classes)
+        masks = semantics.layer_mask_logits.float()
+        frames = [frame for clip in self.targets for frame in clip.frames()]
+        matches = self.cri.match_frames(logits, masks, frames)
+        layers = semantics.layer_tokens.size(0)
+        return OrderedDict(self.cri.frame_loss(logits, masks, frames, matches)), matches[-layers:]
+
+    @torch.no_grad()
+    def _describe(self):
+        """Run the frozen frame decoder, one clip at a time: its mask logits of all layers are large.
+
+        Returns:
+            Tokens (L, b, t, K, C), pixel features (b, t, c, h / 4, w / 4), and for each of L layers the matches of the
+            b * t frames (None without the similarity loss).
+        """
+        tokens, features, matches = [], [], None
+        for frames, target in zip(self.frames, self.targets, strict=True):
+            said = self.net_f(frames, all_layers=self.classes is not None)
+            tokens.append(said.layer_tokens)
+            features.append(said.mask_features)
+            if self.classes is not None:
+                layers = said.layer_tokens.size(0)
+                with torch.autocast(self.device.type, enabled=False):
+                    embeds = said.layer_class_embeds[-layers:, :, :-1].float()
+                    logits = self.net_f.class_scores(embeds, self.classes)
+                    masks = said.layer_mask_logits[-layers:].float()
+                    found = self.cri.match_frames(logits, masks, target.frames())
+                matches = [[] for _ in found] if matches is None else matches
+                for all_clips, clip in zip(matches, found, strict=True):
+                    all_clips += clip
+        return torch.stack(tokens, dim=1), torch.stack(features), matches
+
+    # ---------------------------------------------------------------------------------------------- validation
+
+    def predict(self, frames: torch.Tensor, size: tuple[int, int], num_classes: int) -> list[VideoPrediction]:
+        """The instances of a video, by the averages of the weights where there are any; see :func:`predict_video`."""
+        val = self.val_options
+        networks = [self.averages.get('net_f', self.net_f), self.averages.get('net_g', self.net_g)]
+        modes = [net.training for net in networks]
+        try:
+            decoder, instances = (net.eval() for net in networks)
+            with autocast(self.device, self.train_options.amp if self.train_options else None):
+                return predict_video(
+                    decoder, instances, frames, size, val.max_instances, num_classes, val.chunk, val.frames_on_device
+                )
+        finally:
+            for net, mode in zip(networks, modes, strict=True):
+                net.train(mode)
+
+    def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> dict[str, float]:
+        """Measure AP and AR, or write the server's file; processes share the videos. See :func:`validate_videos`."""
+        return validate_videos(self, dataloader.dataset, self.predict, current_iter, tb_logger)
+
+
+def _as_float(found: VideoInstances) -> VideoInstances:
+    """The same in float32."""
+    return replace(found, **{name: x.float() for name, x in vars(found).items() if x is not None})
+
+
+def _check_fit(instances: InstanceTransformer, frames: XDecoder) -> None:
+    """The frame decoder gives what the instance transformer takes."""
+    for name, has in (
+        ('hidden_dim', frames.token_dim),
+        ('num_frame_queries', frames.num_tokens),
+        ('feature_dim', frames.mask_dim),
+    ):
+        if instances.config[name] != has:
+            raise UserError(
+                f'network_g:{name} is {instances.config[name]}, but the frame decoder gives {has}: '
+                f'{frames.num_tokens} tokens of width {frames.token_dim} and pixel features of {frames.mask_dim}.'
+            )
