@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ YTVIS_2021 = (
     'giraffe horse leopard lizard monkey motorbike mouse parrot person rabbit shark skateboard snake snowboard '
     'squirrel surfboard tennis_racket tiger train truck turtle whale zebra'
 )
-CLASSES: dict[str, list[str]] = {'ytvis2019': YTVIS_2019.split(), 'ytvis2021': YTVIS_2021.split()}
+CLASSES: dict[str, Sequence[str]] = {'ytvis2019': YTVIS_2019.split(), 'ytvis2021': YTVIS_2021.split()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def embed(
-    checkpoint: str | Path, tokenizer: str | Path, names: list[str], checksum: str | None = None, heads: int = 8
+    checkpoint: str | Path, tokenizer: str | Path, names: Sequence[str], checksum: str | None = None, heads: int = 8
 ) -> dict[str, Any]:
     """Make the content of the file.
 
@@ -80,7 +81,7 @@ def embed(
     encoder = load_text_encoder(checkpoint, heads)
     tokenize = clip_tokenizer(tokenizer, encoder.context)
     return {
-        'names': names,
+        'names': list(names),
         'embeddings': embed_classes(encoder, tokenize, names),
         'background': embed_background(encoder, tokenize),
         'checkpoint': digest,

@@ -1,0 +1,50 @@
+"""CLIP's tokenizer with a made-up vocabulary, and what is said when a file or the package is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from helpers_vocabulary import write_vocabulary
+
+from basicsr_semantic.errors import UserError
+from basicsr_semantic.extractors.xdecoder.clip_tokenizer import clip_tokenizer
+
+
+def test_texts_become_tokens(tmp_path):
+    pytest.importorskip('tokenizers')
+    tokens = write_vocabulary(tmp_path)
+    ids = clip_tokenizer(tmp_path)(["A photo of a  dog's panda, 12.", 'Dog'])
+    read = [[tokens[i] for i in row] for row in ids]
+    expected = "<|startoftext|> a</w> photo</w> of</w> a</w> dog</w> ' s</w> panda</w> ,</w> 1</w> 2</w> .</w>"
+    assert ' '.join(read[0]) == f'{expected} <|endoftext|>'
+    assert read[1] == ['<|startoftext|>', 'dog</w>', *['<|endoftext|>'] * 12]
+    assert (ids.argmax(-1) == ids.new_tensor([13, 2])).all()
+
+
+def test_long_texts_lose_their_end(tmp_path):
+    pytest.importorskip('tokenizers')
+    tokens = write_vocabulary(tmp_path)
+    ids = clip_tokenizer(tmp_path, context=5)(['dog ' * 20])
+    assert [tokens[i] for i in ids[0]] == ['<|startoftext|>', *['dog</w>'] * 3, '<|endoftext|>']
+
+
+def test_files_that_are_no_vocabulary(tmp_path):
+    pytest.importorskip('tokenizers')
+    tokens = write_vocabulary(tmp_path)
+    (tmp_path / 'vocab.json').write_text(json.dumps({token: i for i, token in enumerate(tokens[:-2])}))
+    with pytest.raises(UserError, match=r"is not CLIP's vocabulary: <\|startoftext\|> and <\|endoftext\|> must be"):
+        clip_tokenizer(tmp_path)
+    (tmp_path / 'vocab.json').write_text('{')
+    with pytest.raises(UserError, match='cannot be read as a vocabulary of byte pairs'):
+        clip_tokenizer(tmp_path)
+
+
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r'vocab\.json does not exist\. Name the folder'):
+        clip_tokenizer(tmp_path)
+    write_vocabulary(tmp_path)
+    monkeypatch.setitem(sys.modules, 'tokenizers', None)
+    with pytest.raises(UserError, match=r'needs the package tokenizers\. Install it with: pip install tokenizers'):
+        clip_tokenizer(tmp_path)
