@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from basicsr_semantic.extractors.xdecoder.pixel_decoder import sine_positions
 from basicsr_semantic.extractors.xdecoder.transformer_decoder import (
     ObjectSelfAttention,
     Predictor,
@@ -133,3 +134,35 @@ def test_levels_are_read_in_turn_from_coarse_to_fine(decoder):
         after = decoder(changed, features)
         differs = [not torch.equal(a.tokens, b.tokens) for a, b in zip(after, before, strict=True)]
         assert differs == [i >= first_changed for i in range(5)]
+
+
+def pytorch_attention(layer) -> nn.MultiheadAttention:
+    attention = nn.MultiheadAttention(16, 4, batch_first=True)
+    attention.load_state_dict(layer.state_dict())
+    return attention
+
+
+@torch.no_grad()
+def test_the_decoder_is_mask2formers_written_out_with_pytorchs_attention(decoder):
+    levels, features = inputs()
+    position, x = decoder.query_embed.weight, decoder.query_feat.weight.expand(2, -1, -1)
+    masks = [decoder(levels, features)[0].masks]
+    hidden = torch.zeros(5, 5, dtype=torch.bool)
+    hidden[-1, :-1] = hidden[:-1, -1] = True
+    for i in range(4):
+        level = levels[i % 3]
+        memory = level.flatten(2).transpose(1, 2) + decoder.level_embed.weight[i % 3]
+        key = memory + sine_positions(level.shape[-2:], 16)
+        blocked = ~attended_region(masks[-1], level.shape[-2:]).expand(-1, 4, -1, -1).flatten(0, 1)
+        layer = decoder.transformer_cross_attention_layers[i]
+        y = pytorch_attention(layer.multihead_attn)(x + position, key, memory, attn_mask=blocked)[0]
+        x = layer.norm(x + y)
+        layer = decoder.transformer_self_attention_layers[i]
+        y = pytorch_attention(layer.self_attn)(x + position, x + position, x, attn_mask=hidden)[0]
+        x = layer.norm(x + y)
+        layer = decoder.transformer_ffn_layers[i]
+        x = layer.norm(x + layer.linear2(F.relu(layer.linear1(x))))
+        embeds = decoder.mask_embed(recompute_global(decoder.decoder_norm(x)))
+        masks.append(torch.einsum('nqc,nchw->nqhw', embeds, features))
+    for ours, expected in zip(decoder(levels, features), masks, strict=True):
+        assert torch.allclose(ours.masks, expected, atol=1e-4)
