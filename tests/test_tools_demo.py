@@ -281,7 +281,8 @@ class TestSetUp:
     options = {path.stem: load_yaml(path) for path in sorted((ROOT / 'options' / 'demo').glob('*.yml'))}
 
     def test_option_files_are_named_after_themselves_and_say_what_they_are_for(self):
-        assert len(self.options) == 6
+        tested = {demo.test_name(name) for name in demo.TRAININGS}
+        assert set(self.options) == {demo.STAGE_1, *demo.TRAININGS, *tested}
         for name, option in self.options.items():
             assert option['name'] == name
             lines = (ROOT / 'options' / 'demo' / f'{name}.yml').read_text().splitlines()
@@ -305,7 +306,27 @@ class TestSetUp:
         assert baseline['datasets'] == control['datasets']
         assert control['path']['pretrain_network_g'] == f'experiments/{demo.BASELINE}/models/net_g_latest.pth'
 
-    @pytest.mark.parametrize('training', [demo.BASELINE, demo.CONTROL, demo.SEEM])
+    def test_semantic_lens_and_its_control_differ_in_nothing_but_the_priors(self):
+        control, lens = self.options[demo.PLAIN], self.options[demo.LENS]
+        assert control['train'] == lens['train'] and control['manual_seed'] == lens['manual_seed']
+        extra = ('dataroot_priors', 'prior_kind', 'num_masks')
+        data = {k: v for k, v in lens['datasets']['train'].items() if k not in extra}
+        assert data == control['datasets']['train']
+        switches = {'gps': False, 'isee': False, 'image': False}
+        sizes = ('image_window', 'token_dim', 'global_dim')
+        rest = {k: v for k, v in lens['network_g'].items() if k not in sizes}
+        assert {**rest, **switches} == {k: v for k, v in control['network_g'].items() if k not in sizes}
+        assert 'network_s' not in control
+
+    def test_stage_2_reads_what_stage_1_leaves(self):
+        semantic = self.options[demo.LENS]['network_s']
+        assert semantic['instance_checkpoint'] == f'experiments/{demo.STAGE_1}/models/net_g_latest.pth'
+        commands = {step.name: step.command for step in demo.build_steps(ROOT, quick=False)}
+        assert semantic['instance_checkpoint'] in commands['extract_xdecoder_val']
+        assert semantic['checkpoint'] in commands['extract_xdecoder_train']
+        assert str(semantic['short_side']) in commands['extract_xdecoder_train']
+
+    @pytest.mark.parametrize('training', demo.TRAININGS)
     def test_each_test_is_of_its_training_on_held_out_clips(self, training):
         test = self.options[demo.test_name(training)]
         assert test['network_g'] == self.options[training]['network_g']
@@ -346,10 +367,11 @@ def finished(tmp_path_factory) -> Path:
                 transaction.put(f'c/{index:08d}'.encode(), cv2.imencode('.png', small)[1].tobytes())
         lines = [f'c/{index:08d}.png ({64 // factor},{64 // factor},3) 1\n' for index in range(3)]
         (val / f'{kind}.lmdb' / 'meta_info.txt').write_text(''.join(lines))
-    meta = {'kind': 'regions', 'parameters': {}, 'checkpoint': None, 'order': 'area', 'max_masks': 64}
-    with PriorStoreWriter(val / 'regions.lmdb', meta) as store:
-        for index in range(3):
-            store.put(f'c/{index:08d}', np.ones((1, 16, 16), bool))
+    for kind in ('regions', 'xdecoder'):
+        meta = {'kind': kind, 'parameters': {}, 'checkpoint': None, 'order': 'id', 'max_masks': 64}
+        with PriorStoreWriter(val / f'{kind}.lmdb', meta) as store:
+            for index in range(3):
+                store.put(f'c/{index:08d}', np.ones((1, 16, 16), bool))
     for test in ('test_a', 'test_b'):
         for index, frame in enumerate(frames):
             path = demo_report.restored_path(root, test, 'c', f'{index:08d}')
@@ -363,9 +385,10 @@ def finished(tmp_path_factory) -> Path:
 
 class TestReport:
     tests = {'baseline': ('test_a', 'a network'), 'control': ('test_a', 'more'), 'SEEM': ('test_b', 'SEEM')}
+    shown = ['baseline', 'SEEM']
 
     def test_table_and_picture_are_written_and_named(self, finished, tmp_path, capsys):
-        demo_report.report(finished, tmp_path / 'out', self.tests, tmp_path / 'docs' / 'demo.png')
+        demo_report.report(finished, tmp_path / 'out', self.tests, self.shown, tmp_path / 'docs' / 'demo.png')
         out = capsys.readouterr().out
         for name in ('table.md', 'table.json', 'comparison.png'):
             assert (tmp_path / 'out' / name).is_file()
@@ -381,7 +404,7 @@ class TestReport:
         assert lines[0]['average']['psnr_y'] < 40
         assert lines[1]['clips'] == {'c': values(30, 0.9)}
         picture, small = (cv2.imread(str(tmp_path / name)).shape for name in ('out/comparison.png', 'docs/demo.png'))
-        assert picture[1] == 6 + 6 * 262, 'LR, bicubic, baseline, SEEM, GT and masks'
+        assert picture[1] == 6 + 7 * 262, 'LR, bicubic, baseline, SEEM, GT, regions and instances'
         assert small[1] < picture[1]
 
     def test_bicubic_frames_meet_their_ground_truth(self, finished):
@@ -407,11 +430,12 @@ def test_the_whole_demo_at_a_tiny_size(tmp_path):
     table = (tmp_path / 'results/demo/table.md').read_text()
     assert table in first.stdout
     content = json.loads((tmp_path / 'results/demo/table.json').read_text())['results']
-    assert [line['method'] for line in content] == ['bicubic', 'baseline', 'control', 'SEEM']
+    rows = ['bicubic', *(entry.row for entry in demo.TRAININGS.values())]
+    assert [line['method'] for line in content] == rows
     assert all(set(line['clips']) == {'wall', 'launch'} for line in content)
     assert all(np.isfinite(list(line['average'].values())).all() for line in content)
     picture = cv2.imread(str(tmp_path / 'results/demo/comparison.png'))
-    assert picture.shape[1] == 6 + 6 * (256 + 6)
+    assert picture.shape[1] == 6 + 8 * (256 + 6)
     assert str(tmp_path / 'results/demo/comparison.png') in first.stdout
     assert not (tmp_path / 'docs').exists()
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The demo, run by `make demo`: clips, a small baseline, SEEM on the frozen baseline, a table and a picture.
+"""The demo, run by `make demo`: SEEM and Semantic Lens, each beside its control, on small clips; a table, a picture.
 
 Everything is done by commands that are printed as you would type them; `options/demo` has the files they read. A second
 run skips what is done and goes on where an interrupted one stopped. What is made:
 
     datasets/demo                  the clips and their masks
     experiments/*_demo             the trainings
-    results/demo/comparison.png    LR, bicubic, baseline, SEEM, ground truth, and the masks over the frame
+    results/demo/comparison.png    LR, bicubic, baseline, SEEM, Semantic Lens, ground truth, and what the two were told
     results/demo/table.md, .json   PSNR and SSIM of all methods on the two held-out clips
     results/demo/logs              the full output of every command
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from demo_clips import MANIFEST
@@ -28,12 +29,55 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = 'results/demo'
 DATA = 'datasets/demo'
 BASELINE, CONTROL, SEEM = 'train_BasicVSR_demo', 'train_BasicVSR_finetune_demo', 'tune_BasicVSRSEEM_demo'
-TITLES = {BASELINE: 'baseline', CONTROL: 'control', SEEM: 'SEEM'}
-TRAINED = {
-    BASELINE: 'BasicVSR, {} iterations',
-    CONTROL: 'baseline, {} more iterations',
-    SEEM: 'SEEM alone on the frozen baseline, {} iterations',
+STAGE_1, PLAIN, LENS = 'stage1_demo', 'train_SemanticLens_base_demo', 'train_SemanticLens_demo'
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training whose outcome is tested.
+
+    Attributes:
+        row: its name in the table and the picture.
+        title: what it does, for the reader.
+        trained: what was trained, with a place for the number of iterations.
+        needs: steps before it.
+        store: name of the store of priors that it and its test read; empty for none.
+    """
+
+    row: str
+    title: str
+    trained: str
+    needs: tuple[str, ...]
+    store: str = ''
+
+
+TRAININGS = {
+    BASELINE: Training('baseline', 'Train the baseline, a small BasicVSR', 'BasicVSR, {} iterations', ()),
+    CONTROL: Training(
+        'control',
+        'Control: train the baseline on for as long as SEEM is tuned',
+        'baseline, {} more iterations',
+        (BASELINE,),
+    ),
+    SEEM: Training(
+        'SEEM',
+        'Freeze the baseline and train SEEM alone',
+        'SEEM alone on the frozen baseline, {} iterations',
+        (BASELINE,),
+        'regions',
+    ),
+    PLAIN: Training(
+        'no priors',
+        'Control: train a small recurrent transformer, that of Semantic Lens without priors',
+        'recurrent transformer, {} iterations',
+        (),
+    ),
+    LENS: Training(
+        'Semantic Lens', 'Train Semantic Lens, stage 2', 'Semantic Lens, {} iterations', (STAGE_1,), 'xdecoder'
+    ),
 }
+SHOWN = (BASELINE, SEEM, LENS)
+"""Whose frames are in the picture."""
 QUICK_ITERATIONS = 3
 
 
@@ -48,11 +92,21 @@ def test_name(training: str) -> str:
     return 'test_' + training.split('_', 1)[1]
 
 
-def iterations_of(name: str) -> int:
-    """Length of a training, read from its option file."""
+def options_of(name: str) -> dict:
+    """The content of an option file of the demo."""
     from basicsr_semantic.host.options.safe_yaml import load_yaml
 
-    return int(load_yaml(REPOSITORY / 'options' / 'demo' / f'{name}.yml')['train']['total_iter'])
+    return load_yaml(REPOSITORY / 'options' / 'demo' / f'{name}.yml')
+
+
+def iterations_of(name: str) -> int:
+    """Length of a training, read from its option file."""
+    return int(options_of(name)['train']['total_iter'])
+
+
+def short_side() -> int:
+    """Short side to which the extractor of Semantic Lens enlarges frames, read from the option file that uses it."""
+    return int(options_of(LENS)['network_s']['short_side'])
 
 
 def build_steps(root: Path, quick: bool) -> list[Step]:
@@ -60,7 +114,7 @@ def build_steps(root: Path, quick: bool) -> list[Step]:
     script = REPOSITORY / 'tools' / 'make_demo_clips.py'
     clips = ['python', str(script.relative_to(root) if script.is_relative_to(root) else script), '--out', DATA]
     if quick:
-        clips += ['--size', '160', '--frames', '4']
+        clips += ['--size', '160', '--frames', '6']
     manifest = f'{DATA}/{MANIFEST}'
     steps = [
         Step(
@@ -72,53 +126,62 @@ def build_steps(root: Path, quick: bool) -> list[Step]:
             restart='--fresh',
         )
     ]
-    for split, which in (('train', 'training'), ('val', 'held-out')):
-        gt, lq, regions = (f'{DATA}/{split}/{name}.lmdb' for name in ('gt', 'lq', 'regions'))
+    training = ('--force_yml', f'train:total_iter={QUICK_ITERATIONS}', 'logger:print_freq=1') if quick else ()
+
+    def train(name: str, title: str, needs: tuple[str, ...]) -> Step:
+        return Step(
+            name,
+            title,
+            ('basicsr', 'train', '-opt', option_file(name, root), *training),
+            needs=needs,
+            makes=(f'experiments/{name}/models/net_g_latest.pth',),
+            iterations=QUICK_ITERATIONS if quick else iterations_of(name),
+            resume='--auto_resume',
+        )
+
+    def extract(kind: str, split: str, title: str, needs: tuple[str, ...], *flags: str) -> Step:
+        lq, store = f'{DATA}/{split}/lq.lmdb', f'{DATA}/{split}/{kind}.lmdb'
+        command = ('basicsr', 'extract', '--extractor', kind, '--frames', lq, '--out', store, *flags)
+        return Step(f'extract_{kind}_{split}', title, command, needs=needs, makes=(store,), replaces=(store,))
+
+    splits = {'train': 'training', 'val': 'held-out'}
+    for split, which in splits.items():
+        packed = tuple(f'{DATA}/{split}/{name}.lmdb' for name in ('gt', 'lq'))
         steps.append(
             Step(
                 f'prepare_{split}',
                 f'Pack the {which} frames, and their low-resolution versions (bicubic, x4)',
                 ('basicsr', 'prepare', 'clips', f'{DATA}/{split}/frames', f'{DATA}/{split}'),
                 reads=(manifest,),
-                makes=(gt, lq),
-                replaces=(gt, lq),
+                makes=packed,
+                replaces=packed,
             )
         )
-        steps.append(
-            Step(
-                f'extract_{split}',
-                f'Find regions in the low-resolution {which} frames: the masks that SEEM reads',
-                ('basicsr', 'extract', '--extractor', 'regions', '--frames', lq, '--out', regions),
-                needs=(f'prepare_{split}',),
-                makes=(regions,),
-                replaces=(regions,),
+        title = f'Find regions in the low-resolution {which} frames: the masks that SEEM reads'
+        steps.append(extract('regions', split, title, (f'prepare_{split}',)))
+    for name, entry in TRAININGS.items():
+        if name == LENS:
+            stage_1 = (
+                'Stage 1 of Semantic Lens: teach a small X-Decoder and an instance network the annotated instances'
             )
-        )
-    for name, title, needs in (
-        (BASELINE, 'Train the baseline, a small BasicVSR', ('prepare_train',)),
-        (CONTROL, 'Control: train the baseline on for as long as SEEM is tuned', (BASELINE,)),
-        (SEEM, 'Freeze the baseline and train SEEM alone', (BASELINE, 'extract_train')),
-    ):
-        force = ('--force_yml', f'train:total_iter={QUICK_ITERATIONS}', 'logger:print_freq=1') if quick else ()
-        steps.append(
-            Step(
-                name,
-                title,
-                ('basicsr', 'train', '-opt', option_file(name, root), *force),
-                needs=needs,
-                makes=(f'experiments/{name}/models/net_g_latest.pth',),
-                iterations=QUICK_ITERATIONS if quick else iterations_of(name),
-                resume='--auto_resume',
-            )
-        )
-    for name, title in TITLES.items():
+            steps.append(train(STAGE_1, stage_1, ('prepare_train', 'prepare_val')))
+            weights = f'experiments/{STAGE_1}/models'
+            flags = ('--checkpoint', f'{weights}/net_f_latest.pth')
+            flags += ('--instance-checkpoint', f'{weights}/net_g_latest.pth', '--short-side', str(short_side()))
+            for split, which in splits.items():
+                title = f'Describe the {which} clips by tokens and instances: what Semantic Lens reads'
+                steps.append(extract('xdecoder', split, title, (STAGE_1, f'prepare_{split}'), *flags))
+        store = (f'extract_{entry.store}_train',) if entry.store else ()
+        steps.append(train(name, entry.title, ('prepare_train', *entry.needs, *store)))
+    for name, entry in TRAININGS.items():
         test = test_name(name)
+        store = (f'extract_{entry.store}_val',) if entry.store else ()
         steps.append(
             Step(
                 test,
-                f'Test {title} on the held-out clips',
+                f'Test {entry.row} on the held-out clips',
                 ('basicsr', 'test', '-opt', option_file(test, root)),
-                needs=(name, 'prepare_val', *(('extract_val',) if name == SEEM else ())),
+                needs=(name, 'prepare_val', *store),
                 makes=(f'results/{test}/validation/demo_{test}.json',),
             )
         )
@@ -154,8 +217,9 @@ def run(root: Path, fresh: bool, quick: bool, readme: bool, start: float) -> int
     for number, step in enumerate(steps, 1):
         runner.run(step, number, len(steps))
     lengths = {step.name: step.iterations for step in steps}
-    tests = {TITLES[name]: (test_name(name), TRAINED[name].format(lengths[name])) for name in TITLES}
-    report(root, out, tests, REPOSITORY / 'docs' / 'images' / 'demo.png' if readme else None)
+    tests = {entry.row: (test_name(name), entry.trained.format(lengths[name])) for name, entry in TRAININGS.items()}
+    shown = [TRAININGS[name].row for name in SHOWN]
+    report(root, out, tests, shown, REPOSITORY / 'docs' / 'images' / 'demo.png' if readme else None)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     print(f'\nTook {minutes} min {seconds} s.')
     return 0

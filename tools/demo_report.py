@@ -16,6 +16,11 @@ from basicsr_semantic.errors import UserError
 
 CROP = 64
 """Side of the enlarged crop, in pixels of the frame."""
+STORES = (
+    ('regions', 'regions', 'what SEEM reads'),
+    ('xdecoder', 'instances', 'what Semantic Lens reads'),
+)
+"""Stores whose masks are shown: name of the store, and the two lines above the panel."""
 
 
 def read_frame(path: Path) -> np.ndarray:
@@ -82,11 +87,11 @@ class HeldOut:
         """One low-resolution frame, (h, w, 3) uint8 RGB."""
         return self._frame('lq', clip, frame)
 
-    def masks(self, clip: str, frame: str) -> np.ndarray:
-        """The masks that SEEM read for a frame, (n, h, w) uint8 at low resolution."""
+    def masks(self, kind: str, clip: str, frame: str) -> np.ndarray:
+        """The masks of one kind for a frame, (n, h, w) uint8 at low resolution."""
         from basicsr_semantic.priors.store import PriorStoreReader
 
-        reader = PriorStoreReader(str(self.folder / 'regions.lmdb'))
+        reader = PriorStoreReader(str(self.folder / f'{kind}.lmdb'))
         try:
             return reader.masks(f'{clip}/{frame}')
         finally:
@@ -122,23 +127,27 @@ def draw(root: Path, held_out: HeldOut, tests: dict[str, str], panel: int = 256)
     pictures = {'LR': demo_picture.resize(low, height, width), 'bicubic': bicubic}
     pictures |= {name: read_frame(restored_path(root, test, clip, frame)) for name, test in tests.items()}
     pictures |= {'GT': gt}
-    masks = [demo_picture.resize(mask, height, width) for mask in held_out.masks(clip, frame)]
     panels = [
         (name, '' if name in ('LR', 'GT') else f'{demo_table.measure(picture, gt)["psnr_y"]:.2f} dB on Y', picture)
         for name, picture in pictures.items()
     ]
-    panels.append(('masks', 'regions that SEEM reads', demo_picture.overlay(gt, np.stack(masks))))
+    for kind, title, text in STORES:
+        masks = [demo_picture.resize(mask, height, width) for mask in held_out.masks(kind, clip, frame)]
+        panels.append((title, text, demo_picture.overlay(gt, np.stack(masks))))
     top, left = demo_picture.hardest_crop(bicubic, gt, min(CROP, height, width))
     return demo_picture.compose(panels, top, left, min(CROP, height, width), panel)
 
 
-def report(root: Path, out: Path, tests: dict[str, tuple[str, str]], readme: Path | None = None) -> None:
+def report(
+    root: Path, out: Path, tests: dict[str, tuple[str, str]], shown: list[str], readme: Path | None = None
+) -> None:
     """Writes `table.md`, `table.json` and `comparison.png`, prints the table, and says where they are.
 
     Args:
         root: the working folder, with `datasets/demo/val` and `results/TEST`.
         out: folder to write to.
         tests: line of the table -> (name of the test, what was trained for it).
+        shown: lines whose frames are in the picture.
         readme: where to write a smaller picture as well; None for not at all.
     """
     held_out = HeldOut(root / 'datasets' / 'demo' / 'val')
@@ -152,14 +161,14 @@ def report(root: Path, out: Path, tests: dict[str, tuple[str, str]], readme: Pat
         beside = out / f'.{name}'
         beside.write_text(content, encoding='utf-8')
         beside.replace(out / name)
-    shown = {name: test for name, (test, _) in tests.items() if name != 'control'}
+    pictured = {name: tests[name][0] for name in shown}
     picture = out / 'comparison.png'
-    write_frame(picture, draw(root, held_out, shown))
+    write_frame(picture, draw(root, held_out, pictured))
     print(f'\n{text}')
     print(
         'Gains in brackets are over bicubic (MATLAB-style imresize). Means over the frames of a clip, then over clips.'
     )
     print(f'Picture: {picture}\nTable:   {out / "table.md"}')
     if readme is not None:
-        write_frame(readme, draw(root, held_out, shown, panel=176))
+        write_frame(readme, draw(root, held_out, pictured, panel=176))
         print(f'README:  {readme}')
