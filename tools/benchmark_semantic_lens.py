@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""What the Pixel Enhancer of Semantic Lens costs, beside the released code of PSRT, whose transformer it shares.
+
+`python tools/benchmark_semantic_lens.py --released FOLDER` takes some five minutes on two idle cores; FOLDER is a
+checkout of XPixelGroup/RethinkVSRAlignment, which is imported as it is (what keeps it from a CPU is bridged in memory).
+`--quick` shows that it works.
+
+Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the
+median of the pairs' ratios counts. On CPU memory is the peak of a process of its own with
+MALLOC_MMAP_THRESHOLD_=1000000 (glibc otherwise keeps freed blocks), above the idle process for the branch, all of it
+for the whole network; on a GPU it is what PyTorch allocated at most. Both sides run with the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarking import (
+    MEMORY_ENVIRONMENT,
+    Case,
+    Row,
+    WorkerError,
+    memory_row,
+    run_worker,
+    table,
+    time_row,
+    write_record,
+)
+from tqdm import tqdm
+
+WORKER = Path(__file__).with_name('benchmark_semantic_lens_worker.py')
+
+#: What the training of the whole network may need, 6 GB in MiB.
+BUDGET = 6e9 / 2**20
+
+CASES = (
+    Case('inference', 'PSRT / released code, inference', 1 / 1.8, None),
+    Case('branch_training', 'a branch / released code, training step', None, 0.65),
+    Case('network_training', 'Semantic Lens, training step, peak / 6 GB', None, 1.0),
+    Case('semantics', 'with / without IMAGE and SPACE, inference', 1.35, None),
+)
+
+# Which quantities are measured; a time without a target is told all the same.
+_TIMED = ('inference', 'branch_training', 'semantics')
+_WEIGHED = ('branch_training', 'network_training')
+_RELEASED = ('inference', 'branch_training')
+
+
+def measure(cases: list[Case], pairs: int, threads: int, common: list[str]) -> tuple[list[Row], dict]:
+    """Measure the cases one after the other.
+
+    Returns:
+        The rows, and everything measured with the machine's description, for a JSON file.
+    """
+    rows: list[Row] = []
+    record: dict = {'seconds': {}, 'mebibytes': {}, 'difference': None}
+    names = [case.name for case in cases]
+    runs = sum(2 * (pairs + 1) for name in names if name in _TIMED)
+    runs += ('inference' in names) + 4 * ('branch_training' in names) + 2 * ('network_training' in names)
+    with tqdm(total=runs, unit='run', leave=False) as progress:
+        for case in cases:
+            progress.set_description(case.name)
+            found: dict = {}
+            if case.name == 'inference':
+                found = run_worker(WORKER, ['difference', case.name, *common], {}, threads, progress)
+                record['difference'] = found['result']
+            if case.name in _TIMED:
+                found = run_worker(WORKER, ['time', case.name, '--pairs', str(pairs), *common], {}, threads, progress)
+                rows.append(time_row(case, found['input'], found['result']))
+                record['seconds'][case.name] = found['result']
+            if case.name in _WEIGHED:
+                peaks = {'reference': BUDGET}
+                for side in ('reference', 'measured') if case.name in _RELEASED else ('measured',):
+                    arguments = ['memory', case.name, '--side', side, *common]
+                    found = run_worker(WORKER, arguments, MEMORY_ENVIRONMENT, threads, progress)
+                    peaks[side] = found['result']
+                rows.append(memory_row(case, found['input'], peaks['reference'], peaks['measured']))
+                record['mebibytes'][case.name] = peaks
+            record |= {key: found[key] for key in ('machine', 'torch')}
+    return rows, record
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the table, and return 1 where a target was missed (never with --quick)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--released', metavar='FOLDER', type=Path, help="checkout of PSRT's released code")
+    parser.add_argument('--cases', nargs='+', choices=[case.name for case in CASES], help='only these (default: all)')
+    parser.add_argument('--pairs', type=int, default=3, help='alternated pairs of runs (default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: %(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: a GPU if any')
+    parser.add_argument('--json', metavar='OUT', help='file for every figure')
+    parser.add_argument('--quick', action='store_true', help='tiny networks and frames; the ratios mean nothing')
+    options = parser.parse_args(arguments)
+    if options.pairs < 1 or options.threads < 1:
+        parser.error('--pairs and --threads must be at least 1.')
+    cases = [case for case in CASES if options.cases is None or case.name in options.cases]
+    common = ['--device', options.device, *(['--quick'] if options.quick else [])]
+    if options.released is not None:
+        common += ['--released', str(options.released.resolve())]
+    elif any(case.name in _RELEASED for case in cases):
+        parser.error(
+            f'{" and ".join(_RELEASED)} compare with the released code: clone '
+            'https://github.com/XPixelGroup/RethinkVSRAlignment and name the folder by --released, or choose other '
+            '--cases.'
+        )
+    try:
+        rows, record = measure(cases, options.pairs, options.threads, common)
+    except WorkerError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{record["machine"]}, PyTorch {record["torch"]}, median of {options.pairs} alternated pairs')
+    print(table(rows))
+    for row in rows:
+        if row.quantity == 'time' and row.ratio < 1:
+            print(f'{row.case}: {1 / row.ratio:.2f} times as fast.')
+    if record['difference'] is not None:
+        print(f'Largest difference from the released code with the same weights: {record["difference"]:.1e}')
+    if options.quick:
+        print('Tiny networks and frames: these ratios say only that the benchmark works.')
+    if options.json:
+        write_record(record | {'quick': options.quick}, rows, options.json)
+    return 1 if not options.quick and any(row.verdict == 'MISSED' for row in rows) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
