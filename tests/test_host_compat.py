@@ -119,6 +119,18 @@ def test_the_average_starts_equal_where_a_pretrained_file_has_no_value(tmp_path,
         assert torch.equal(v, model.net_g_ema.state_dict()[k]), k
 
 
+def test_every_optimiser_of_torch_can_be_named():
+    from basicsr.models.base_model import BaseModel
+
+    model = BaseModel({'num_gpu': 0, 'is_train': True})
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    built = model.get_optimizer('AdamW', weights, 0.1, weight_decay=0.5)
+    assert type(built) is torch.optim.AdamW
+    assert (built.defaults['lr'], built.defaults['weight_decay']) == (0.1, 0.5)
+    with pytest.raises(UserError, match="no optimiser 'AdamZ'"):
+        model.get_optimizer('AdamZ', weights, 0.1)
+
+
 def test_unsafe_yaml_is_refused_by_basicsr_too(tmp_path):
     from basicsr.utils.options import yaml_load
 

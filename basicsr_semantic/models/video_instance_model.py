@@ -25,47 +25,13 @@ from ..host.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..losses.set_loss import Instances
 from . import video_instance_options as options
 from .frame_decoders import build_frame_decoder, class_embeddings
+from .stage_one import StageOne, check_fit, describe, frame_losses
 from .steps import autocast, move_average, refuse_non_finite
 from .video_instance_inference import VideoPrediction, predict_video
 from .video_instance_validation import validate_videos
 
 _MEAN_COLOUR = (0.485, 0.456, 0.406)
 """RGB in [0, 1] that the frame decoder turns into zeros; it pads frames with it, and so do we."""
-
-
-class StageOne(nn.Module):
-    """What trains, as one module: the instance encoder and decoder, and the frame decoder if it trains too.
-
-    Args:
-        frame_decoder: Describes frames; None where the descriptions are given.
-        instance: Encoder and decoder over time.
-    """
-
-    def __init__(self, frame_decoder: XDecoder | None, instance: InstanceTransformer) -> None:
-        super().__init__()
-        self.frame_decoder = frame_decoder
-        self.instance = instance
-
-    def forward(self, *inputs: torch.Tensor):
-        """Instances of clips.
-
-        Args:
-            inputs: Frames (b, t, 3, h, w) where the frame decoder trains, else its tokens (L, b, t, K, C) and pixel
-                features (b, t, c, h / 4, w / 4).
-
-        Returns:
-            The instances, projected pixel features (b, t, mask_dim, h / 4, w / 4), and what the frame decoder said
-            (None where it does not train).
-        """
-        semantics = None
-        if self.frame_decoder is not None:
-            (frames,) = inputs
-            semantics = self.frame_decoder(frames.flatten(0, 1), all_layers=True)
-            clips = frames.shape[:2]
-            inputs = (semantics.layer_tokens.unflatten(1, clips), semantics.mask_features.unflatten(0, clips))
-        tokens, features = inputs
-        projected = self.instance.project_features(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-        return self.instance(tokens), projected, semantics
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -80,8 +46,8 @@ class VideoInstanceModel(VideoBaseModel):
         opt: The options, see :class:`TopOptions`, :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
 
     Raises:
-        UserError: Networks that do not fit together or their checkpoints, nothing to train, several GPUs in one
-            process.
+        UserError: Networks that do not fit together or their checkpoints, nothing to train, training on several
+            GPUs in one process.
     """
 
     TopOptions = options.TopOptions
@@ -96,14 +62,14 @@ class VideoInstanceModel(VideoBaseModel):
         known = options.PathOptions.__dataclass_fields__
         self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
         self.val_options = options.ValOptions(**(opt.get('val') or {}))
-        if not opt['dist'] and opt['num_gpu'] > 1:
+        if self.is_train and not opt['dist'] and opt['num_gpu'] > 1:
             raise UserError(
-                f'VideoInstanceModel uses one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, or '
-                'start one process a GPU with torchrun and --launcher pytorch.'
+                f'VideoInstanceModel trains on one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, '
+                'or start one process a GPU with torchrun and --launcher pytorch.'
             )
         self.net_g = self._build_instances()
         self.net_f = self._build_frames()
-        _check_fit(self.net_g, self.net_f)
+        check_fit(self.net_g, self.net_f)
         self.trains_frames = False
         self.averages: dict[str, Any] = {}
         if self.is_train:
@@ -130,7 +96,7 @@ class VideoInstanceModel(VideoBaseModel):
                         f'{path.pretrain_network_g} was trained with {name}: {stored[name]}, but network_g has '
                         f'{net.config[name]}.'
                     )
-            load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
+            load_weights(net, path.pretrain_network_g, path.strict_load_g, self._param_key())
         return net
 
     def _build_frames(self) -> XDecoder:
@@ -142,7 +108,11 @@ class VideoInstanceModel(VideoBaseModel):
                 'The frame decoder has no weights and does not train, so its tokens would mean nothing. Give '
                 'path:pretrain_frame_decoder, or train it too: train:trainable: [frame_decoder, instance].'
             )
-        return build_frame_decoder(self.opt['frame_decoder'], checkpoint, path.param_key_g)
+        return build_frame_decoder(self.opt['frame_decoder'], checkpoint, self._param_key())
+
+    def _param_key(self) -> str:
+        """Which weights of a checkpoint; a resumed run goes on from those that trained, never from their average."""
+        return 'params' if self.path_options.resume_state else self.path_options.param_key_g
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write ``net_g_*.pth``, ``net_f_*.pth`` if the frame decoder trains, and last the state."""
@@ -258,12 +228,11 @@ class VideoInstanceModel(VideoBaseModel):
         with autocast(self.device, train.amp):
             if self.trains_frames:
                 found, features, semantics = self.trained(self.frames)
-                with torch.autocast(self.device.type, enabled=False):
-                    losses, matches = self._frame_losses(semantics)
+                losses, matches = frame_losses(self.net_f, semantics, self.targets, self.cri, self.classes)
             else:
-                tokens, pixels, matches = self._describe()
+                tokens, pixels, matches = describe(self.net_f, self.frames, self.targets, self.cri, self.classes)
                 found, features, _ = self.trained(tokens, pixels)
-                losses = OrderedDict()
+                losses = {}
         losses.update(self.cri(_as_float(found), features.float(), self.targets, matches))
         total = torch.stack(list(losses.values())).sum()
         (self.scaler.scale(total) if self.scaler else total).backward()
@@ -282,41 +251,6 @@ class VideoInstanceModel(VideoBaseModel):
             self.optimizer_g.step()
         for label, average in self.averages.items():
             move_average(average, self._trained_networks()[label], train.ema_decay)
-
-    def _frame_losses(self, semantics):
-        """Losses of the frame decoder on all its layers, and the matches of the last ones for the similarity."""
-        assert self.classes is not None
-        logits = self.net_f.class_scores(semantics.layer_class_embeds[:, :, :-1].float(), self.classes)
-        masks = semantics.layer_mask_logits.float()
-        frames = [frame for clip in self.targets for frame in clip.frames()]
-        matches = self.cri.match_frames(logits, masks, frames)
-        layers = semantics.layer_tokens.size(0)
-        return OrderedDict(self.cri.frame_loss(logits, masks, frames, matches)), matches[-layers:]
-
-    @torch.no_grad()
-    def _describe(self):
-        """Run the frozen frame decoder, one clip at a time: its mask logits of all layers are large.
-
-        Returns:
-            Tokens (L, b, t, K, C), pixel features (b, t, c, h / 4, w / 4), and for each of L layers the matches of the
-            b * t frames (None without the similarity loss).
-        """
-        tokens, features, matches = [], [], None
-        for frames, target in zip(self.frames, self.targets, strict=True):
-            said = self.net_f(frames, all_layers=self.classes is not None)
-            tokens.append(said.layer_tokens)
-            features.append(said.mask_features)
-            if self.classes is not None:
-                layers = said.layer_tokens.size(0)
-                with torch.autocast(self.device.type, enabled=False):
-                    embeds = said.layer_class_embeds[-layers:, :, :-1].float()
-                    logits = self.net_f.class_scores(embeds, self.classes)
-                    masks = said.layer_mask_logits[-layers:].float()
-                    found = self.cri.match_frames(logits, masks, target.frames())
-                matches = [[] for _ in found] if matches is None else matches
-                for all_clips, clip in zip(matches, found, strict=True):
-                    all_clips += clip
-        return torch.stack(tokens, dim=1), torch.stack(features), matches
 
     # ---------------------------------------------------------------------------------------------- validation
 
@@ -343,17 +277,3 @@ class VideoInstanceModel(VideoBaseModel):
 def _as_float(found: VideoInstances) -> VideoInstances:
     """The same in float32."""
     return replace(found, **{name: x.float() for name, x in vars(found).items() if x is not None})
-
-
-def _check_fit(instances: InstanceTransformer, frames: XDecoder) -> None:
-    """The frame decoder gives what the instance transformer takes."""
-    for name, has in (
-        ('hidden_dim', frames.token_dim),
-        ('num_frame_queries', frames.num_tokens),
-        ('feature_dim', frames.mask_dim),
-    ):
-        if instances.config[name] != has:
-            raise UserError(
-                f'network_g:{name} is {instances.config[name]}, but the frame decoder gives {has}: '
-                f'{frames.num_tokens} tokens of width {frames.token_dim} and pixel features of {frames.mask_dim}.'
-            )

@@ -119,6 +119,8 @@ class InstanceTransformer(nn.Module):
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
         self.fq_pos = nn.Embedding(num_frame_queries, hidden_dim)
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        # Eq. 5 prints M = O_V . f, tokens times features; the paper keeps the settings of VITA's code, so before the
+        # product tokens pass an MLP and features a 1x1 convolution
         self.mask_embed = MLP(hidden_dim, hidden_dim, hidden_dim, mask_dim)
         self.vita_mask_features = nn.Conv2d(feature_dim, mask_dim, 1)
         nn.init.kaiming_uniform_(self.vita_mask_features.weight, a=1)
