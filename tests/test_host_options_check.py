@@ -341,14 +341,19 @@ def test_missing_data_comes_with_the_command_that_makes_it(tmp_path, monkeypatch
     [
         ('regions', 'regions --frames here/lq --out x/masks.lmdb'),
         ('annotations', 'annotations --annotations x/instances.json --frames here/lq --out x/masks.lmdb'),
-        ('xdecoder', 'xdecoder --checkpoint frames.pth --instance-checkpoint INSTANCE_CHECKPOINT --frames here/lq'),
+        (
+            'xdecoder',
+            'xdecoder --checkpoint frames.pth --instance-checkpoint INSTANCE_CHECKPOINT --short-side 128 '
+            '--score-threshold 0.1 --frames here/lq --out x/masks.lmdb',
+        ),
     ],
 )
 def test_missing_priors_come_with_the_extractor_of_their_kind(tmp_path, monkeypatch, kind, arguments):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'here' / 'lq').mkdir(parents=True)
     opt = clip_options(dataroot_lq='here/lq', dataroot_priors='x/masks.lmdb', prior_kind=kind)
-    opt['network_s'] = {'type': 'xdecoder', 'checkpoint': 'frames.pth'}
+    opt['network_s'] = {'type': 'xdecoder', 'checkpoint': 'frames.pth', 'short_side': 128, 'score_threshold': 0.1}
+    opt['network_s'] |= {'max_instances': 10, 'instance_source': 'vita'}  # as by default
     found = {problem.key: problem for problem in check_options(opt, 'a.yml', False)}
     suggestion = found['datasets:test_1:dataroot_priors'].suggestion
     assert f'basicsr extract --extractor {arguments}' in suggestion and 'regions' not in suggestion.replace(

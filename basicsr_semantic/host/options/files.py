@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,11 +57,24 @@ def _extractor(report: Report, root: str, dataset: Mapping[str, Any]) -> str:
     if kind == 'annotations':
         return f'annotations --annotations {Path(root).parent / "instances.json"}'
     if kind == 'xdecoder':
-        frozen = report.opt.get('network_s')
-        files = frozen if isinstance(frozen, Mapping) else {}
-        first, second = (files.get(name) or name.upper() for name in ('checkpoint', 'instance_checkpoint'))
-        return f'xdecoder --checkpoint {first} --instance-checkpoint {second}'
+        return f'xdecoder {_xdecoder_flags(report.opt.get("network_s"))}'
     return str(kind)
+
+
+def _xdecoder_flags(frozen: Any) -> str:
+    """What section ``network_s`` says about the extraction, less what is the extractor's default anyhow."""
+    from ...extractors import extractor_class
+
+    section = frozen if isinstance(frozen, Mapping) else {}
+    flags = [f'--checkpoint {section.get("checkpoint") or "CHECKPOINT"}']
+    if section.get('instance_source', 'vita') == 'vita':
+        flags.append(f'--instance-checkpoint {section.get("instance_checkpoint") or "INSTANCE_CHECKPOINT"}')
+    parameters = inspect.signature(extractor_class('xdecoder')).parameters
+    for name in ('instance_source', 'short_side', 'max_instances', 'score_threshold'):
+        value = section.get(name, parameters[name].default)
+        if value != parameters[name].default:
+            flags.append(f'--{name.replace("_", "-")} {0 if value is None else value}')
+    return ' '.join(flags)
 
 
 def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any]) -> None:
