@@ -67,6 +67,7 @@ def test_features_at_four_strides(depthwise):
         (2, 32, 4, 6),
         (2, 64, 2, 3),
     ]
+    assert net.patch_embed.proj.padding == ((3, 3) if depthwise else (2, 2)), 'as released, each its own'
 
 
 def test_stochastic_depth_leaves_whole_samples_out_in_training_alone():
