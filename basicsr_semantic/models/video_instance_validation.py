@@ -100,12 +100,10 @@ def _log(model, name: str, figures: dict[str, float], videos: int, current_iter:
         model._update_best_metric_result(name, metric, value, current_iter)
         if tb_logger:
             tb_logger.add_scalar(f'metrics/{name}/{metric}', value, current_iter)
-    rows = [
-        [f'{name}, {videos} videos', *figures],
-        ['%', *(f'{100 * value:.2f}' for value in figures.values())],
-        ['best', *(f'{100 * best[name][m]["val"]:.2f}' for m in figures)],
-        ['at iteration', *(str(best[name][m]['iter']) for m in figures)],
-    ]
+    rows = [[f'{name}, {videos} videos', *figures], ['%', *(f'{100 * value:.2f}' for value in figures.values())]]
+    if model.is_train:
+        rows.append(['best', *(f'{100 * best[name][m]["val"]:.2f}' for m in figures)])
+        rows.append(['at iteration', *(str(best[name][m]['iter']) for m in figures)])
     width = max(len(row[0]) for row in rows)
     lines = [f'\t{row[0]:<{width}}' + ''.join(f'{cell:>9}' for cell in row[1:]) for row in rows]
     get_root_logger().info('\n'.join(['Validation', *lines]))
