@@ -395,12 +395,17 @@ def test_class_embeddings_are_orthogonal_and_always_the_same_or_those_of_a_file(
     with pytest.raises(UserError, match='projection_dim of at least 17'):
         class_embeddings(None, 16, 16, trains=True)
     file = str(tmp_path / 'text.pt')
-    torch.save({'text_embeddings': 3 * torch.eye(4, 16), 'names': ['a', 'b', 'c', 'background']}, file)
-    torch.testing.assert_close(class_embeddings(file, 3, 16, trains=False), torch.eye(4, 16))
-    with pytest.raises(UserError, match='are 4x16; for 4 classes 5 rows of 16'):
-        class_embeddings(file, 4, 16, trains=True)
-    torch.save({'a': torch.eye(3), 'b': torch.eye(3)}, file)
-    with pytest.raises(UserError, match='does not hold one tensor'):
+    rows = torch.eye(4, 16)
+    torch.save({'names': ['a', 'b', 'c'], 'embeddings': 3 * rows[:3], 'background': 2 * rows[3]}, file)
+    torch.testing.assert_close(class_embeddings(file, 3, 16, trains=True), rows)
+    with pytest.raises(UserError, match='are 4x16; for 5 classes 6 rows of 16'):
+        class_embeddings(file, 5, 16, trains=True)
+    torch.save(rows[:3], file)
+    torch.testing.assert_close(class_embeddings(file, 3, 16, trains=False), rows[:3])
+    with pytest.raises(UserError, match='number 4 for "background"'):
+        class_embeddings(file, 3, 16, trains=True)
+    torch.save({'params': {}}, file)
+    with pytest.raises(UserError, match='holds no text embeddings'):
         class_embeddings(file, 3, 16, trains=False)
 
 

@@ -59,9 +59,9 @@ def class_embeddings(path: str | None, num_classes: int, width: int, trains: boo
     """What stands for each class where the frame decoder names its queries.
 
     Args:
-        path: File with a tensor (num_classes or num_classes + 1, width), bare or as the only one in a dict; the
-            additional row stands for "background". None: fixed random directions, orthogonal to each other and the
-            same in every run, for a frame decoder that trains.
+        path: File of ``tools/make_text_embeddings.py``, a dict with ``embeddings`` (num_classes, width) and
+            ``background`` (width,); or a tensor alone, the embedding of "background" last or missing. None: fixed
+            random directions, orthogonal and the same in every run, for a frame decoder that trains.
         num_classes: Classes without "no object".
         width: Width of the frame decoder's class embeddings.
         trains: Whether the frame decoder trains; then "background" is needed.
@@ -81,15 +81,20 @@ def class_embeddings(path: str | None, num_classes: int, width: int, trains: boo
         generator = torch.Generator().manual_seed(_CLASS_SEED)
         return torch.linalg.qr(torch.randn(width, num_classes + 1, generator=generator)).Q.T.contiguous()
     content = load_file(path)
-    tensors = [v for v in content.values() if torch.is_tensor(v)] if isinstance(content, dict) else [content]
-    if len(tensors) != 1 or not torch.is_tensor(tensors[0]) or tensors[0].dim() != 2:
-        raise UserError(f'{path} does not hold one tensor of text embeddings (classes, width).')
-    rows, columns = tensors[0].shape
+    rows = content.get('embeddings') if isinstance(content, dict) else content
+    if not torch.is_tensor(rows) or rows.dim() != 2:
+        raise UserError(f'{path} holds no text embeddings; make the file with tools/make_text_embeddings.py.')
+    names: list[str] = []
+    if isinstance(content, dict):
+        names = [str(name) for name in content.get('names') or ()]
+        if torch.is_tensor(content.get('background')):
+            rows = torch.cat([rows, content['background'].view(1, -1)])
+    count, columns = rows.shape
     wanted = (num_classes + 1,) if trains else (num_classes, num_classes + 1)
-    if rows not in wanted or columns != width:
+    if count not in wanted or columns != width:
         raise UserError(
-            f'The text embeddings in {path} are {rows}x{columns}; for {num_classes} classes '
+            f'The text embeddings in {path} are {count}x{columns}; for {num_classes} classes '
             f'{" or ".join(map(str, wanted))} rows of {width} are needed, number {num_classes + 1} for "background".'
         )
-    get_root_logger().info(f'Text embeddings of {num_classes} classes from {path}.')
-    return F.normalize(tensors[0].float(), dim=1)
+    get_root_logger().info(f'Classes by their text embeddings: {", ".join(names) or f"{num_classes} without names"}.')
+    return F.normalize(rows.float(), dim=1)

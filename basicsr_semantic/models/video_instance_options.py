@@ -14,7 +14,7 @@ class TopOptions:
     """The instance encoder and decoder: type InstanceTransformer and its arguments."""
     frame_decoder: dict[str, Any]
     """What describes single frames: type xdecoder; preset (focal_t, focal_l) and sizes that replace the preset's;
-    text_embeddings, a file with one text embedding for each class (and, last, one for "background")."""
+    text_embeddings, the file of tools/make_text_embeddings.py, which names the classes to a frozen frame decoder."""
 
 
 @dataclass
