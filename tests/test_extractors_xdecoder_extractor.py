@@ -237,6 +237,7 @@ def test_built_by_name(files):
         ({'instance_checkpoint': 'nowhere.pth'}, 'nowhere.pth does not exist'),
         ({'checksum': '00'}, 'SHA-256'),
         ({'device': 'cuda:77'}, 'cuda:77'),
+        ({'device': 'gpu'}, 'cannot run on the device'),
     ],
 )
 def test_what_is_refused(files, changes, message):

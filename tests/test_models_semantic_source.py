@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from helpers_clips import seeded
-from helpers_semantics import TOKENS, WIDTH, checkpoints, tiny_instances
+from helpers_semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
@@ -285,6 +285,37 @@ def test_training_data_that_do_not_go_with_the_mode(options, tmp_path, files, mo
 def test_sections_that_make_no_source(files, changes, message):
     with pytest.raises(UserError, match=message):
         SemanticSource(section(files, 'cached') | changes, WANTED, torch.device('cpu'))
+
+
+def test_a_network_remembers_what_made_its_instance_tokens(options, clips, tmp_path, store, files):
+    model = make_model(options, tmp_path, network_s=section(files, 'cached'))
+    model.save(0, 1)
+    path = {'pretrain_network_g': str(tmp_path / 'models' / 'net_g_1.pth')}
+    said = load_file(path['pretrain_network_g'])['instances']
+    assert said['source'] == 'vita' and len(said['sha256']) == 64
+    for mode in ('cached', 'online_patch'):
+        same = make_model(options, tmp_path, network_s=section(files, mode), path=path)
+        assert same.checkpoint_metadata() == {'instances': said}
+    other = section(files, 'cached', instance_source='mean_over_time', instance_checkpoint=None)
+    with pytest.raises(
+        UserError, match=r'trained with instance tokens of another origin \(vita, SHA.*than .*\(mean_over'
+    ):
+        make_model(options, tmp_path, network_s=other, path=path)
+    allowed = make_model(options, tmp_path, network_s=other, path=path | {'allow_prior_mismatch': True})
+    assert allowed.checkpoint_metadata()['instances'] == {'source': 'mean_over_time', 'sha256': None}
+    without = make_model(options, tmp_path, is_train=False, network_g=LENS | {'missing_priors': 'neutral'}, path=path)
+    assert without.checkpoint_metadata() == {'instances': said}
+    no_isee = make_model(options, tmp_path, network_g=LENS | {'isee': False}, network_s=section(files, 'cached'))
+    assert no_isee.checkpoint_metadata() == {}
+
+
+def test_a_store_of_another_instance_network_is_a_warning(files, store, tmp_path, caplog):
+    other = save_network(tiny_instances(seed=9), tmp_path / 'other.pth')
+    with caplog.at_level('WARNING'):
+        source(files, 'cached').check_dataset({'dataroot_priors': store}, 'datasets:train')
+        assert not caplog.records
+        source(files, 'cached', instance_checkpoint=other).check_dataset({'dataroot_priors': store}, 'datasets:val')
+    assert 'datasets:val: the masks in' in caplog.text and 'of another instance network' in caplog.text
 
 
 def test_one_object_cannot_be_divided_between_gpus_by_data_parallel(options, tmp_path, monkeypatch):

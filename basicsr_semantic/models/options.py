@@ -57,7 +57,7 @@ class PathOptions:
     pretrain_adapter_g: str | None = None
     """Adapter checkpoint (``net_g_seem_*.pth``), loaded on top of the baseline."""
     allow_prior_mismatch: bool = False
-    """Accept priors of another kind than the network was trained with."""
+    """Accept priors of another kind, or instance tokens of another network, than the network was trained with."""
     resume_state: str | None = None
     """Training state to continue from; ``--auto_resume`` finds the newest itself."""
     ignore_resume_networks: list[str] = field(default_factory=list)

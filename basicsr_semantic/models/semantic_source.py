@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from ..errors import UserError
 from ..extractors import build_extractor
 from ..extractors.xdecoder.extractor import ClipSemantics, XDecoderExtractor
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
-from ..priors import ClipGeometry
+from ..priors import ClipGeometry, PriorStoreReader
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
@@ -55,8 +56,38 @@ class SemanticSource:
             source, checkpoint = arguments.get('instance_source', 'vita'), arguments.get('instance_checkpoint')
             self.instances = InstanceTokens(source, checkpoint, device)
 
+    @property
+    def identity(self) -> dict[str, str | None] | None:
+        """What makes the instance tokens, for checkpoints of the network that learns to use them; None if none are."""
+        made_by = self.instances if self.extractor is None else self.extractor.instances
+        if made_by is None or 'instance_tokens' not in self.wanted:
+            return None
+        return {'source': made_by.source, 'sha256': made_by.sha256}
+
+    def check_training(self, trained_with: Mapping[str, Any] | None) -> None:
+        """Compare with what made the instance tokens when the network was trained.
+
+        Args:
+            trained_with: ``identity`` of then, out of the checkpoint; None if it says nothing.
+
+        Raises:
+            UserError: It was something else.
+        """
+        now = self.identity
+        if not trained_with or now is None or dict(trained_with) == now:
+            return
+        then, here = (f'{one["source"]}, SHA-256 {str(one["sha256"])[:12]}' for one in (trained_with, now))
+        raise UserError(
+            f'The network was trained with instance tokens of another origin ({then}) than those of network_s ({here}).'
+            ' Give the instance_source and instance_checkpoint of its training, or set path:allow_prior_mismatch: true.'
+        )
+
     def check_dataset(self, dataset: Mapping[str, Any], where: str) -> None:
-        """Refuse a section of training data that does not go with the mode.
+        """Refuse data that do not go with the mode; a store of another instance network is a warning in the log.
+
+        Args:
+            dataset: A section of ``datasets``.
+            where: Its name, for messages.
 
         Raises:
             UserError: Crops without the whole frames, or a store beside priors that are made in the run.
@@ -66,11 +97,20 @@ class SemanticSource:
                 f'network_s:extract_mode: online_full looks at whole frames, but {where} gives crops alone. Set '
                 f'{where}:whole_frames: true, or extract_mode: online_patch to look at the crops.'
             )
-        if self.mode != 'cached' and dataset.get('dataroot_priors'):
+        store = dataset.get('dataroot_priors')
+        if self.mode != 'cached' and store:
             raise UserError(
                 f'network_s:extract_mode: {self.mode} makes the priors in the run, but {where}:dataroot_priors names '
                 'a store. Remove it, or set extract_mode: cached to use it.'
             )
+        if self.instances is not None and self.instances.sha256 and store:
+            parameters = PriorStoreReader(store).meta['parameters']
+            if parameters.get('instance_sha256', self.instances.sha256) != self.instances.sha256:
+                get_root_logger().warning(
+                    f'{where}: the masks in {store} are of another instance network than network_s:instance_checkpoint,'
+                    ' so masks and instance tokens do not belong together. Has stage 1 been trained again? Then delete '
+                    'the store and extract it anew.'
+                )
 
     @property
     def kind(self) -> str | None:

@@ -58,6 +58,7 @@ class SemanticVSRModel(VideoBaseModel):
         self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in _PATH_KEYS})
         self.val_options = options.ValOptions(**(opt.get('val') or {}))
         self.prior_kind: str | None = None
+        self.instances: dict[str, Any] | None = None
 
         net = build_network(opt['network_g'])
         self._load(net)
@@ -72,10 +73,11 @@ class SemanticVSRModel(VideoBaseModel):
             if self.train_options.compile:
                 net.compile()
         self.net_g = self.model_to_device(net)
-        if isinstance(self.net_g, DataParallel) and getattr(net, 'takes_priors_object', False):
+        if self.is_train and isinstance(self.net_g, DataParallel) and getattr(net, 'takes_priors_object', False):
             raise UserError(
-                f'{type(net).__name__} takes its priors in one object, which DataParallel cannot divide. Start one '
-                'process a GPU: torchrun --nproc_per_node=N -m basicsr_semantic train -opt FILE --launcher pytorch'
+                f'{type(net).__name__} takes its priors in one object, which DataParallel cannot divide. Set num_gpu: '
+                '1, or start one process a GPU: torchrun --nproc_per_node=N -m basicsr_semantic train -opt FILE '
+                '--launcher pytorch'
             )
         self.print_network(self.net_g)
         log_parameter_counts(net)
@@ -85,11 +87,11 @@ class SemanticVSRModel(VideoBaseModel):
     # ------------------------------------------------------------------------------------------------- weights
 
     def _load(self, net: nn.Module) -> None:
-        """Load baseline and adapter, and remember the kind of priors the network was trained with."""
+        """Load baseline and adapter, and remember the priors that the network was trained with."""
         path = self.path_options
         if path.pretrain_network_g:
             load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
-            self._remember_prior_kind(path.pretrain_network_g)
+            self._remember_priors(path.pretrain_network_g)
         if path.pretrain_adapter_g:
             adapter = read_weights(path.pretrain_adapter_g, path.param_key_g)
             current = net.state_dict()
@@ -100,7 +102,7 @@ class SemanticVSRModel(VideoBaseModel):
                     f'{", ".join(foreign[:3]) or "it is empty"}. Is network_g that of its training?'
                 )
             net.load_state_dict(adapter, strict=False)
-            self._remember_prior_kind(path.pretrain_adapter_g)
+            self._remember_priors(path.pretrain_adapter_g)
 
     def _make_source(self, net: nn.Module) -> SemanticSource | None:
         """What makes priors in the run; not a part of ``net``, so that nothing saves, averages or trains it."""
@@ -108,14 +110,19 @@ class SemanticVSRModel(VideoBaseModel):
         if not section:
             return None
         source = SemanticSource(section, getattr(net, 'prior_fields', ()), self.device)
-        if self.is_train and 'train' in self.opt.get('datasets', {}):
-            source.check_dataset(self.opt['datasets']['train'], 'datasets:train')
+        for name, dataset in self.opt.get('datasets', {}).items():
+            source.check_dataset(dataset, f'datasets:{name}')
+        if not self.path_options.allow_prior_mismatch:
+            source.check_training(self.instances)
+        self.instances = source.identity or self.instances
         return source
 
-    def _remember_prior_kind(self, path: str) -> None:
+    def _remember_priors(self, path: str) -> None:
         content = load_file(path)
         kind = content.get('prior_kind') if isinstance(content, dict) else None
         self.prior_kind = kind if isinstance(kind, str) else self.prior_kind
+        instances = content.get('instances') if isinstance(content, dict) else None
+        self.instances = instances if isinstance(instances, dict) else self.instances
 
     def _make_ema(self, net: nn.Module) -> nn.Module:
         """Copy the network; on resume the average itself comes from the checkpoint."""
@@ -125,8 +132,9 @@ class SemanticVSRModel(VideoBaseModel):
         return ema.requires_grad_(False).to(self.device).eval()
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: the kind of priors the network was trained with."""
-        return {'prior_kind': self.prior_kind} if self.prior_kind else {}
+        """What a checkpoint says besides weights: the kind of priors, and what made the instance tokens of training."""
+        said = {'prior_kind': self.prior_kind, 'instances': self.instances}
+        return {name: value for name, value in said.items() if value}
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write ``net_g_*.pth``, the adapter ``net_g_seem_*.pth`` when only new modules train, and last the state."""

@@ -106,10 +106,10 @@ class XDecoderExtractor:
         self.max_masks = check_max_masks(max_instances)
         self.short_side, self.score_threshold = short_side or None, score_threshold
         self.feature_memory, self.frames_at_once = feature_memory, frames_at_once
-        self.device = torch.device(device)
         # the small file first: most mistakes show without reading the large one
         self.instances = InstanceTokens(instance_source, instance_checkpoint, device)
         self.network = load_xdecoder(checkpoint, checksum, device).eval().requires_grad_(False)
+        self.device = next(self.network.parameters()).device
         report = self.network.report
         self.checkpoint = {'file': report.file, 'sha256': report.sha256} if report else None
         self.instances.check(self.network.num_tokens, self.network.token_dim, f'the X-Decoder of {checkpoint}')
