@@ -27,8 +27,7 @@ from ..priors import SemanticPriors
 from . import options
 from .padding import pad_amount, pad_clip
 from .semantic_source import SemanticSource, check_token_widths, how_to_get
-
-_AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+from .steps import autocast, refuse_non_finite
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -258,7 +257,7 @@ class SemanticVSRModel(VideoBaseModel):
             trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
             losses['grad_norm'] = nn.utils.clip_grad_norm_(trained, train.grad_clip)
         self.log_dict = self.reduce_loss_dict(losses)
-        self._refuse_non_finite(losses, current_iter)
+        refuse_non_finite(losses, current_iter)
         if self.scaler:
             self.scaler.step(self.optimizer_g)
             self.scaler.update()
@@ -288,22 +287,11 @@ class SemanticVSRModel(VideoBaseModel):
         return torch.stack(list(named.values())).sum(), named
 
     def _autocast(self):
-        amp = self.train_options.amp if self.train_options else None
-        return torch.autocast(self.device.type, _AMP_TYPES[amp]) if amp else contextlib.nullcontext()
+        return autocast(self.device, self.train_options.amp if self.train_options else None)
 
     def _no_sync(self):
         distributed = isinstance(self.net_g, DistributedDataParallel)
         return self.net_g.no_sync() if distributed else contextlib.nullcontext()  # pyright: ignore[reportCallIssue]
-
-    @staticmethod
-    def _refuse_non_finite(losses: dict[str, torch.Tensor], current_iter: int) -> None:
-        for name, value in losses.items():
-            if name.startswith('l_') and not torch.isfinite(value).all():
-                raise UserError(
-                    f'{name} is {float(value)} at iteration {current_iter}; training stopped before the step. Lower '
-                    'the learning rate, set train:grad_clip, or look for broken frames, then continue with '
-                    '--auto_resume.'
-                )
 
     def _check_frozen(self) -> None:
         """After the first step: nothing frozen was written to."""
