@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ..errors import UserError
 from ..priors.segmentations import encode_mask
@@ -139,7 +140,7 @@ def _instances(file: YouTubeVIS, prepared: Prepared) -> dict[str, Any]:
     """The content of ``instances.json``."""
     sizes = {f'{clip.source}/{name}': clip.gt_size for clip in prepared.clips.values() for name in clip.frame_names}
     videos, annotations = [], []
-    for video in file.videos:
+    for video in tqdm(file.videos, unit='video', desc='Instances'):
         kept = [position for position, frame in enumerate(video.frames) if frame in sizes]
         if not kept:
             continue
