@@ -160,6 +160,18 @@ def test_a_clip_with_a_frame_that_cannot_be_read_is_left_out_and_named(tmp_path,
     assert extract(Means(), KEYS, read, tmp_path / 's', progress=False).made == 3
 
 
+def test_what_the_extractor_refuses_stops_at_once_and_names_the_clip(tmp_path):
+    class Refusing(Means):
+        def describe_clip(self, count, read):
+            if count == 4:
+                raise UserError('Too long.')
+            return super().describe_clip(count, read)
+
+    with pytest.raises(UserError, match=r"Clip 'b/d': Too long\."):
+        extract(Refusing(), KEYS, read, tmp_path / 's', progress=False)
+    assert PriorStoreReader(tmp_path / 's').keys() == sorted(KEYS[:8])
+
+
 def test_the_bar_counts_frames(tmp_path, capsys):
     extract(Means(), KEYS, read, tmp_path / 's', (2, 2))
     shown = capsys.readouterr().err

@@ -160,7 +160,10 @@ def _put_frame(
 
 def _put_clip(store: PriorStoreWriter, extractor: ClipExtractor, keys: Sequence[str], frames: _Frames) -> None:
     """Everything about a clip, in one transaction."""
-    found = extractor.describe_clip(len(keys), lambda number: frames(keys[number]))
+    try:
+        found = extractor.describe_clip(len(keys), lambda number: frames(keys[number]))
+    except UserError as error:
+        raise UserError(f'Clip {keys[0].rpartition("/")[0]!r}: {error}') from error
     with store.together():
         for key, *tokens, masks in zip(keys, found.frame_tokens, found.global_tokens, found.masks, strict=True):
             store.put_tokens(key, *tokens)
