@@ -160,7 +160,7 @@ class RecurrentEnhancer(nn.Module):
 
         def is_unused(key: str) -> bool:
             part = key.split('.')
-            if part[0] == 'patch_align':
+            if part[0] == 'patch_align' and len(part) > 2:
                 return part[2] in _UNUSED_PARTS or key.endswith(_DERIVED)
             return part[0] == 'spynet' and not with_flow
 

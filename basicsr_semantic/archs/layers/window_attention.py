@@ -2,7 +2,8 @@
 
 PyTorch's fused `scaled_dot_product_attention` has, on a CPU, no gradient for the bias, and falls back to the plain
 kernel, which keeps every attention matrix, when the bias needs one. :func:`window_attention` keeps queries, keys and
-values only: its backward pass works the attention matrices out again, a few windows at a time.
+values only: its backward pass works the attention matrices out again, a few windows at a time. The same code runs on
+every device; FlexAttention, which has no backward pass on a CPU, is not used.
 """
 
 from __future__ import annotations
