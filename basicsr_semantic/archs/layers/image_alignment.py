@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,12 +10,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .window_attention import attention_gradients, scores_at_once
+from .tiles import Tiles, window_of_tile
+from .window_attention import attention_gradients
 
 WINDOW_SIZES = (5, 7, 9, 11)
-
-# Queries are taken in tiles of this many rows and columns; a tile shares the keys of all its windows.
-_TILE = 8
 
 # Instances a label word holds; the sign bit stays free.
 _BITS = 31
@@ -72,109 +69,24 @@ def masked_local_attention(
     return out
 
 
-class _Tiles:
-    """Cuts frames into tiles and the squares around them, and lays them back.
+def _mask(
+    tiles: Tiles, labels_q: torch.Tensor, labels_k: torch.Tensor, rows: slice, dtype: torch.dtype
+) -> torch.Tensor:
+    """0 where a pixel may look, minus infinity elsewhere (Eq. 13): (tiles, 1, 64, side * side).
 
-    Args:
-        shape: b, h, w.
-        window: Rows and columns of the window.
-        heads: Heads.
+    The paper tests both masks at one place (x, y), though a query and its key lie at two. Here they may meet where
+    some instance, or the background, has both: "only between the same instances or backgrounds". Keys beyond the
+    frame have no label, so nothing may look at them. Where a pixel could look at nothing, it looks at its place.
     """
-
-    def __init__(self, shape: tuple[int, int, int], window: int, heads: int) -> None:
-        self.b, self.h, self.w = shape
-        self.radius, self.heads = window // 2, heads
-        self.side = _TILE + 2 * self.radius
-        self.down, self.right = -(-self.h // _TILE), -(-self.w // _TILE)
-
-    def pad(self, x: torch.Tensor, around: bool) -> torch.Tensor:
-        """(b, h, w, c) to whole tiles, with zeros; ``around`` adds the radius on all sides."""
-        r = self.radius if around else 0
-        extra = self.down * _TILE - self.h, self.right * _TILE - self.w
-        return F.pad(x, (0, 0, r, extra[1] + r, r, extra[0] + r))
-
-    def queries(self, padded: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Tiles (tiles, 64, c) of some rows of tiles of a padded tensor."""
-        part = padded[:, rows.start * _TILE : rows.stop * _TILE]
-        part = part.unflatten(2, (-1, _TILE)).unflatten(1, (-1, _TILE))
-        return part.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(0, 2)
-
-    def squares(self, padded: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Squares (tiles, side * side, c) around those tiles."""
-        part = padded[:, rows.start * _TILE : rows.stop * _TILE + 2 * self.radius]
-        part = part.unfold(1, self.side, _TILE).unfold(2, self.side, _TILE)  # b rows columns c side side
-        return part.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(0, 2)
-
-    def lay(self, tiles: torch.Tensor, target: torch.Tensor, rows: slice) -> None:
-        """Write tiles (tiles, 64, c) into a padded tensor."""
-        tiles = tiles.view(self.b, -1, self.right, _TILE, _TILE, tiles.size(-1)).permute(0, 1, 3, 2, 4, 5)
-        part = target[:, rows.start * _TILE : rows.stop * _TILE]
-        part.unflatten(2, (-1, _TILE)).unflatten(1, (-1, _TILE)).copy_(tiles)
-
-    def sums(self, like: torch.Tensor) -> torch.Tensor:
-        """A padded tensor of zeros for :meth:`add_squares`."""
-        pieces = -(-self.side // _TILE)
-        return like.new_zeros(self.b, (self.down + pieces) * _TILE, (self.right + pieces) * _TILE, like.size(-1))
-
-    def add_squares(self, squares: torch.Tensor, target: torch.Tensor, rows: slice) -> None:
-        """Add squares (tiles, side * side, c), which overlap, piece by piece, since pieces of one place do not."""
-        squares = squares.view(self.b, -1, self.right, self.side, self.side, squares.size(-1))
-        squares = squares.permute(0, 1, 3, 2, 4, 5)  # b rows side columns side c
-        for top in range(0, self.side, _TILE):
-            below = squares[:, :, top : top + _TILE]
-            y = rows.start * _TILE + top
-            strip = target[:, y : y + squares.size(1) * _TILE].unflatten(1, (-1, _TILE))[:, :, : below.size(2)]
-            for x in range(0, self.side, _TILE):
-                piece = below[..., x : x + _TILE, :]
-                cells = strip[:, :, :, x : x + self.right * _TILE].unflatten(3, (-1, _TILE))
-                cells[..., : piece.size(4), :] += piece
-
-    def crop(self, padded: torch.Tensor, around: bool) -> torch.Tensor:
-        """The frames (b, h, w, c) in a padded tensor."""
-        r = self.radius if around else 0
-        return padded[:, r : r + self.h, r : r + self.w].contiguous()
-
-    def split_heads(self, tiles: torch.Tensor) -> torch.Tensor:
-        """(tiles, n, c) to (tiles, heads, n, d)."""
-        return tiles.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-    def join_heads(self, tiles: torch.Tensor) -> torch.Tensor:
-        """(tiles, heads, n, d) to (tiles, n, c)."""
-        return tiles.transpose(1, 2).flatten(2)
-
-    def portions(self, device: torch.device) -> list[slice]:
-        """Rows of tiles that are worked on together."""
-        scores = self.b * self.right * self.heads * (_TILE * self.side) ** 2
-        step = max(1, scores_at_once(device) // scores)
-        return [slice(first, min(first + step, self.down)) for first in range(0, self.down, step)]
-
-    def mask(self, labels_q: torch.Tensor, labels_k: torch.Tensor, rows: slice, dtype: torch.dtype) -> torch.Tensor:
-        """0 where a pixel may look, minus infinity elsewhere (Eq. 13): (tiles, 1, 64, side * side).
-
-        The paper tests both masks at one place (x, y), though a query and its key lie at two. Here they may meet where
-        some instance, or the background, has both: "only between the same instances or backgrounds". Keys beyond the
-        frame have no label, so nothing may look at them. Where a pixel could look at nothing, it looks at its place.
-        """
-        inside, centre = _window_of_tile(self.radius, labels_q.device)
-        words_q, words_k = self.queries(labels_q, rows), self.squares(labels_k, rows)
-        shared = [(a[:, :, None] & b[:, None]) != 0 for a, b in zip(words_q.unbind(2), words_k.unbind(2), strict=True)]
-        allowed = shared[0]
-        for word in shared[1:]:
-            allowed |= word
-        allowed &= inside
-        allowed |= centre & ~allowed.any(2, keepdim=True)
-        return torch.where(allowed, 0.0, -math.inf).to(dtype)[:, None]
-
-
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is kept here must serve training too
-def _window_of_tile(radius: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """For every pixel of a tile and every key of the square around it: in the pixel's window, at its own place."""
-    queries, keys = torch.arange(_TILE) + radius, torch.arange(_TILE + 2 * radius)
-    distance = (queries[:, None] - keys).abs()
-    down, right = distance[:, None, :, None], distance[None, :, None, :]
-    far = torch.maximum(down, right).flatten(2).flatten(0, 1).to(device)
-    return far <= radius, far == 0
+    inside, centre = window_of_tile(tiles.radius, labels_q.device)
+    words_q, words_k = tiles.queries(labels_q, rows), tiles.squares(labels_k, rows)
+    shared = [(a[:, :, None] & b[:, None]) != 0 for a, b in zip(words_q.unbind(2), words_k.unbind(2), strict=True)]
+    allowed = shared[0]
+    for word in shared[1:]:
+        allowed |= word
+    allowed &= inside
+    allowed |= centre & ~allowed.any(2, keepdim=True)
+    return torch.where(allowed, 0.0, -math.inf).to(dtype)[:, None]
 
 
 class _MaskedLocalAttention(torch.autograd.Function):
@@ -191,7 +103,7 @@ class _MaskedLocalAttention(torch.autograd.Function):
                 tiles.split_heads(tiles.queries(q, rows)),
                 tiles.split_heads(tiles.squares(k, rows)),
                 tiles.split_heads(tiles.squares(v, rows)),
-                attn_mask=tiles.mask(labels_q, labels_k, rows, q.dtype),
+                attn_mask=_mask(tiles, labels_q, labels_k, rows, q.dtype),
             )
             tiles.lay(tiles.join_heads(attended), out, rows)
         return tiles.crop(out, around=False)
@@ -208,7 +120,7 @@ class _MaskedLocalAttention(torch.autograd.Function):
                 tiles.split_heads(tiles.queries(q, rows)),
                 tiles.split_heads(tiles.squares(k, rows)),
                 tiles.split_heads(tiles.squares(v, rows)),
-                tiles.mask(labels_q, labels_k, rows, torch.promote_types(q.dtype, torch.float32)),
+                _mask(tiles, labels_q, labels_k, rows, torch.promote_types(q.dtype, torch.float32)),
                 tiles.split_heads(tiles.queries(grad, rows)),
             )
             tiles.lay(tiles.join_heads(of_q), grad_q, rows)
@@ -218,10 +130,10 @@ class _MaskedLocalAttention(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
-def _prepare(q, k, v, labels_q, labels_k, window: int, heads: int) -> tuple[_Tiles, tuple[torch.Tensor, ...]]:
+def _prepare(q, k, v, labels_q, labels_k, window: int, heads: int) -> tuple[Tiles, tuple[torch.Tensor, ...]]:
     """Pad everything to whole tiles."""
     b, h, w, _ = q.shape
-    tiles = _Tiles((b, h, w), window, heads)
+    tiles = Tiles((b, h, w), window, heads)
     around = ((q, False), (k, True), (v, True))
     labels = ((labels_q, False), (labels_k, True))
     return tiles, (
