@@ -189,6 +189,23 @@ def test_accumulation_splits_the_priors_with_the_frames(options, clips, tmp_path
     assert any(gradient.any() for name, gradient in weights[0].items() if name.startswith('compress'))
 
 
+def test_mixed_precision_is_for_the_network_alone(options, clips, tmp_path, files):
+    """Priors are made in float32 before the step; the step itself runs in bf16."""
+    batch = batch_of(dataset(options, clips, num_frame=3, whole_frames=True), (0, 1))
+    train = {'train': options()['datasets']['train'] | {'whole_frames': True}}
+    sections = {'network_s': section(files, 'online_full'), 'datasets': train, 'train': {'amp': 'bf16'}}
+    model = make_model(options, tmp_path, **sections)
+    model.feed_data(batch)
+    expected = source(files, 'online_full').priors(batch, batch['lq'])
+    for name, tensor in expected.items():
+        assert torch.equal(getattr(model.priors, name), tensor)
+    before = {k: v.clone() for k, v in model.net_g.state_dict().items()}
+    model.optimize_parameters(1)
+    after = model.net_g.state_dict()
+    assert any(not torch.equal(before[k], v) for k, v in after.items())
+    assert all(v.isfinite().all() for v in after.values() if v.is_floating_point())
+
+
 def test_flip_seq_and_padding_take_the_priors_along(options, clips, tmp_path, store, files, monkeypatch):
     data = {'name': 't', 'type': 'SemanticClipTestDataset', 'phase': 'val', 'dataroot_priors': store, 'num_masks': 10}
     item = SemanticClipTestDataset(data | {'dataroot_lq': str(clips / 'lq')})[0]
