@@ -5,8 +5,8 @@
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Stage 1 is trained once, on the
 annotations of the training clips, and describes all clips by tokens and instances. Then, for every seed, the same
 recurrent transformer is trained from scratch with the same iterations, schedule and data: without priors (the control),
-with GPS, with GPS and ISEE, and with IMAGE as well. IMAGE is trained twice, with annotated masks, an oracle that no user
-has, and with the masks that stage 1 found. Everything runs through the ``basicsr`` command and the option files
+with GPS, with GPS and ISEE, and with IMAGE as well. IMAGE is trained twice, with annotated masks, an oracle that no
+user has, and with the masks that stage 1 found. Everything runs through the ``basicsr`` command and the option files
 ``options/semantic_lens/*_davis320.yml``; a run that was stopped goes on where it was.
 
 The figures go to ``docs/results/semantic_lens_davis320.json`` and, as Markdown, to the terminal.
