@@ -27,7 +27,7 @@ from ..priors import SemanticPriors
 from . import options
 from .padding import pad_amount, pad_clip
 from .semantic_source import SemanticSource, check_token_widths, how_to_get
-from .steps import autocast, refuse_non_finite
+from .steps import autocast, clip_gradients, refuse_non_finite, take_step
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -252,17 +252,10 @@ class SemanticVSRModel(VideoBaseModel):
             for name, value in named.items():
                 losses[name] = losses.get(name, 0) + value.detach()
         if train.grad_clip:
-            if self.scaler:
-                self.scaler.unscale_(self.optimizer_g)
-            trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
-            losses['grad_norm'] = nn.utils.clip_grad_norm_(trained, train.grad_clip)
+            losses['grad_norm'] = clip_gradients(self.optimizer_g, train.grad_clip, self.scaler)
         self.log_dict = self.reduce_loss_dict(losses)
         refuse_non_finite(losses, current_iter)
-        if self.scaler:
-            self.scaler.step(self.optimizer_g)
-            self.scaler.update()
-        else:
-            self.optimizer_g.step()
+        take_step(self.optimizer_g, self.scaler)
         self._check_frozen()
         if train.ema_decay > 0:
             self.model_ema(train.ema_decay)

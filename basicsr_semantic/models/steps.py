@@ -36,6 +36,28 @@ def refuse_non_finite(losses: Mapping[str, torch.Tensor], current_iter: int) -> 
             )
 
 
+def clip_gradients(
+    optimizer: torch.optim.Optimizer, largest: float, scaler: torch.amp.GradScaler | None
+) -> torch.Tensor:
+    """Scale the gradients of everything that an optimiser trains to an L2 norm of at most ``largest``.
+
+    Returns:
+        The norm before.
+    """
+    if scaler:
+        scaler.unscale_(optimizer)
+    return nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group['params']], largest)
+
+
+def take_step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> None:
+    """Let the optimiser step, and the scale of the loss follow."""
+    if scaler:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+
+
 @torch.no_grad()
 def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
     """Move the average of the weights towards the weights that train."""

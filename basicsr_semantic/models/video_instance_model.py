@@ -26,7 +26,7 @@ from ..losses.set_loss import Instances
 from . import video_instance_options as options
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .stage_one import StageOne, check_fit, describe, frame_losses
-from .steps import autocast, move_average, refuse_non_finite
+from .steps import autocast, clip_gradients, move_average, refuse_non_finite, take_step
 from .video_instance_inference import VideoPrediction, predict_video
 from .video_instance_validation import validate_videos
 
@@ -239,17 +239,10 @@ class VideoInstanceModel(VideoBaseModel):
         (self.scaler.scale(total) if self.scaler else total).backward()
         losses = OrderedDict((name, value.detach()) for name, value in losses.items())
         if train.grad_clip:
-            if self.scaler:
-                self.scaler.unscale_(self.optimizer_g)
-            trained = [p for group in self.optimizer_g.param_groups for p in group['params']]
-            losses['grad_norm'] = nn.utils.clip_grad_norm_(trained, train.grad_clip)
+            losses['grad_norm'] = clip_gradients(self.optimizer_g, train.grad_clip, self.scaler)
         self.log_dict = self.reduce_loss_dict(losses)
         refuse_non_finite(losses, current_iter)
-        if self.scaler:
-            self.scaler.step(self.optimizer_g)
-            self.scaler.update()
-        else:
-            self.optimizer_g.step()
+        take_step(self.optimizer_g, self.scaler)
         for label, average in self.averages.items():
             move_average(average, self._trained_networks()[label], train.ema_decay)
 
