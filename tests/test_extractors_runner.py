@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.runner import extract, parse_shard
@@ -84,6 +86,8 @@ def test_shards_divide_the_frames(whole, tmp_path):
 
 
 def run_shard(path: Path, shard: tuple[int, int], seconds: float) -> None:
+    # tqdm's lock is shared with forks: a child killed while it holds it would leave the parent waiting for ever
+    tqdm.set_lock(threading.RLock())
     extract(Thresholds(seconds), KEYS, read, path, shard, batch_frames=1, progress=False)
 
 

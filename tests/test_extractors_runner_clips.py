@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.base import ClipPriors
@@ -106,6 +108,7 @@ def test_a_clip_that_lacks_a_frame_is_made_anew(whole, tmp_path):
 
 
 def run_slowly(path: Path) -> None:
+    tqdm.set_lock(threading.RLock())  # that of tqdm is shared with forks, and dies with a killed child
     extract(Means(0.02), KEYS, read, path, batch_frames=1, progress=False)
 
 
