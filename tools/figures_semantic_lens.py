@@ -64,7 +64,7 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     import basicsr_semantic  # noqa: F401  (registers everything)
     from basicsr_semantic.host.options import load_yaml, prepare_options
 
-    opt = prepare_options(load_yaml(option_file), str(ROOT), is_train=False)
+    opt = prepare_options(load_yaml(option_file), str(Path.cwd()), is_train=False)
     dataset: Any = build_dataset(next(iter(opt['datasets'].values())))
     names = [name for name in dataset.clip_lengths if clip in (None, name)]
     if not names:
@@ -92,6 +92,7 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     return Seen(frames, model.priors.masks[0].cpu().numpy(), isee, first_order, net)
 
 
+@torch.no_grad()
 def isee_attention(seen: Seen, frame: int) -> Tensor:
     """Attention (h * w, n) of the pixels of a frame over the instance tokens, mean of the heads (Eq. 10)."""
     isee = seen.net.space[BRANCH][-1].isee
@@ -104,6 +105,7 @@ def isee_attention(seen: Seen, frame: int) -> Tensor:
     return torch.softmax(q @ k.transpose(1, 2) / math.sqrt(q.size(-1)), -1).mean(0)
 
 
+@torch.no_grad()
 def image_attention(seen: Seen, frame: int, pixel: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Where a pixel may look in the frame before its own, and how much it does: (h, w) bool and (h, w) (Eq. 12)."""
     image = seen.net.image[BRANCH]
