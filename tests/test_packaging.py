@@ -27,10 +27,16 @@ PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['
 PYTHONS = ('3.10', '3.11', '3.12')
 
 
-def requirements() -> list[Requirement]:
-    """All dependencies, those of the extras too."""
+def holds(requirement: Requirement, python: str) -> bool:
+    """Whether a line is meant for a Python version."""
+    return requirement.marker is None or requirement.marker.evaluate({'python_version': python})
+
+
+def requirements(python: str) -> list[Requirement]:
+    """All dependencies for a Python version, those of the extras too."""
     extras = (line for extra in PROJECT['optional-dependencies'].values() for line in extra)
-    return [Requirement(line) for line in (*PROJECT['dependencies'], *extras)]
+    lines = [Requirement(line) for line in (*PROJECT['dependencies'], *extras)]
+    return [requirement for requirement in lines if holds(requirement, python)]
 
 
 def pins(file: str, python: str) -> dict[str, str]:
@@ -40,7 +46,7 @@ def pins(file: str, python: str) -> dict[str, str]:
         if not line or line.startswith('#'):
             continue
         pin = Requirement(line)
-        if pin.marker is not None and not pin.marker.evaluate({'python_version': python}):
+        if not holds(pin, python):
             continue
         name = canonicalize_name(pin.name)
         assert name not in found, f'{file} pins {name} twice for Python {python}'
@@ -54,15 +60,16 @@ def pins(file: str, python: str) -> dict[str, str]:
 @pytest.mark.parametrize('file', ['constraints.txt', 'constraints-min.txt'])
 def test_constraints_cover_every_dependency_within_its_bounds(file, python):
     pinned = pins(file, python)
-    for requirement in requirements():
+    for requirement in requirements(python):
         name = canonicalize_name(requirement.name)
         assert name in pinned, f'{file} has no {name} for Python {python}'
         assert requirement.specifier.contains(pinned[name], prereleases=True), f'{file}: {name} {pinned[name]}'
 
 
-def test_smallest_constraints_are_the_lower_bounds():
-    pinned = pins('constraints-min.txt', '3.10')
-    for requirement in requirements():
+@pytest.mark.parametrize('python', PYTHONS)
+def test_smallest_constraints_are_the_lower_bounds(python):
+    pinned = pins('constraints-min.txt', python)
+    for requirement in requirements(python):
         lower = [s.version for s in requirement.specifier if s.operator == '>=']
         assert lower == [pinned[canonicalize_name(requirement.name)]], f'{requirement} was not tried at its bound'
 
