@@ -12,10 +12,20 @@ goes to ``docs/results/seem_davis320.json`` and, as Markdown, to the terminal.
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from davis320_runs import ROOT, Averages, bicubic, extract, last_validation, prepare_clips, table, train, write_json
+from davis320_runs import (
+    ROOT,
+    Results,
+    bicubic,
+    extract,
+    last_validation,
+    prepare_clips,
+    run_seeds,
+    table,
+    train,
+    write_json,
+)
 from tqdm import tqdm
 
 LABELS = {
@@ -40,7 +50,7 @@ def prepare(data: Path) -> dict[str, list[str]]:
     return stores
 
 
-def one_seed(seed: int, iters: tuple[int, int], stores: dict[str, list[str]], bar: tqdm) -> dict[str, Averages]:
+def one_seed(seed: int, iters: tuple[int, int], stores: dict[str, list[str]], bar: tqdm) -> Results:
     """Baseline first, then what starts from it."""
     first, second = iters
     results = {}
@@ -69,9 +79,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/results/seem_davis320.json')
     args = parser.parse_args()
     stores = prepare(args.data.resolve())
-    with tqdm(total=4 * len(args.seeds), desc='runs') as bar, ThreadPoolExecutor(args.jobs) as pool:
-        runs = {s: pool.submit(one_seed, s, tuple(args.iters), stores, bar) for s in args.seeds}
-        results = {str(seed): run.result() for seed, run in runs.items()}
+    iters = tuple(args.iters)
+    results = run_seeds(args.seeds, args.jobs, len(LABELS), lambda seed, bar: one_seed(seed, iters, stores, bar))
     reference = bicubic()
     write_json(args.out, {'iters': list(args.iters), 'bicubic': reference, 'seeds': results})
     print(table(LABELS, list(results.values()), reference, 'control'))

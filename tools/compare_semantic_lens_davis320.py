@@ -15,8 +15,6 @@ The figures go to ``docs/results/semantic_lens_davis320.json`` and, as Markdown,
 from __future__ import annotations
 
 import argparse
-import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +22,13 @@ from davis320_runs import (
     DATA,
     ROOT,
     Averages,
+    Results,
     basicsr,
     bicubic,
     extract,
     last_validation,
     prepare_clips,
+    run_seeds,
     table,
     train,
     write_json,
@@ -57,7 +57,7 @@ FILES = {
 }
 
 
-def prepare(data: Path, iterations: int) -> dict[str, float]:
+def prepare(data: Path, iterations: int) -> Averages:
     """Clips, stage 1, and the stores of both parts; returns the mask AP of stage 1 on the held-out clips."""
     prepare_clips(data)
     for part in ('train', 'val'):
@@ -74,9 +74,7 @@ def prepare(data: Path, iterations: int) -> dict[str, float]:
         tokens = extract('xdecoder', part, *flags)
         masks = extract('annotations', part, '--annotations', str(data / part / 'instances.json'))
         merge_stores(ROOT / tokens, ROOT / masks, ROOT / DATA / part / f'{ORACLE}.lmdb')
-    files = (experiment / 'validation').glob('davis320_*.json')
-    last = max(files, key=lambda path: int(path.stem.rsplit('_', 1)[1]))
-    return json.loads(last.read_text())['average']
+    return last_validation(experiment)
 
 
 def merge_stores(tokens: Path, masks: Path, out: Path) -> None:
@@ -92,7 +90,7 @@ def merge_stores(tokens: Path, masks: Path, out: Path) -> None:
     np.testing.assert_array_equal(PriorStoreReader(out).keys(), of_tokens.keys())
 
 
-def one_seed(seed: int, iterations: int, bar: tqdm) -> dict[str, Averages]:
+def one_seed(seed: int, iterations: int, bar: tqdm) -> Results:
     """All rows of one seed."""
     results = {}
     lengths = (
@@ -124,9 +122,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/results/semantic_lens_davis320.json')
     args = parser.parse_args()
     stage_1 = prepare(args.data.resolve(), args.iters[0])
-    with tqdm(total=len(LABELS) * len(args.seeds), desc='runs') as bar, ThreadPoolExecutor(args.jobs) as pool:
-        runs = {seed: pool.submit(one_seed, seed, args.iters[1], bar) for seed in args.seeds}
-        results = {str(seed): run.result() for seed, run in runs.items()}
+    results = run_seeds(args.seeds, args.jobs, len(FILES), lambda seed, bar: one_seed(seed, args.iters[1], bar))
     reference = bicubic()
     content = {'iters': list(args.iters), 'stage_1': stage_1, 'bicubic': reference, 'seeds': results}
     write_json(args.out, content)

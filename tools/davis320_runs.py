@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 
 from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
+from basicsr_semantic.host.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path('datasets/davis320')
@@ -20,6 +22,7 @@ LOGS = ROOT / 'results' / 'davis320_logs'
 METRICS = {'psnr_y': 'PSNR Y', 'ssim_y': 'SSIM Y', 'psnr_rgb': 'PSNR RGB', 'ssim_rgb': 'SSIM RGB'}
 
 Averages = dict[str, float]
+Results = dict[str, Averages]
 
 
 def basicsr(*args: str, log: str) -> None:
@@ -142,8 +145,24 @@ def table(
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write figures beside their place, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'.{path.name}')
-    beside.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    beside.replace(path)
+    """Write figures as JSON."""
+    write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
+
+
+def run_seeds(
+    seeds: Sequence[int], jobs: int, rows: int, one_seed: Callable[[int, tqdm], Results]
+) -> dict[str, Results]:
+    """Train all rows of all seeds, some seeds at a time.
+
+    Args:
+        seeds: The seeds.
+        jobs: Seeds that train at a time, one thread each.
+        rows: Runs of a seed.
+        one_seed: Trains the rows of a seed and moves the bar on, one step a run.
+
+    Returns:
+        For every seed, the averages of every row.
+    """
+    with tqdm(total=rows * len(seeds), desc='runs') as bar, ThreadPoolExecutor(jobs) as pool:
+        runs = {seed: pool.submit(one_seed, seed, bar) for seed in seeds}
+        return {str(seed): run.result() for seed, run in runs.items()}

@@ -64,7 +64,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_NEAREST)
 
 
-def _write(canvas: np.ndarray, text: str, left: int, base: int, width: int) -> None:
+def write_line(canvas: np.ndarray, text: str, left: int, base: int, width: int) -> None:
     """Centres a line of text above `base`, smaller where it would not fit."""
     face, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5
     measured = cv2.getTextSize(text, face, scale, 1)[0][0]
@@ -105,8 +105,8 @@ def compose(
     canvas = np.full((caption + tall + gap + panel + gap, gap + len(panels) * (panel + gap), 3), PAPER, np.uint8)
     for index, (text, figure, image) in enumerate(panels):
         x = gap + index * (panel + gap)
-        _write(canvas, text, x, 17, panel)
-        _write(canvas, figure, x, 35, panel)
+        write_line(canvas, text, x, 17, panel)
+        write_line(canvas, figure, x, 35, panel)
         shown = resize(image, tall, panel)
         near, far = ([round(side * panel / width) for side in (left + far, top + far)] for far in (0, size))
         shown = cv2.rectangle(shown, near, far, FRAME, 2)

@@ -73,7 +73,8 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     net = model.net_g
     if getattr(net, 'image', None) is None or getattr(getattr(net, 'space', {})[BRANCH][-1], 'isee', None) is None:
         raise UserError(f'{option_file}: the pictures need a SemanticLens with isee and image.')
-    item = next(dataset[i] for i in range(len(dataset)) if dataset[i]['clip'] == names[0])
+    items = (dataset[i] for i in range(len(dataset)))
+    item = next(item for item in items if item['clip'] == names[0])
     isee: list[tuple[Tensor, Tensor]] = []
     image: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     hooks = [

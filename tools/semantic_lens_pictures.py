@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from demo_picture import FRAME, INK, PAPER, overlay, resize
+from demo_picture import FRAME, INK, PAPER, overlay, resize, write_line
 
 GAP, CAPTION = 6, 26
 BLOCKED = np.array((150, 0, 60), np.float64)
@@ -17,12 +17,8 @@ BLOCKED = np.array((150, 0, 60), np.float64)
 
 def caption(picture: np.ndarray, text: str) -> np.ndarray:
     """The picture below a line of text, smaller letters where it would not fit."""
-    face, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5
-    width = cv2.getTextSize(text, face, scale, 1)[0][0]
-    scale *= min(1.0, (picture.shape[1] - 4) / max(width, 1))
-    width = cv2.getTextSize(text, face, scale, 1)[0][0]
     line = np.full((CAPTION, picture.shape[1], 3), PAPER, np.uint8)
-    cv2.putText(line, text, ((picture.shape[1] - width) // 2, 17), face, scale, INK, 1, cv2.LINE_AA)
+    write_line(line, text, 0, 17, picture.shape[1])
     return np.concatenate((line, picture))
 
 
