@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
 import benchmark_seem
 import benchmark_seem_worker as worker
+import benchmarking
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 CASE = benchmark_seem.Case('basicvsr_inference', 'with / without', 1.15, 1.12)
@@ -38,7 +39,7 @@ def test_the_table_says_target_and_result():
         benchmark_seem.memory_row(benchmark_seem.Case('edvr_tuning', 'no target', None, None), '5x8x8', 2, 3),
     ]
     assert [row.verdict for row in rows] == ['reached', 'MISSED', '-']
-    header, _, *lines = benchmark_seem.table(rows).splitlines()
+    header, _, *lines = benchmarking.table(rows).splitlines()
     assert header.split() == ['comparison', 'input', 'reference', 'measured', 'ratio', 'target', 'result']
     assert '100.00 MiB' in lines[0] and '1.120' in lines[0] and '<= 1.12' in lines[0] and lines[0].endswith('reached')
     assert lines[2].endswith('1.500  -        -')

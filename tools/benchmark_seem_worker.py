@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from benchmarking_worker import SIDES, describe, measure_memory, measure_time, say
+from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
@@ -97,18 +96,8 @@ def _training_step(net: nn.Module, inputs: tuple[torch.Tensor, ...], only_adapte
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line names and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=('time', 'memory'))
-    parser.add_argument('case', choices=CASES)
-    parser.add_argument('--side', choices=SIDES, default='reference', help='for memory')
-    parser.add_argument('--pairs', type=int, default=5, help='for time')
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--quick', action='store_true')
-    options = parser.parse_args(arguments)
-    name = options.device if options.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    device, sizes = torch.device(name), QUICK if options.quick else FULL
-    torch.set_num_threads(options.threads)
+    options = make_parser(('time', 'memory'), CASES).parse_args(arguments)
+    device, sizes = device_of(options), QUICK if options.quick else FULL
     torch.backends.cudnn.benchmark = True  # as BasicSR sets it
     if options.what == 'time':
         runs = partial(make_run, options.case, sizes=sizes, device=device)

@@ -13,7 +13,6 @@ for the whole network; on a GPU it is what PyTorch allocated at most. Both sides
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -22,11 +21,12 @@ from benchmarking import (
     Case,
     Row,
     WorkerError,
+    conclude,
+    make_parser,
     memory_row,
+    read_arguments,
     run_worker,
-    table,
     time_row,
-    write_record,
 )
 from tqdm import tqdm
 
@@ -84,19 +84,9 @@ def measure(cases: list[Case], pairs: int, threads: int, common: list[str]) -> t
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the table, and return 1 where a target was missed (never with --quick)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, CASES, pairs=3)
     parser.add_argument('--released', metavar='FOLDER', type=Path, help="checkout of PSRT's released code")
-    parser.add_argument('--cases', nargs='+', choices=[case.name for case in CASES], help='only these (default: all)')
-    parser.add_argument('--pairs', type=int, default=3, help='alternated pairs of runs (default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: %(default)s)')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: a GPU if any')
-    parser.add_argument('--json', metavar='OUT', help='file for every figure')
-    parser.add_argument('--quick', action='store_true', help='tiny networks and frames; the ratios mean nothing')
-    options = parser.parse_args(arguments)
-    if options.pairs < 1 or options.threads < 1:
-        parser.error('--pairs and --threads must be at least 1.')
-    cases = [case for case in CASES if options.cases is None or case.name in options.cases]
-    common = ['--device', options.device, *(['--quick'] if options.quick else [])]
+    options, cases, common = read_arguments(parser, arguments, CASES)
     if options.released is not None:
         common += ['--released', str(options.released.resolve())]
     elif any(case.name in _RELEASED for case in cases):
@@ -110,18 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     except WorkerError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'{record["machine"]}, PyTorch {record["torch"]}, median of {options.pairs} alternated pairs')
-    print(table(rows))
-    for row in rows:
-        if row.quantity == 'time' and row.ratio < 1:
-            print(f'{row.case}: {1 / row.ratio:.2f} times as fast.')
+    faster = [row for row in rows if row.quantity == 'time' and row.ratio < 1]
+    remarks = [f'{row.case}: {1 / row.ratio:.2f} times as fast.' for row in faster]
     if record['difference'] is not None:
-        print(f'Largest difference from the released code with the same weights: {record["difference"]:.1e}')
-    if options.quick:
-        print('Tiny networks and frames: these ratios say only that the benchmark works.')
-    if options.json:
-        write_record(record | {'quick': options.quick}, rows, options.json)
-    return 1 if not options.quick and any(row.verdict == 'MISSED' for row in rows) else 0
+        remarks.append(f'Largest difference from the released code with the same weights: {record["difference"]:.1e}')
+    return conclude(rows, record, options, remarks)
 
 
 if __name__ == '__main__':

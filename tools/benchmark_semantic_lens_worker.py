@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from benchmarking_worker import SIDES, describe, measure_memory, measure_time, say
+from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
@@ -218,19 +217,10 @@ def difference(released: Path, sizes: Sizes, device: torch.device) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line names and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=('time', 'memory', 'difference'))
-    parser.add_argument('case', choices=CASES)
+    parser = make_parser(('time', 'memory', 'difference'), CASES)
     parser.add_argument('--released', type=Path)
-    parser.add_argument('--side', choices=SIDES, default='reference', help='for memory')
-    parser.add_argument('--pairs', type=int, default=5, help='for time')
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--quick', action='store_true')
     options = parser.parse_args(arguments)
-    name = options.device if options.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    device, sizes, case = torch.device(name), QUICK if options.quick else FULL, options.case
-    torch.set_num_threads(options.threads)
+    device, sizes, case = device_of(options), QUICK if options.quick else FULL, options.case
     run = partial(make_run, case, sizes=sizes, device=device, released=options.released)
     if options.what == 'time':
         result = measure_time(run, case, device, options.pairs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -119,3 +121,53 @@ def write_record(record: dict, rows: list[Row], out: str) -> None:
     beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     beside.write_text(json.dumps(record, indent=2) + '\n')
     beside.replace(path)
+
+
+def make_parser(description: str | None, cases: Sequence[Case], pairs: int) -> argparse.ArgumentParser:
+    """The arguments that every benchmark takes.
+
+    Args:
+        description: What it measures.
+        cases: What can be chosen.
+        pairs: Default of ``--pairs``.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--cases', nargs='+', choices=[case.name for case in cases], help='only these (default: all)')
+    parser.add_argument('--pairs', type=int, default=pairs, help='alternated pairs of runs (default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default: %(default)s)')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: a GPU if any')
+    parser.add_argument('--json', metavar='OUT', help='file for every figure')
+    parser.add_argument('--quick', action='store_true', help='tiny networks and frames; the ratios mean nothing')
+    return parser
+
+
+def read_arguments(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, cases: Sequence[Case]
+) -> tuple[argparse.Namespace, list[Case], list[str]]:
+    """Read the command line.
+
+    Returns:
+        The options, the cases that were chosen, and what every worker is told.
+    """
+    options = parser.parse_args(arguments)
+    if options.pairs < 1 or options.threads < 1:
+        parser.error('--pairs and --threads must be at least 1.')
+    chosen = [case for case in cases if options.cases is None or case.name in options.cases]
+    return options, chosen, ['--device', options.device, *(['--quick'] if options.quick else [])]
+
+
+def conclude(rows: list[Row], record: dict, options: argparse.Namespace, remarks: Sequence[str] = ()) -> int:
+    """Print the table and what is to be said of it, and write the file if one was asked for.
+
+    Returns:
+        1 where a target was missed (never with --quick), else 0.
+    """
+    print(f'{record["machine"]}, PyTorch {record["torch"]}, median of {options.pairs} alternated pairs')
+    print(table(rows))
+    for remark in remarks:
+        print(remark)
+    if options.quick:
+        print('Tiny networks and frames: these ratios say only that the benchmark works.')
+    if options.json:
+        write_record(record | {'quick': options.quick}, rows, options.json)
+    return 1 if not options.quick and any(row.verdict == 'MISSED' for row in rows) else 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -88,3 +89,29 @@ def describe(device: torch.device, threads: int) -> dict[str, str]:
     """The machine, for the last line."""
     machine = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {threads} threads'
     return {'machine': machine, 'torch': torch.__version__}
+
+
+def make_parser(whats: Sequence[str], cases: Sequence[str]) -> argparse.ArgumentParser:
+    """The arguments that every worker takes.
+
+    Args:
+        whats: What can be measured.
+        cases: On what.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument('what', choices=whats)
+    parser.add_argument('case', choices=cases)
+    parser.add_argument('--side', choices=SIDES, default='reference', help='for memory')
+    parser.add_argument('--pairs', type=int, default=5, help='for time')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--quick', action='store_true')
+    return parser
+
+
+def device_of(options: argparse.Namespace) -> torch.device:
+    """Where to run; also sets the number of threads."""
+    torch.set_num_threads(options.threads)
+    if options.device != 'auto':
+        return torch.device(options.device)
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
