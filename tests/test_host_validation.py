@@ -125,6 +125,14 @@ def test_gt_of_another_size_is_named(tmp_path):
         run(Repeat(tmp_path), Items([clip_item('a', range(1))], gt=frames(1, 0.6, 3)[0]))
 
 
+def test_one_centre_frame_of_segments_that_share_frames_is_refused(tmp_path):
+    model, items = Repeat(tmp_path), Items([clip_item('a', range(3))])
+    model.opt['val']['center_frame_only'] = True
+    items.opt['shift_last'] = True
+    with pytest.raises(UserError, match='Remove one of the two options'):
+        run(model, items)
+
+
 def test_results_that_cannot_be_written_are_an_error(tmp_path):
     (tmp_path / 'validation').write_text('a file where the folder should be')
     with pytest.raises(UserError, match='could not be written'):

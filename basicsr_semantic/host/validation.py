@@ -90,10 +90,18 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
 
     Returns:
         Average of each metric; empty without GT or metrics.
+
+    Raises:
+        UserError: Only the centre frame is kept, of segments that share frames.
     """
     opt = model.opt
     dataset = dataloader.dataset
     name = dataset.opt['name']
+    if (opt.get('val') or {}).get('center_frame_only') and dataset.opt.get('shift_last'):
+        raise UserError(
+            f"Data set '{name}': shift_last makes segments share frames, and val:center_frame_only keeps one of each. "
+            'Remove one of the two options.'
+        )
     metrics: dict[str, dict] = (opt.get('val') or {}).get('metrics') or {}
     rank, world = opt.get('rank', 0), opt.get('world_size', 1)
     rows: list[dict[str, Any]] = []
