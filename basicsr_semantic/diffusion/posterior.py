@@ -61,8 +61,10 @@ def step_back(etas: torch.Tensor, exponents: torch.Tensor, kappa: float, member:
         shrunk = {'markov': decay**2 * before / eta, 'resshift': before / eta, 'ddim': torch.ones_like(before)}[member]
         variance = kappa**2 * before * (1 - shrunk)  # shrunk = c_t^2 eta_t / eta_{t-1}, without the cancellation
         parts = (keep, clean * (1 - keep * decay), before - keep * eta, variance)
-    full = [torch.cat([torch.zeros_like(exponents[:1]), part.expand_as(decay)]) for part in parts]
-    return StepBack(*full[:3], full[3].sqrt())
+    state, image, base, variance = (
+        torch.cat([torch.zeros_like(exponents[:1]), part.expand_as(decay)]) for part in parts
+    )
+    return StepBack(state, image, base, variance.sqrt())
 
 
 def _as_printed(
