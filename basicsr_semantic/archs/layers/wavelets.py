@@ -47,9 +47,9 @@ def inverse_haar(x: torch.Tensor) -> torch.Tensor:
 
 
 def haar_packet(x: torch.Tensor, levels: int) -> torch.Tensor:
-    """Apply :func:`haar` to all bands, ``levels`` times: (..., c, h, w) -> (..., 4^levels c, h / 2^levels, w / 2^levels).
+    """Apply :func:`haar` to all bands, k = ``levels`` times: (..., c, h, w) -> (..., 4^k c, h / 2^k, w / 2^k).
 
-    The paper decomposes k times and gives no k; with k = log2 of the scale the bands have the size of the LR frame.
+    The paper gives no k; with log2 of the scale the bands have the size of the LR frame.
     """
     for _ in range(levels):
         x = haar(x)
