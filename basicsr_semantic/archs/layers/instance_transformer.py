@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from .query_blocks import MLP, CrossAttentionBlock, FeedForwardBlock, SelfAttentionBlock
-from .window_in_time import WindowSelfAttention, window_spans
-
-Shift = Literal['eval', 'always', 'never', 'vita']
+from .instance_encoder_decoder import InstanceEncoderDecoder, Shift
+from .query_blocks import MLP
 
 
 @dataclass
@@ -39,7 +37,7 @@ class VideoInstances:
     frame_embeds: torch.Tensor | None
 
 
-class InstanceTransformer(nn.Module):
+class InstanceTransformer(InstanceEncoderDecoder):
     """Encode frame tokens over time in windows, then let video queries gather the instances of the clip.
 
     Parameters have VITA's names. Without the similarity loss build it with ``similarity=False`` (or freeze
@@ -83,13 +81,17 @@ class InstanceTransformer(nn.Module):
         similarity: bool = True,
         shift: Shift = 'eval',
     ) -> None:
-        super().__init__()
-        if shift not in get_args(Shift):
-            raise ValueError(f'shift is {shift!r}; it must be one of {", ".join(get_args(Shift))}.')
-        if decoder_layers < 1 or window < 2:
-            raise ValueError(
-                f'decoder_layers is {decoder_layers} and window {window}; they must be at least 1 and 2 frames.'
-            )
+        super().__init__(
+            hidden_dim,
+            num_heads,
+            feedforward_dim,
+            encoder_layers,
+            decoder_layers,
+            window,
+            num_queries,
+            num_frame_queries,
+            shift,
+        )
         self.config: dict[str, Any] = {
             'hidden_dim': hidden_dim,
             'num_heads': num_heads,
@@ -105,19 +107,6 @@ class InstanceTransformer(nn.Module):
             'similarity': similarity,
             'shift': shift,
         }
-        self.window, self.shift = window, shift
-        attention, feedforward = (hidden_dim, num_heads), (hidden_dim, feedforward_dim)
-        self.input_proj_dec = nn.Linear(hidden_dim, hidden_dim)
-        self.enc_self_attn = nn.ModuleList(WindowSelfAttention(*attention) for _ in range(encoder_layers))
-        self.enc_ffn = nn.ModuleList(FeedForwardBlock(*feedforward) for _ in range(encoder_layers))
-        layers = range(decoder_layers)
-        self.transformer_cross_attention_layers = nn.ModuleList(CrossAttentionBlock(*attention) for _ in layers)
-        self.transformer_self_attention_layers = nn.ModuleList(SelfAttentionBlock(*attention) for _ in layers)
-        self.transformer_ffn_layers = nn.ModuleList(FeedForwardBlock(*feedforward) for _ in layers)
-        self.decoder_norm = nn.LayerNorm(hidden_dim)
-        self.query_feat = nn.Embedding(num_queries, hidden_dim)
-        self.query_embed = nn.Embedding(num_queries, hidden_dim)
-        self.fq_pos = nn.Embedding(num_frame_queries, hidden_dim)
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         # Eq. 5 prints M = O_V . f, tokens times features; the paper keeps the settings of VITA's code, so before the
         # product tokens pass an MLP and features a 1x1 convolution
@@ -143,25 +132,9 @@ class InstanceTransformer(nn.Module):
         Raises:
             ValueError: Tokens of another shape than the network was built for.
         """
-        tokens, width = self.fq_pos.weight.shape
-        if frame_tokens.dim() not in (4, 5) or frame_tokens.shape[-2:] != (tokens, width) or 0 in frame_tokens.shape:
-            raise ValueError(
-                f'InstanceTransformer takes tokens of shape (batch, frames, {tokens}, {width}), with layers before '
-                f'the batch if it likes; these have {tuple(frame_tokens.shape)}.'
-            )
-        lead = frame_tokens.shape[:-3]
-        frames = frame_tokens.size(-3)
-        if valid is not None:
-            if valid.shape != frame_tokens.shape[-4:-2] or not bool(valid.any(dim=1).all()):
-                raise ValueError(
-                    f'valid must have shape {tuple(frame_tokens.shape[-4:-2])} with a valid frame in every clip; '
-                    f'it has {tuple(valid.shape)}.'
-                )
-            valid = valid.expand(*lead, frames).reshape(-1, frames)
-        memory = self._encode(frame_tokens.reshape(-1, frames, tokens, width), valid)
-        outputs = torch.stack(self._decode(memory, valid)).unflatten(1, lead)
+        outputs, memory = self.associate(frame_tokens, valid)
         embeds = self.sim_embed_clip(outputs[-1]) if self.sim_embed_clip is not None else None
-        frame_embeds = self.sim_embed_frame(memory).unflatten(0, lead) if self.sim_embed_frame is not None else None
+        frame_embeds = self.sim_embed_frame(memory) if self.sim_embed_frame is not None else None
         return VideoInstances(outputs[-1], self.class_embed(outputs), self.mask_embed(outputs), embeds, frame_embeds)
 
     def project_features(self, mask_features: torch.Tensor) -> torch.Tensor:
@@ -171,40 +144,6 @@ class InstanceTransformer(nn.Module):
             (n, mask_dim, h, w); mask logits of Eq. 5 are ``einsum('...nc,tchw->...nthw', mask_embeds, this)``.
         """
         return self.vita_mask_features(mask_features)
-
-    def _encode(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Frame tokens (n, T, K, C), after exchange over time."""
-        x = self.input_proj_dec(x)
-        frames = x.size(1)
-        plain = window_spans(frames, self.window, shifted=False)
-        shifted = window_spans(frames, self.window, shifted=True) if self._shifts(frames) else plain
-        for i, (attention, feedforward) in enumerate(zip(self.enc_self_attn, self.enc_ffn, strict=True)):
-            x = feedforward(attention(x, shifted if i % 2 else plain, valid))
-        return x
-
-    def _shifts(self, frames: int) -> bool:
-        if self.shift == 'vita':
-            return not self.training
-        wanted = self.shift == 'always' or (self.shift == 'eval' and not self.training)
-        return wanted and frames > self.window
-
-    def _decode(self, memory: torch.Tensor, valid: torch.Tensor | None) -> list[torch.Tensor]:
-        """Video queries (n, N, C) after each layer and the norm; the position of a key is that of its frame query."""
-        value = memory.flatten(1, 2)
-        key = (memory + self.fq_pos.weight).flatten(1, 2)
-        mask = None if valid is None else valid.repeat_interleave(memory.size(2), dim=1)[:, None, None]
-        position = self.query_embed.weight
-        x = self.query_feat.weight.expand(memory.size(0), -1, -1)
-        outputs = []
-        for cross, own, feedforward in zip(
-            self.transformer_cross_attention_layers,
-            self.transformer_self_attention_layers,
-            self.transformer_ffn_layers,
-            strict=True,
-        ):
-            x = feedforward(own(cross(x, position, key, value, mask), position))
-            outputs.append(self.decoder_norm(x))
-        return outputs
 
 
 def instance_config(state_dict: Mapping[str, torch.Tensor]) -> dict[str, Any]:
