@@ -98,7 +98,14 @@ class MovingSquaresTest(torch.utils.data.Dataset):
         _, labels, masks = squares(100 + index, 5, (48, 80), 1)
         large = masks.repeat_interleave(2, 2).repeat_interleave(2, 3).numpy()
         runs = [[encode_mask(mask) if mask.any() else None for mask in one] for one in large]
-        return {'labels': labels, 'ids': torch.arange(len(labels)), 'masks': runs, 'size': (96, 160)}
+        crowd = torch.zeros(len(labels), dtype=torch.bool)
+        return {
+            'labels': labels,
+            'ids': torch.arange(len(labels)),
+            'masks': runs,
+            'crowd': crowd,
+            'size': (96, 160),
+        }
 
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -94,6 +94,18 @@ def test_inference_is_training_and_follows_the_weights():
             attention.relative_position_bias_table.mul_(100)  # the next round would see an outdated bias
 
 
+def test_an_average_of_weights_is_noticed():
+    """BasicSR averages through ``.data``, which bumps no version, and calls ``eval`` before it tests."""
+    torch.manual_seed(0)
+    attention = WindowAttention(12, (3, 2, 2), 2).eval()
+    x = torch.randn(5, 12, 12)
+    with torch.no_grad():
+        attention(x)
+        attention.relative_position_bias_table.data.mul_(0.5).add_(torch.randn(3 * 3 * 5, 2), alpha=2)
+        averaged = attention.eval()(x)
+    torch.testing.assert_close(averaged, attention(x).detach())
+
+
 def test_runs_in_mixed_precision():
     torch.manual_seed(0)
     attention = WindowAttention(12, (3, 2, 2), 2)

@@ -57,6 +57,15 @@ def test_what_was_annotated(root):
                 assert mask is None or (coco.decode(code).astype(bool) == mask).all()
 
 
+def test_crowds_are_kept_and_named(root, tmp_path):
+    content = json.loads((root / 'train.json').read_text())
+    content['annotations'][0]['iscrowd'] = 1
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    dataset = VideoInstanceTestDataset(options(root, annotation_file=str(tmp_path / 'a.json')))
+    assert dataset.annotations(0)['crowd'].tolist() == [True, False]
+    assert dataset.annotations(1)['crowd'].tolist() == [False, False]
+
+
 def test_only_videos_held_out_are_tested(root):
     dataset = VideoInstanceTestDataset(options(root, val_every=2))
     assert [video.name for video in dataset.videos] == ['bee']

@@ -55,6 +55,13 @@ def test_the_end_of_a_stage_does_not_thaw_what_the_user_froze():
     assert trains(net) == {'spynet', 'seem_pre'}
 
 
+def test_norms_and_queries_may_go_without_decay():
+    net = nn.ModuleDict({'body': nn.Linear(2, 2), 'norm': nn.LayerNorm(2), 'spynet': nn.Embedding(3, 2)})
+    groups = optimizer_groups(net, 1e-3, {'spynet': 0.5}, (nn.LayerNorm, nn.Embedding))
+    found = [(len(group['params']), group['lr'], group.get('weight_decay')) for group in groups]
+    assert found == [(2, 1e-3, None), (2, 1e-3, 0.0), (1, 5e-4, 0.0)]
+
+
 def test_optimizer_groups_hold_only_what_trains_with_its_rate():
     net = network()
     train_only(net, ['spynet', 'body'])

@@ -131,7 +131,7 @@ def test_the_extractor_has_no_keys_in_path(check, stage_two):
         ({'preset': 'focal_s'}, 'preset', 'One of focal_t, focal_l is expected'),
         ({'type': 'openseed'}, 'type', ': xdecoder is expected, but it is'),
         ({'depths': 2}, 'depths', 'list'),
-        ({'text_embeddings': 'none.pt'}, 'text_embeddings', 'does not exist'),
+        ({'text_embeddings': 'none.pt'}, 'text_embeddings', 'tools/make_text_embeddings.py XDECODER'),
     ],
 )
 def test_mistakes_in_frame_decoder(check, validator, stage_one, changes, key, text):

@@ -195,7 +195,8 @@ class Seen(MovingSquaresTest):
     def annotations(self, index):
         _, labels, masks = helpers_instances.squares(self.indices[index])
         encode = helpers_instances.encode_mask
-        return {'labels': labels, 'masks': [[encode(mask) for mask in one] for one in masks.numpy()]}
+        runs = [[encode(mask) for mask in one] for one in masks.numpy()]
+        return {'labels': labels, 'masks': runs, 'crowd': torch.zeros(len(labels), dtype=torch.bool)}
 
 
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])

@@ -53,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ytvis.add_argument('source', metavar='SRC', type=Path, help='folder with train.json and train/JPEGImages')
-    ytvis.add_argument('--split', default='train', help='train, valid, valid_long, test, ... (default: %(default)s)')
+    ytvis.add_argument('--split', default='train', help='train, valid, test, ... (default: %(default)s)')
     ytvis.add_argument('--json', type=Path, metavar='FILE', help='annotations, where they lie elsewhere')
     ytvis.add_argument('--frames', type=Path, metavar='FOLDER', help="folder of the videos' folders, likewise")
     ytvis.add_argument(

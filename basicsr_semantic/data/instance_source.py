@@ -48,7 +48,7 @@ class SourceVideo:
         name: Folder of its frames in the annotation file.
         keys: Keys of its frames below the data root.
         positions: Numbers of these frames in the annotation file.
-        instances: Its instances less crowds, and
+        instances: Its instances; crowds only where they were asked for, and
         labels: the class of each, from 0.
     """
 
@@ -72,6 +72,7 @@ class InstanceSource:
     Args:
         options: Options of the data set.
         held_out: With ``val_every``: take the videos held out for tests (else the others).
+        crowds: Keep annotations of crowds, which nobody told apart: a test ignores what matches them.
 
     Attributes:
         videos: The videos, by their ids.
@@ -83,7 +84,8 @@ class InstanceSource:
         UserError: Options that contradict each other, files that do not exist or do not belong together.
     """
 
-    def __init__(self, options: InstanceOptions, held_out: bool) -> None:
+    def __init__(self, options: InstanceOptions, held_out: bool, crowds: bool = False) -> None:
+        self._crowds = crowds
         self._where = f"Data set '{options.name}'"
         self._scale = options.scale
         self._degradation = _check(options, self._where)
@@ -155,7 +157,7 @@ class InstanceSource:
         return wanted or there
 
     def _with_labels(self, video: AnnotatedVideo, labels: Mapping[Any, int]) -> SourceVideo:
-        kept = [instance for instance in video.instances if not instance.crowd]
+        kept = [instance for instance in video.instances if self._crowds or not instance.crowd]
         for instance in kept:
             if instance.category not in labels:
                 raise UserError(

@@ -62,7 +62,7 @@ class VideoInstanceTestDataset(Dataset):
         self.options = options = build_options(self.Options, opt)
         if options.short_side is not None and options.short_side < 1:
             raise UserError(f"Data set '{options.name}': short_side is {options.short_side}; at least 1 is needed.")
-        self.source = InstanceSource(options, held_out=True)
+        self.source = InstanceSource(options, held_out=True, crowds=True)
         self.num_classes = self.source.num_classes
         self.categories = self.source.categories
         self.annotated = self.source.annotated
@@ -90,6 +90,7 @@ class VideoInstanceTestDataset(Dataset):
             'frame_names': [files[position].rpartition('/')[2] for position in video.positions],
             'num_listed': len(files),
             'positions': list(video.positions),
+            'crowd': torch.tensor([instance.crowd for instance in video.instances], dtype=torch.bool),
             'size': (video.annotated.height, video.annotated.width),
         }
 
@@ -101,8 +102,8 @@ class VideoInstanceTestDataset(Dataset):
 
         Returns:
             ``labels`` (n,) int64 in [0, num_classes), ``ids`` (n,) int64, ``masks``: for each instance a list with one
-            ``{'size', 'counts'}`` (compressed run lengths of the COCO API) or None for each frame of the item, and
-            ``size`` (height, width) of the masks. n is 0 where nothing was annotated.
+            ``{'size', 'counts'}`` (compressed run lengths of the COCO API) or None for each frame of the item,
+            ``crowd`` (n,) bool, and ``size`` (height, width) of the masks. n is 0 where nothing was annotated.
 
         Raises:
             UserError: A segmentation is malformed.
@@ -115,6 +116,7 @@ class VideoInstanceTestDataset(Dataset):
                 [self.source.run_lengths(video, instance, number) for number in range(len(video))]
                 for instance in video.instances
             ],
+            'crowd': torch.tensor([instance.crowd for instance in video.instances], dtype=torch.bool),
             'size': (video.annotated.height, video.annotated.width),
         }
 

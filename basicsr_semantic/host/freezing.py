@@ -76,24 +76,30 @@ def is_not_fusion(name: str) -> bool:
     return 'fusion' not in name
 
 
-def optimizer_groups(net: nn.Module, lr: float, multipliers: dict[str, float]) -> list[dict]:
+def optimizer_groups(
+    net: nn.Module, lr: float, multipliers: dict[str, float], no_decay: tuple[type[nn.Module], ...] = ()
+) -> list[dict]:
     """Parameter groups of what trains; a multiplier other than 1 puts the names that contain its word in their own.
 
     Args:
         net: The network, after freezing.
         lr: Base learning rate.
         multipliers: word in the parameter name -> factor, e.g. ``{'spynet': 0.125}``.
+        no_decay: Modules whose parameters get groups without weight decay.
 
     Raises:
         UserError: Nothing trains.
     """
     words = {word: factor for word, factor in multipliers.items() if factor != 1}
-    groups: dict[str, dict] = {'': {'params': [], 'lr': lr}}
-    for word, factor in words.items():
-        groups[word] = {'params': [], 'lr': lr * factor}
+    spared = {id(p) for module in net.modules() if isinstance(module, no_decay) for p in module.parameters(False)}
+    groups: dict[tuple[str, bool], dict] = {}
+    for word, factor in {'': 1.0, **words}.items():
+        groups[word, False] = {'params': [], 'lr': lr * factor}
+        groups[word, True] = {'params': [], 'lr': lr * factor, 'weight_decay': 0.0}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            groups[next((word for word in words if word in name), '')]['params'].append(parameter)
+            word = next((word for word in words if word in name), '')
+            groups[word, id(parameter) in spared]['params'].append(parameter)
     filled = [group for group in groups.values() if group['params']]
     if not filled:
         raise UserError(f'No parameter of {type(net).__name__} trains: everything is frozen.')

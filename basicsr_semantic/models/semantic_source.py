@@ -27,6 +27,9 @@ class SemanticSource:
     - ``online_full``: the extractor looks at whole low-resolution frames; masks are then cropped as the frames were.
     - ``online_patch``: the extractor looks at the patch that the network restores.
 
+    Eq. 4 and 5 of Semantic Lens make tokens and masks in one pass over one clip. With a store the masks come from the
+    whole video, so that an instance keeps its identity, and instance tokens from the frames of the clip, as in Eq. 4.
+
     Its networks are frozen and in evaluation mode, and no part of the network that trains: they are in no checkpoint,
     no average of weights, no DistributedDataParallel.
 
@@ -161,12 +164,12 @@ def _cropped(clip: ClipSemantics, crop: Tensor | None) -> Tensor:
     return torch.from_numpy(geometry.apply(clip.masks.cpu().numpy(), axes=(2, 3))).to(clip.masks.device)
 
 
-def how_to_get(missing: Sequence[str], wanted: Sequence[str], has_tokens: bool, has_source: bool) -> str:
+def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_source: bool) -> str:
     """What to do about priors that a network takes and nobody gives.
 
     Args:
         missing: Fields that are missing.
-        wanted: All fields that the network takes.
+        any_masks: Whether the network takes masks of any kind, and nothing else.
         has_tokens: Whether the data set gives frame tokens.
         has_source: Whether there is a section ``network_s``.
     """
@@ -176,7 +179,7 @@ def how_to_get(missing: Sequence[str], wanted: Sequence[str], has_tokens: bool, 
             '{type: xdecoder, extract_mode: cached, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
             '{type: xdecoder, instance_source: mean_over_time})'
         )
-    if set(wanted) == {'masks'}:
+    if any_masks:
         return 'Make them with "basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE'
     return (
         'Make them with "basicsr extract --extractor xdecoder --checkpoint XDECODER --instance-checkpoint STAGE1 '

@@ -181,7 +181,8 @@ class SemanticVSRModel(VideoBaseModel):
         if given:
             self._check_prior_kind(kind)
         if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
-            advice = how_to_get(missing, wanted, 'frame_tokens' in data, self.source is not None)
+            any_masks = wanted == ('masks',) and not getattr(net, 'takes_priors_object', False)
+            advice = how_to_get(missing, any_masks, 'frame_tokens' in data, self.source is not None)
             raise UserError(
                 f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. {advice}, or set '
                 'network_g:missing_priors: neutral.'

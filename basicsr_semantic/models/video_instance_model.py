@@ -32,6 +32,7 @@ from .video_instance_validation import validate_videos
 
 _MEAN_COLOUR = (0.485, 0.456, 0.406)
 """RGB in [0, 1] that the frame decoder turns into zeros; it pads frames with it, and so do we."""
+_NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -90,7 +91,7 @@ class VideoInstanceModel(VideoBaseModel):
         if path.pretrain_network_g:
             content = load_file(path.pretrain_network_g)
             stored = (content.get('network') or {}) if isinstance(content, dict) else {}
-            for name in ('num_heads', 'window'):  # the weights do not tell
+            for name in ('num_heads', 'window', 'shift'):  # the weights do not tell
                 if stored.get(name, net.config[name]) != net.config[name]:
                     raise UserError(
                         f'{path.pretrain_network_g} was trained with {name}: {stored[name]}, but network_g has '
@@ -158,7 +159,8 @@ class VideoInstanceModel(VideoBaseModel):
         assert not isinstance(self.trained, DataParallel)
         self.trained.train()
         optim = dict(train.optim_g)
-        groups = optimizer_groups(stage, optim['lr'], {'frame_decoder': train.frame_decoder_lr_mul})
+        # as VITA: norms and learned queries keep their size
+        groups = optimizer_groups(stage, optim['lr'], {'frame_decoder': train.frame_decoder_lr_mul}, _NO_DECAY)
         self.optimizer_g = self.get_optimizer(optim.pop('type'), groups, **optim)
         self.optimizers.append(self.optimizer_g)
         self.setup_schedulers()

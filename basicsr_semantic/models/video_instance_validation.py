@@ -74,8 +74,8 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
 def _wanted(dataset, index: int) -> list[dict[str, Any]]:
     annotated = dataset.annotations(index)
     return [
-        {'label': int(label), 'masks': masks}
-        for label, masks in zip(annotated['labels'], annotated['masks'], strict=True)
+        {'label': int(label), 'masks': masks, 'crowd': bool(crowd)}
+        for label, masks, crowd in zip(annotated['labels'], annotated['masks'], annotated['crowd'], strict=True)
     ]
 
 

@@ -146,8 +146,9 @@ class ImageAlignment(nn.Module):
     """IMAGE: a coarse alignment of a supporting frame's feature to the current frame.
 
     Every pixel of the current frame attends to a window of the supporting frame at the same place, within the same
-    instances. Eq. 12 has no 1 / sqrt(d); it is kept, which only rescales the learned projections. The paper names no
-    window size: 9x9 reaches half a window of the self-attention that follows, 8x8, beyond the pixel.
+    instances. Eq. 12 has no 1 / sqrt(d); it is kept, which only rescales the learned projections. Heads and biases
+    are ours, too. The paper names no window size: 9x9 reaches half a window of the self-attention that follows, 8x8,
+    beyond the pixel.
 
     Args:
         dim: Channels C.

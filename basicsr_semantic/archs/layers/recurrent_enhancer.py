@@ -1,7 +1,8 @@
 """The recurrent transformer that PSRT and Semantic Lens share: features, four propagation branches, reconstruction.
 
 The grid propagation is that of BasicVSR++ without its dense connections: each branch takes the features that the branch
-before it made of the same frame, and the last branch alone is reconstructed.
+before it made of the same frame, and the last branch alone is reconstructed. Semantic Lens calls its propagation
+identical to that of BasicVSR++, and its blocks those of PSRT; we follow PSRT's network, so its weights can be taken.
 """
 
 from __future__ import annotations

@@ -67,6 +67,9 @@ class GlobalPerspectiveShifter(nn.Module):
 class InstanceEmbeddingEncoder(nn.Module):
     """ISEE: pixels attend to the instance tokens of the clip (Eq. 9 to 11). Starts as the identity.
 
+    The equations have three projections and one head. The norm of the pixels, the heads (those of the first group of
+    blocks), the biases and the output projection are ours, as in the window attention that follows.
+
     Args:
         dim: Channels C.
         num_heads: Heads; must divide ``dim``.

@@ -146,7 +146,8 @@ class _WindowAttention(torch.autograd.Function):
 class WindowAttention(nn.Module):
     """Multi-head self-attention within windows, with a learned bias for every relative position (Swin).
 
-    In inference the bias is gathered once and kept, together with the masks, until the weights change.
+    In inference the bias is gathered once and kept, together with the masks, until the weights change or ``train`` or
+    ``eval`` is called.
 
     Args:
         dim: Channels C.
@@ -188,6 +189,11 @@ class WindowAttention(nn.Module):
             self._kept = None
             return self.proj(window_attention(qkv, self.bias(), mask, counts))
         return self.proj(fused_attention(qkv, self._biases(mask, qkv), counts or (len(x),)))
+
+    def train(self, mode: bool = True) -> WindowAttention:
+        """Forget the kept bias: an update through ``.data``, as BasicSR averages weights, leaves no trace."""
+        self._kept = None
+        return super().train(mode)
 
     def bias(self) -> torch.Tensor:
         """The relative position bias (heads, n, n)."""

@@ -69,8 +69,10 @@ class XDecoderExtractor:
         instance_source: 'vita', 'mean_over_time' or 'xdecoder_frame'; see :class:`InstanceTokens`.
         device: Where the networks run: 'cpu', 'cuda', 'cuda:1', ...
         short_side: Frames are resized bicubically to this shorter side for the networks; None or 0: as they are.
+            Semantic Lens describes LR frames and does not speak of enlarging them; 360 is VITA's side in tests.
         max_instances: Most instances a clip.
-        score_threshold: Instances with a lower score are dropped, between 0 and 1.
+        score_threshold: Instances with a lower score are dropped, between 0 and 1. VITA has 0.01, for average
+            precision; here every instance that is kept cuts the attention of IMAGE, so it should be one.
         feature_memory: Gigabytes of dense features kept between the passes; what does not fit is computed twice.
         frames_at_once: Frames that X-Decoder handles at once; changes speed and memory only.
         checksum: SHA-256 that the X-Decoder file must have; None: not checked.

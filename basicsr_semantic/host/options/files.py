@@ -89,8 +89,10 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             near = nearest(Path(value).name, [e.name for e in folder.iterdir()]) if folder.is_dir() else None
             if value.lower() == 'none':
                 advice = 'Write ~ for no file.'
+            elif near:
+                advice = f'Did you mean {folder / near}?'
             else:
-                advice = f'Did you mean {folder / near}?' if near else 'Give the path of the file, or ~ for none.'
+                advice = _REMEDIES.get(key, 'Give the path of the file, or ~ for none.').format(value=value)
             report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
 
 
@@ -105,6 +107,19 @@ def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[s
         needed = online or key == 'instance_checkpoint'
         if needed and isinstance(value, str) and value and not _exists(value):
             report.add((*path, key), f"The file '{value}' does not exist.", remedy, missing_file=True)
+
+
+#: What to do about a missing file that comes from somewhere certain.
+_REMEDIES = {
+    'pretrain_frame_decoder': (
+        'Put the released file of X-Decoder there (model zoo of https://github.com/microsoft/X-Decoder), or train the '
+        'frame decoder, too: train:trainable: [frame_decoder, instance].'
+    ),
+    'text_embeddings': (
+        'Make it with: python tools/make_text_embeddings.py XDECODER --tokenizer FOLDER --classes ytvis2019 (or '
+        'ytvis2021) --out {value}; or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
+    ),
+}
 
 
 def _exists(path: str) -> bool:

@@ -1,0 +1,116 @@
+"""InCAM, the instance-centric alignment module of SeeClear (Section 3.2): semantics of pixels, frames and the clip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .time_blocks import zero
+
+
+@dataclass
+class InstanceGuide:
+    """What an InCAM takes from the priors of a clip; the same for every step of the diffusion.
+
+    Attributes:
+        scale: gamma of Eq. 10 (n, C, h, w) for n = batch times frames.
+        shift: beta of Eq. 10 (n, C, h, w).
+        keys: Projected frame tokens (n, heads, K, C / heads).
+        values: As the keys.
+        clip: Projected tokens of the clip (b, N, C), or None without steps 3 and 4.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    clip: torch.Tensor | None
+
+
+class InstanceAlignment(nn.Module):
+    """InCAM up to its attention over frames, which is the block that follows. Starts as the identity.
+
+    Args:
+        dim: Channels C.
+        num_heads: Heads of the attention to frame tokens.
+        token_dim: Channels of frame and clip tokens.
+        feature_dim: Channels of the segmentation features.
+        clip: With Eq. 14 and 15, tokens of the clip that highlight pixels across frames.
+    """
+
+    def __init__(self, dim: int, num_heads: int, token_dim: int, feature_dim: int, clip: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.conv1 = nn.Conv2d(feature_dim, dim, 3, 1, 1)
+        self.conv2 = nn.Conv2d(dim, dim * 2, 3, 1, 1)
+        self.norm = nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim)
+        self.key, self.value = (nn.Linear(token_dim, dim) for _ in range(2))
+        self.proj = nn.Linear(dim, dim)
+        self.clip_token = nn.Linear(token_dim, dim) if clip else None
+        self.clip_pixel = nn.Linear(dim, dim) if clip else None
+        self.gain = nn.Parameter(torch.zeros(())) if clip else None
+        zero(self.conv2)
+        zero(self.proj)
+
+    def guide(
+        self,
+        features: torch.Tensor,
+        frame_tokens: torch.Tensor,
+        clip_tokens: torch.Tensor | None,
+        size: tuple[int, int],
+    ) -> InstanceGuide:
+        """Prepare what does not depend on the state of the diffusion.
+
+        Args:
+            features: Segmentation features P (n, feature_dim, hp, wp).
+            frame_tokens: O_i (n, K, token_dim), the most certain first.
+            clip_tokens: O_c (b, N, token_dim), or None without them.
+            size: Height and width of the features that will be aligned.
+        """
+        resized = F.interpolate(features, size, mode='bilinear', align_corners=False)
+        # Eq. 10: "two convolutional layers followed by a ReLU". A ReLU at the end would allow no negative scale or
+        # shift, so it stands between the layers.
+        scale, shift = self.conv2(F.relu(self.conv1(resized))).chunk(2, dim=1)
+        # Eq. 12 writes tokens of the frame, lines 28 and 36 of Algorithm 1 those of the clip: the equation holds, since
+        # the ablation calls this step "intra-frame".
+        keys, values = (
+            layer(frame_tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
+        )
+        clip = None if self.clip_token is None or clip_tokens is None else self.clip_token(clip_tokens)
+        return InstanceGuide(scale, shift, keys, values, clip)
+
+    def forward(self, x: torch.Tensor, guide: InstanceGuide) -> torch.Tensor:
+        """Features (n, C, h, w) to the same shape."""
+        x = torch.addcmul(guide.shift, x, guide.scale) + x  # Eq. 11
+        pixels = x.permute(0, 2, 3, 1)  # (n, h, w, C)
+        q = self.query(self.norm(pixels)).flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(q, guide.keys.to(q.dtype), guide.values.to(q.dtype))
+        # Eq. 13 has no residual. A V is a mixture of a few tokens: without one the pixels would be lost.
+        pixels = pixels + self.proj(attended.transpose(1, 2).flatten(2)).view(pixels.shape)
+        if guide.clip is not None and self.gain is not None:
+            pixels = pixels * (1 + self.gain * self.activation(pixels, guide.clip)[..., None])
+        return pixels.permute(0, 3, 1, 2)
+
+    def activation(self, pixels: torch.Tensor, clip: torch.Tensor) -> torch.Tensor:
+        """How much each pixel belongs to any instance of its clip.
+
+        Eq. 15 prints O_c . F^, the product of N tokens and C-channel features, as the input of an attention that takes
+        C channels. What has a meaning is the text: "akin to the class activation mapping, which highlights the most
+        similar pixels". So the best of the N activations, between 0 and 1, weights the features.
+
+        Args:
+            pixels: Features (n, h, w, C).
+            clip: Projected tokens of the clip (b, N, C); n = b * frames.
+
+        Returns:
+            (n, h, w).
+        """
+        assert self.clip_pixel is not None
+        batch, channels = clip.size(0), clip.size(-1)
+        scores = self.clip_pixel(pixels).reshape(batch, -1, channels) @ clip.to(pixels.dtype).mT
+        return (scores.amax(-1) / math.sqrt(channels)).sigmoid().view(pixels.shape[:-1])
