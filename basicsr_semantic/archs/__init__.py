@@ -6,6 +6,7 @@ from .basicvsr_seem_arch import BasicVSRSEEM
 from .edvr_seem_arch import EDVRSEEM
 from .instance_transformer_arch import InstanceTransformer
 from .psrt_arch import PSRTRecurrent
+from .seeclear_arch import SeeClear
 from .semantic_lens_arch import SemanticLens
 
-__all__ = ['EDVRSEEM', 'BasicVSRSEEM', 'InstanceTransformer', 'PSRTRecurrent', 'SemanticLens']
+__all__ = ['EDVRSEEM', 'BasicVSRSEEM', 'InstanceTransformer', 'PSRTRecurrent', 'SeeClear', 'SemanticLens']

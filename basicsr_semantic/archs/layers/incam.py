@@ -63,6 +63,7 @@ class InstanceAlignment(nn.Module):
         frame_tokens: torch.Tensor,
         clip_tokens: torch.Tensor | None,
         size: tuple[int, int],
+        padded: tuple[int, int],
     ) -> InstanceGuide:
         """Prepare what does not depend on the state of the diffusion.
 
@@ -70,9 +71,11 @@ class InstanceAlignment(nn.Module):
             features: Segmentation features P (n, feature_dim, hp, wp).
             frame_tokens: O_i (n, K, token_dim), the most certain first.
             clip_tokens: O_c (b, N, token_dim), or None without them.
-            size: Height and width of the features that will be aligned.
+            size: Height and width of what the segmentation features cover, at the resolution to be aligned.
+            padded: Height and width of what will be aligned; beyond ``size`` the border goes on.
         """
         resized = F.interpolate(features, size, mode='bilinear', align_corners=False)
+        resized = F.pad(resized, (0, padded[1] - size[1], 0, padded[0] - size[0]), mode='replicate')
         # Eq. 10: "two convolutional layers followed by a ReLU". A ReLU at the end would allow no negative scale or
         # shift, so it stands between the layers.
         scale, shift = self.conv2(F.relu(self.conv1(resized))).chunk(2, dim=1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from .window_attention import WindowAttention
 from .windows import make_windows
+
+Result = TypeVar('Result')
 
 #: What a branch does before its k-th group of blocks: ``embed(k, x)``, x of shape (b, t, h, w, c).
 Embed = Callable[[int, torch.Tensor], torch.Tensor]
@@ -26,8 +28,8 @@ def conv_channels_last(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return out.contiguous().unflatten(0, x.shape[:-3])
 
 
-def run(module: Callable[..., torch.Tensor], *inputs: Any, checkpointing: bool) -> torch.Tensor:
-    """Call a module; with ``checkpointing``, keep its inputs only and work it out again in the backward pass."""
+def run(module: Callable[..., Result], *inputs: Any, checkpointing: bool) -> Result:
+    """Call a module or a method; with ``checkpointing``, keep its inputs only and work it out again going backwards."""
     if checkpointing and torch.is_grad_enabled():
         result: Any = checkpoint(module, *inputs, use_reentrant=False)
         return result

@@ -1,0 +1,77 @@
+"""InCAM: what the instances of a frame and of the clip do to pixels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from basicsr_semantic.archs.layers.incam import InstanceAlignment
+
+DIM, TOKEN_DIM, FEATURE_DIM = 8, 6, 5
+
+
+def inputs(frames: int = 3, size: tuple[int, int] = (6, 4)):
+    torch.manual_seed(0)
+    return (
+        torch.randn(2 * frames, DIM, *size),
+        torch.randn(2 * frames, FEATURE_DIM, 3, 2),
+        torch.randn(2 * frames, 4, TOKEN_DIM),
+        torch.randn(2, 3, TOKEN_DIM),
+    )
+
+
+def module(clip: bool = True, moved: bool = False) -> InstanceAlignment:
+    torch.manual_seed(1)
+    net = InstanceAlignment(DIM, 2, TOKEN_DIM, FEATURE_DIM, clip)
+    if moved:
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+    return net
+
+
+def test_it_starts_as_the_identity():
+    x, features, tokens, clip = inputs()
+    net = module()
+    assert torch.equal(net(x, net.guide(features, tokens, clip, (6, 4), (6, 4))), x)
+
+
+def test_it_is_eq_10_to_15():
+    """Written out pixel by pixel, for one pixel of the second clip."""
+    x, features, tokens, clip = inputs()
+    net = module(moved=True)
+    found = net(x, net.guide(features, tokens, clip, (6, 4), (6, 4)))[4, :, 2, 1]
+    resized = F.interpolate(features[4:5], (6, 4), mode='bilinear')
+    gamma, beta = net.conv2(F.relu(net.conv1(resized)))[0, :, 2, 1].chunk(2)
+    f = x[4, :, 2, 1]
+    modulated = f * gamma + beta + f
+    query = net.query(net.norm(modulated))
+    parts = []
+    for head in (slice(0, 4), slice(4, 8)):
+        scores = net.key(tokens[4])[:, head] @ query[head] / math.sqrt(4)
+        parts.append(scores.softmax(0) @ net.value(tokens[4])[:, head])
+    embedded = modulated + net.proj(torch.cat(parts))
+    activation = (net.clip_token(clip[1]) @ net.clip_pixel(embedded) / math.sqrt(DIM)).sigmoid().max()
+    torch.testing.assert_close(found, embedded * (1 + net.gain * activation))
+
+
+def test_without_tokens_of_the_clip_nothing_is_highlighted():
+    x, features, tokens, clip = inputs()
+    net = module(clip=False, moved=True)
+    guide = net.guide(features, tokens, clip, (6, 4), (6, 4))
+    assert guide.clip is None and {name.split('.')[0] for name, _ in net.named_parameters()}.isdisjoint(
+        {'gain', 'clip_token', 'clip_pixel'}
+    )
+    assert net(x, guide).shape == x.shape
+
+
+@pytest.mark.parametrize('padded', [(6, 4), (8, 8)])
+def test_frames_that_were_padded_see_the_same_semantics(padded):
+    _, features, tokens, clip = inputs(size=padded)
+    net = module(moved=True)
+    whole = net.guide(features, tokens, clip, (6, 4), padded)
+    bare = net.guide(features, tokens, clip, (6, 4), (6, 4))
+    assert whole.scale.shape[2:] == padded
+    torch.testing.assert_close(whole.scale[..., :4, :2], bare.scale[..., :4, :2])  # two pixels off the border

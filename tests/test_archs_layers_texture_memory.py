@@ -1,0 +1,103 @@
+"""CaTeGory: reading, updating, and that it can learn at all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from basicsr_semantic.archs.layers.texture_memory import MemoryState, TextureMemory, TextureReader
+
+DIM, TOKENS, GROUPS = 8, 5, 2
+
+
+def memory() -> TextureMemory:
+    torch.manual_seed(0)
+    return TextureMemory(DIM, TOKENS, GROUPS, 2, [4, 6])
+
+
+def features(batch: int = 2) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(batch, 3, c, s, s, generator=generator) for c, s in ((4, 16), (6, 12))]
+
+
+def moved(net: TextureMemory) -> TextureMemory:
+    with torch.no_grad():
+        net.textures.normal_()
+        net.write.weight.normal_()
+    return net
+
+
+def test_reading_is_eq_19_and_20():
+    net = moved(memory())
+    tokens = torch.randn(1, TOKENS, DIM)
+    read = net.read(tokens, net.initial(1))
+    assert read.shape == (1, GROUPS * DIM, DIM)
+    for j in range(GROUPS):
+        weights = (tokens[0].T @ net.semantics[j]).softmax(dim=1)
+        torch.testing.assert_close(read[0, j * DIM : (j + 1) * DIM], weights @ net.textures[j])
+
+
+def test_the_update_is_pure_and_gives_every_video_its_own():
+    net = moved(memory())
+    state = net.initial(2)
+    before = state.textures.clone()
+    after = net.update(state, features())
+    assert torch.equal(state.textures, before) and torch.equal(net.textures.expand(2, -1, -1, -1), before)
+    assert after.textures.shape == before.shape and not torch.allclose(after.textures[0], after.textures[1])
+    alone = net.update(net.initial(1), [level[1:] for level in features()])
+    torch.testing.assert_close(after.textures[1:], alone.textures)
+    assert after.semantics is state.semantics
+
+
+def test_the_update_starts_as_the_identity():
+    net = memory()
+    assert torch.equal(net.update(net.initial(2), features()).textures, net.initial(2).textures)
+
+
+def gradient(net: TextureMemory) -> tuple[float, float]:
+    state = net.update(net.initial(1), features(1))
+    net.read(torch.randn(1, TOKENS, DIM), state).square().sum().add(state.textures.sum()).backward()
+    assert net.semantics.grad is not None and net.textures.grad is not None
+    return net.semantics.grad.abs().max().item(), net.textures.grad.abs().max().item()
+
+
+def test_as_printed_the_memory_can_never_learn():
+    """C = T = 0 and T <- SA(CA(C T)), without a residual: nothing that is read depends on either."""
+    net = memory()
+    torch.nn.init.zeros_(net.semantics)
+    state = net.initial(1)
+    embedded = (state.semantics @ state.textures).flatten(0, 1)  # Eq. 17
+    tokens = torch.randn(GROUPS, 7, DIM)
+    written = net.own(*[net.cross(embedded, tokens, tokens)] * 3).unflatten(0, (1, GROUPS))  # Eq. 18
+    read = net.read(torch.randn(1, TOKENS, DIM), MemoryState(state.semantics, written))
+    target = torch.randn_like(read)
+    (read - target).square().sum().backward()
+    assert net.semantics.grad.abs().max() < 1e-5 and net.textures.grad.abs().max() == 0
+
+
+def test_gradients_reach_the_memory():
+    net = memory()
+    assert gradient(net)[1] > 1e-3  # T at once
+    with torch.no_grad():
+        net.textures -= 0.1 * net.textures.grad * torch.randn_like(net.textures)
+    net.zero_grad()
+    assert gradient(net)[0] > 1e-6  # C as soon as T has left zero
+
+
+def test_detached_states_have_no_history():
+    net = moved(memory())
+    state = net.update(net.initial(1), features(1))
+    assert state.textures.requires_grad and not state.detach().textures.requires_grad
+
+
+@pytest.mark.parametrize('frames', [1, 3])
+def test_the_reader_starts_as_the_identity_and_keeps_videos_apart(frames):
+    torch.manual_seed(0)
+    reader = TextureReader(6, 2, DIM)
+    x, textures = torch.randn(2 * frames, 6, 4, 5), torch.randn(2, 9, DIM)
+    assert torch.equal(reader(x, reader.guide(textures)), x)
+    torch.nn.init.normal_(reader.proj.weight)
+    changed = reader(x, reader.guide(textures))
+    other = reader(x, reader.guide(torch.cat([textures[:1], -textures[1:]])))
+    torch.testing.assert_close(changed[:frames], other[:frames])
+    assert (changed[frames:] - other[frames:]).abs().max() > 1e-3
