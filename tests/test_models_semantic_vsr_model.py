@@ -240,3 +240,16 @@ def test_flip_seq_averages_with_the_clip_played_backwards(options, tmp_path):
     with torch.no_grad():  # TinyVSR treats frames one by one, so both directions agree
         expected = model.net_g_ema(batch()['lq'])[:, 1]
     torch.testing.assert_close(model.output, expected)
+
+
+def test_a_network_that_refuses_its_arguments_is_a_sentence(options, tmp_path):
+    with pytest.raises(UserError, match='network_g: align: patch has the released scale of 4, not 5'):
+        make_model(options, tmp_path, network_g={'type': 'PSRTRecurrent', 'upscale': 5})
+    with pytest.raises(UserError, match='network_g: PSRTRecurrent enlarges 2 times, but scale is 4'):
+        small = {'depths': [1], 'num_heads': [2], 'embed_dim': 8, 'upscale': 2}
+        make_model(options, tmp_path, network_g={'type': 'PSRTRecurrent', 'align': 'none', **small})
+
+
+def test_a_test_of_random_weights_is_noticed(options, tmp_path, caplog):
+    make_model(options, tmp_path, is_train=False, train=None)
+    assert 'what is tested are random weights' in caplog.text

@@ -266,7 +266,9 @@ def test_parts_of_the_frame_decoder_can_train_with_a_rate_of_their_own(tmp_path)
     step(model, count=2)
     moved = {name for name in changed(before, states(model)) if name.startswith('net_f')}
     assert moved and all(name.startswith('net_f.sem_seg_head.predictor') for name in moved)
-    assert [group['lr'] for group in model.optimizer_g.param_groups] == pytest.approx([0.001, 0.0001])
+    groups = model.optimizer_g.param_groups  # norms and queries are apart
+    assert [group['lr'] for group in groups] == pytest.approx([0.001, 0.001, 0.0001, 0.0001])
+    assert [group['weight_decay'] > 0 for group in groups] == [True, False, True, False]
 
 
 # ------------------------------------------------------------------------------------------------------ validation

@@ -269,6 +269,8 @@ def test_a_truncated_store(store):
     data.write_bytes(data.read_bytes()[:-4096])
     with pytest.raises(UserError, match=r'damaged: data.mdb has \d+ bytes where \d+ are expected'):
         PriorStoreReader(store)
+    with pytest.raises(UserError, match=r'damaged: data.mdb has \d+ bytes where \d+ are expected'):
+        PriorStoreWriter(store, META)
 
 
 def test_a_store_of_garbage(store):

@@ -67,7 +67,6 @@ def test_crowds_and_instances_without_category(read):
     [
         lambda c: c.pop('videos'),
         lambda c: c['videos'][0].pop('width'),
-        lambda c: c['annotations'][0].update(video_id=99),
         lambda c: c['annotations'][0].update(segmentations=3),
         lambda c: c.update(videos=[1]),
     ],
@@ -75,7 +74,9 @@ def test_crowds_and_instances_without_category(read):
 def test_files_of_another_form(read, change):
     content = train_json()
     change(content)
-    with pytest.raises(UserError, match=r'is no YouTube-VIS file: .* is missing or of the wrong type'):
+    with pytest.raises(
+        UserError, match=r'is no YouTube-VIS file \((KeyError|TypeError|AttributeError): .*It needs "videos"'
+    ):
         read(content)
 
 
@@ -92,3 +93,30 @@ def test_no_json(tmp_path):
     (tmp_path / 'a.json').write_text('{"videos": ')
     with pytest.raises(UserError, match='cannot be read as JSON'):
         read_youtube_vis(tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda c: c['videos'][1].update(id=c['videos'][0]['id']), 'among its "videos" comes twice'),
+        (lambda c: c['annotations'][1].update(id=c['annotations'][0]['id']), 'among its "annotations" comes twice'),
+        (lambda c: c['videos'][0].update(id='1abc'), 'the id \'1abc\' among its "videos" is no whole number'),
+        (lambda c: c['annotations'][0].update(category_id=99), 'has the category 99, which the file does not have'),
+        (lambda c: c['annotations'][0].update(video_id=99), 'belongs to video 99, which the file does not have'),
+        (lambda c: c['annotations'][0]['segmentations'].append(None), r'has \d+ segmentations for the \d+ frames'),
+        (lambda c: c['videos'][0].update(file_names='a/0.jpg'), 'is no list of names'),
+    ],
+)
+def test_what_would_be_found_out_late_is_refused_at_once(read, change, says):
+    content = train_json()
+    change(content)
+    with pytest.raises(UserError, match=says):
+        read(content)
+
+
+def test_polygons_without_finite_numbers_are_refused(read):
+    content = train_json()
+    content['annotations'][0]['segmentations'][0] = [[0, 0, float('nan'), 4, 4, 4]]
+    file = read(content)
+    with pytest.raises(UserError, match='finite numbers'):
+        file.mask(file.videos[0], file.videos[0].instances[0], 0)

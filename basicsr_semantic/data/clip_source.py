@@ -186,7 +186,7 @@ class ClipSource:
         masks = geometry.flip(masks, (2, 3))
         if len(different) < len(keys):
             masks = masks[[different.index(key) for key in keys]]
-        return torch.from_numpy(masks)
+        return torch.from_numpy(np.ascontiguousarray(masks))
 
     def tokens(self, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
         """Tokens of frames; they belong to whole frames and do not depend on crops and flips.

@@ -222,6 +222,7 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
         if found:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
+        _refuse_other_run(paths)
         state = load_file(paths['resume_state'])
     if state is None:
         return None
@@ -235,6 +236,20 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
     if not opt['seed_is_given'] and 'manual_seed' in state:
         opt['manual_seed'] = state['manual_seed']
     return state
+
+
+def _refuse_other_run(paths: dict[str, Any]) -> None:
+    """A state goes with the weights beside it, and those of the run are looked for under its name.
+
+    Raises:
+        UserError: The state lies in the folder of another run.
+    """
+    folder = Path(paths['resume_state']).expanduser().resolve().parent
+    if folder != Path(paths['training_states']).resolve():
+        raise UserError(
+            f"path:resume_state: '{paths['resume_state']}' belongs to another run, '{folder.parent.name}'. To go on "
+            f'with that run give its name; to begin a new one with its weights give path:pretrain_network_g.'
+        )
 
 
 def _make_dirs(opt: dict[str, Any]) -> None:

@@ -51,6 +51,8 @@ class VideoInstanceLoss(nn.Module):
                 f'oversample_ratio is {oversample_ratio} and importance_ratio {importance_ratio}; '
                 'they must be at least 1 and between 0 and 1.'
             )
+        if num_points is not None and num_points < 1:
+            raise ValueError(f'num_points is {num_points}; at least 1 is needed, or ~ for all.')
         self.sim_weight, self.frame_weight = sim_weight, frame_weight
         self.set_loss = SetLoss(
             class_weight, mask_weight, dice_weight, no_object_weight, num_points, oversample_ratio, importance_ratio

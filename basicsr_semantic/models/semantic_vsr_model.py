@@ -8,7 +8,6 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.models.video_base_model import VideoBaseModel
@@ -25,6 +24,7 @@ from ..host.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts
 from ..host.video_models import restore_clip, setup_optimizers
 from ..priors import SemanticPriors
 from . import options
+from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
 from .semantic_source import SemanticSource, check_token_widths, how_to_get
 from .steps import autocast, clip_gradients, refuse_non_finite, take_step
@@ -59,7 +59,8 @@ class SemanticVSRModel(VideoBaseModel):
         self.prior_kind: str | None = None
         self.instances: dict[str, Any] | None = None
 
-        net = build_network(opt['network_g'])
+        net = make_network(opt)
+        warn_without_weights(opt, get_root_logger())
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:

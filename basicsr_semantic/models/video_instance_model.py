@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.models.video_base_model import VideoBaseModel
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from torch.nn import functional as F
@@ -25,6 +25,7 @@ from ..host.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..losses.set_loss import Instances
 from . import video_instance_options as options
 from .frame_decoders import build_frame_decoder, class_embeddings
+from .networks import make_network, warn_without_weights
 from .stage_one import StageOne, check_fit, describe, frame_losses
 from .steps import autocast, clip_gradients, move_average, refuse_non_finite, take_step
 from .video_instance_inference import VideoPrediction, predict_video
@@ -83,7 +84,8 @@ class VideoInstanceModel(VideoBaseModel):
 
     def _build_instances(self) -> InstanceTransformer:
         path = self.path_options
-        net = build_network(self.opt['network_g'])
+        net = make_network(self.opt)
+        warn_without_weights(self.opt, get_root_logger())
         if not isinstance(net, InstanceTransformer):
             raise UserError(
                 f'network_g is a {type(net).__name__}; VideoInstanceModel trains type: InstanceTransformer.'
@@ -138,7 +140,10 @@ class VideoInstanceModel(VideoBaseModel):
         """Loss, what trains, averages, optimiser and schedule, gradient scaler."""
         train = self.train_options
         assert train is not None
-        self.cri = build_loss(train.instance_opt).to(self.device)
+        try:
+            self.cri = build_loss(train.instance_opt).to(self.device)
+        except ValueError as error:
+            raise UserError(f'train:instance_opt: {error}') from error
         stage = StageOne(self.net_f, self.net_g)
         train_only(stage, train.trainable)
         if self.cri.sim_weight == 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import UserError
+
 
 @dataclass
 class TopOptions:
@@ -88,3 +90,8 @@ class ValOptions:
     """Kept for BasicSR's option files; AP and AR are always measured."""
     pbar: bool = True
     """Kept for BasicSR's option files; progress is always shown."""
+
+    def __post_init__(self) -> None:
+        for name in ('max_instances', 'chunk'):
+            if getattr(self, name) < 1:
+                raise UserError(f'val:{name} is {getattr(self, name)}; at least 1 is needed.')

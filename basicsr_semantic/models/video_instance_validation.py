@@ -58,7 +58,7 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
         return {}
     matches = gather_lists(matches)
     figures = summarise(matches)
-    names = {label: categories[label]['name'] for label in range(len(categories))}
+    names = _names(categories)
     content = {
         'dataset': name,
         'average': figures,
@@ -76,6 +76,15 @@ def _wanted(dataset, index: int) -> list[dict[str, Any]]:
     return [
         {'label': int(label), 'masks': masks, 'crowd': bool(crowd)}
         for label, masks, crowd in zip(annotated['labels'], annotated['masks'], annotated['crowd'], strict=True)
+    ]
+
+
+def _names(categories) -> list[str]:
+    """What to call each class in the report; the number goes with a name that is missing or not the only one."""
+    names = [str(category.get('name', 'category')) for category in categories]
+    return [
+        name if names.count(name) == 1 and 'name' in category else f'{name} {category["id"]}'
+        for name, category in zip(names, categories, strict=True)
     ]
 
 

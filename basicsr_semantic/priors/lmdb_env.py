@@ -106,15 +106,23 @@ class SharedReadEnv:
                 create=False,
                 max_spare_txns=4,
             )
-            # reading behind the end of a truncated file would kill the process with SIGBUS, so look first
-            needed, there = (env.info()['last_pgno'] + 1) * env.stat()['psize'], data.stat().st_size
-        if there < needed:
-            env.close()
-            raise UserError(
-                f'The store {self.path} is damaged: data.mdb has {there} bytes where {needed} are expected. '
-                f'Copy it again, or delete it and make it again.'
-            )
+        _refuse_truncated(env, self.path)
         return env
+
+
+def _refuse_truncated(env: lmdb.Environment, path: Path) -> None:
+    """Reading behind the end of a truncated file would kill the process with SIGBUS, so look first.
+
+    Raises:
+        UserError: The file is shorter than its header says; the environment is closed.
+    """
+    needed, there = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
+    if there < needed:
+        env.close()
+        raise UserError(
+            f'The store {path} is damaged: data.mdb has {there} bytes where {needed} are expected. Copy it again, or '
+            'delete it and make it again.'
+        )
 
 
 def _new_lock() -> None:
@@ -143,7 +151,10 @@ class GrowingEnv:
         self.path = path
         with lmdb_errors(path, 'make the store'):
             path.mkdir(parents=True, exist_ok=True)
+            is_new = not (path / 'data.mdb').exists()
             self._env = lmdb.open(str(path), map_size=map_size, readahead=False, max_readers=512)
+        if not is_new:
+            _refuse_truncated(self._env, path)
 
     def write(self, action: Callable[[lmdb.Transaction], Result], at_least: int = 0) -> Result:
         """Run ``action`` in one durable transaction; all of it is written, or nothing.

@@ -87,5 +87,7 @@ def _fill_polygons(polygons: list[Any], height: int, width: int) -> np.ndarray:
             raise ValueError('a polygon needs at least three points, as [x0, y0, x1, y1, x2, y2, ...]')
         if not all(isinstance(value, (int, float)) for value in polygon):
             raise ValueError('a polygon must be made of numbers')
+        if not np.isfinite(polygon).all():  # they would crash the COCO API
+            raise ValueError('a polygon must be made of finite numbers')
     parts: Any = coco.frPyObjects(polygons, height, width)
     return coco.decode(coco.merge(parts)).astype(bool)

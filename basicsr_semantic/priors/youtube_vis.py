@@ -110,6 +110,7 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     """
     content = _read_json(path)
     try:
+        _check_form(path, content)
         found: dict[Any, Any] = {video['id']: video for video in content['videos']}
         instances: dict[Any, list[AnnotatedInstance]] = {identity: [] for identity in found}
         annotations: list[Any] = content.get('annotations') or []
@@ -118,7 +119,7 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
             shape = int(video['height']), int(video['width'])
             segmentations = tuple(compress_runs(each, *shape) for each in one['segmentations'])
             instances[one['video_id']].append(
-                AnnotatedInstance(one['id'], one.get('category_id'), bool(one.get('iscrowd')), segmentations)
+                AnnotatedInstance(one['id'], one.get('category_id'), bool(int(one.get('iscrowd') or 0)), segmentations)
             )
         videos = tuple(
             AnnotatedVideo(
@@ -133,10 +134,12 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
         categories: tuple[Mapping[str, Any], ...] = tuple(
             sorted(content.get('categories') or (), key=lambda one: one['id'])
         )
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f'{path} is no YouTube-VIS file: {error} is missing or of the wrong type. It needs "videos" (id, '
-            f'file_names, height, width) and "annotations" (id, video_id, segmentations).'
+            f'{path} is no YouTube-VIS file ({type(error).__name__}: {error}). It needs "videos" (id, file_names, '
+            f'height, width) and "annotations" (id, video_id, segmentations).'
         ) from error
     seen: set[str] = set()
     for video in videos:
@@ -147,9 +150,43 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     return YouTubeVIS(path, videos, categories, bool(content.get('annotations')))
 
 
+def _check_form(path: Path, content: Any) -> None:
+    """What would be found out late, or never: ids that are no numbers or come twice, lists that are none.
+
+    Raises:
+        UserError: Something of that kind, with its place.
+    """
+    for part in ('videos', 'annotations', 'categories'):
+        seen: set[int] = set()
+        for one in content.get(part) or ():
+            identity = one['id']
+            if type(identity) is not int or identity in seen:
+                why = 'comes twice' if identity in seen else 'is no whole number'
+                raise UserError(f'{path}: the id {identity!r} among its "{part}" {why}.')
+            seen.add(identity)
+            if part == 'videos' and not (
+                isinstance(one['file_names'], list)
+                and all(isinstance(file, str) and file for file in one['file_names'])
+            ):
+                raise UserError(f'{path}: file_names of video {identity} is no list of names.')
+    videos = {video['id']: video for video in content['videos']}
+    categories = {category['id'] for category in content.get('categories') or ()}
+    for one in content.get('annotations') or ():
+        where = f'{path}: annotation {one["id"]}'
+        if one['video_id'] not in videos:
+            raise UserError(f'{where} belongs to video {one["video_id"]!r}, which the file does not have.')
+        if categories and one.get('category_id') is not None and one['category_id'] not in categories:
+            raise UserError(f'{where} has the category {one["category_id"]!r}, which the file does not have.')
+        given, wanted = len(one['segmentations']), len(videos[one['video_id']]['file_names'])
+        if given != wanted:
+            raise UserError(f'{where} has {given} segmentations for the {wanted} frames of its video.')
+
+
 def _read_json(path: Path) -> Any:
     try:
         with path.open(encoding='utf-8') as file:
             return json.load(file)
+    except RecursionError as error:
+        raise UserError(f'The annotations {path} cannot be read as JSON: they are nested too deeply.') from error
     except (ValueError, OSError) as error:
         raise UserError(f'The annotations {path} cannot be read as JSON: {error}.') from error

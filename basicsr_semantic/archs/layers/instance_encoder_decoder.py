@@ -55,6 +55,10 @@ class InstanceEncoderDecoder(nn.Module):
         super().__init__()
         if shift not in get_args(Shift):
             raise ValueError(f'shift is {shift!r}; it must be one of {", ".join(get_args(Shift))}.')
+        if num_queries < 1 or num_frame_queries < 1:
+            raise ValueError(
+                f'num_queries is {num_queries} and num_frame_queries {num_frame_queries}; they must be at least 1.'
+            )
         if decoder_layers < 1 or window < 2:
             raise ValueError(
                 f'decoder_layers is {decoder_layers} and window {window}; they must be at least 1 and 2 frames.'

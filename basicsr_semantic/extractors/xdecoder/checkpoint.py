@@ -217,6 +217,8 @@ def misfit(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], o
             shapes = f'{tuple(state[key].shape)}, but its other tensors ask for {tuple(own[key].shape)}'
             said.append(f'{key} is {shapes}')
             break
+    if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        said.append(f'{_some(broken)} not made of finite numbers')
     return '; '.join(said)
 
 
