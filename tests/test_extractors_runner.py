@@ -71,6 +71,17 @@ def test_every_frame_is_in_the_store(whole, tmp_path):
     assert np.array_equal(reader.masks(KEYS[7], 5), masks)
 
 
+def test_other_frames_under_the_same_keys_are_refused(whole, tmp_path):
+    def blurred(key: str) -> np.ndarray:
+        return read(key) // 2
+
+    with pytest.raises(UserError, match=r'was made of other frames: 000/00000000 has other pixels now'):
+        extract(Thresholds(), KEYS, blurred, tmp_path / 'whole', progress=False)
+    assert content(tmp_path / 'whole') == whole
+    more = extract(Thresholds(), KEYS[15:], blurred, tmp_path / 'whole', progress=False)  # that frame is not among them
+    assert (more.made, more.skipped) == (0, 15)
+
+
 def test_a_second_run_does_nothing(whole, tmp_path):
     extractor = Thresholds()
     result = extract(extractor, KEYS, read, tmp_path / 'whole', progress=False)

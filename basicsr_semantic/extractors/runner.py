@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,11 +94,13 @@ def extract(
         extractor.order,
         extractor.max_masks,
         getattr(extractor, 'tokens', None),
+        _seen(read, keys[0]) if keys else None,
     )
     unreadable: list[str] = []
     made = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
+        _refuse_other_frames(store, keys, read, out)
         done = store.keys()
         todo = [unit for unit in mine if not done.issuperset(unit)]
         total, left = sum(map(len, mine)), sum(map(len, todo))
@@ -123,6 +126,33 @@ def extract(
             f'Mend the frames and run the same command again.'
         )
     return Extraction(made, total - left, time.monotonic() - start)
+
+
+def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
+    """What a store remembers of the frames it was made of: the pixels of one; None where it cannot be read."""
+    try:
+        frame = read(key)
+    except UserError:
+        return None
+    digest = hashlib.sha256(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes())
+    return {'key': key, 'sha256': digest.hexdigest()}
+
+
+def _refuse_other_frames(
+    store: PriorStoreWriter, keys: Sequence[str], read: Callable[[str], np.ndarray], out: Path
+) -> None:
+    """Frames of another degradation may have the keys of those that the store describes.
+
+    Raises:
+        UserError: The frame that the store remembers looks otherwise now.
+    """
+    stored = store.meta.get('seen')
+    now = _seen(read, stored['key']) if stored and stored['key'] in set(keys) else None
+    if now is not None and now != stored:
+        raise UserError(
+            f'The store {out} was made of other frames: {stored["key"]} has other pixels now. Choose another --out, or '
+            'delete the store.'
+        )
 
 
 class _UnreadableError(Exception):

@@ -18,6 +18,7 @@ def store_metadata(
     order: str = 'area',
     max_masks: int = 64,
     tokens: dict[str, int] | None = None,
+    seen: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Compose the metadata of a store.
 
@@ -29,6 +30,7 @@ def store_metadata(
             of the prompt), 'id' (one instance a channel through the whole clip).
         max_masks: most masks a frame.
         tokens: ``{'num': K, 'dim': Ct, 'global_dim': Cg}`` of the tokens of each frame, or None for masks alone.
+        seen: ``{'key', 'sha256'}`` of the pixels of one frame, by which other frames under the same keys are noticed.
 
     Raises:
         ValueError: ``order`` is none of these, the parameters are no plain JSON values, or the sizes of the tokens are
@@ -49,6 +51,8 @@ def store_metadata(
         'max_masks': max_masks,
         'tokens': tokens,
     }
+    if seen is not None:
+        meta['seen'] = seen
     try:
         return json.loads(json.dumps(meta))
     except TypeError as error:
@@ -64,8 +68,9 @@ def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What differs between the metadata of a store and those of the masks about to be added, one phrase each.
 
-    A checkpoint is its SHA-256; the name of its file may differ.
+    A checkpoint is its SHA-256; the name of its file may differ. The frame that was seen says nothing of how.
     """
+    stored, wanted = ({name: value for name, value in meta.items() if name != 'seen'} for meta in (stored, wanted))
     if stored.get('kind') != wanted.get('kind'):  # then everything else differs too
         stored, wanted = {'kind': stored.get('kind')}, {'kind': wanted.get('kind')}
     found: list[str] = []

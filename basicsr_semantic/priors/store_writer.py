@@ -54,6 +54,7 @@ class PriorStoreWriter:
             meta['order'],
             meta['max_masks'],
             meta.get('tokens'),
+            meta.get('seen'),
         )
         self._batch_frames = batch_frames
         self._batch_seconds = batch_seconds
@@ -172,7 +173,11 @@ class PriorStoreWriter:
         if transaction.stat()['entries'] == 0:
             transaction.put(META_KEY, json.dumps(self.meta).encode())
             return
-        found = differences(read_meta(transaction, self.path), self.meta)
+        stored = read_meta(transaction, self.path)
+        self.meta.pop('seen', None)
+        if 'seen' in stored:
+            self.meta['seen'] = stored['seen']
+        found = differences(stored, self.meta)
         if found:
             raise UserError(
                 f'The mask store {self.path} was made otherwise: {"; ".join(found)}. Use the same arguments, '
