@@ -75,7 +75,7 @@ def test_files_of_another_form(read, change):
     content = train_json()
     change(content)
     with pytest.raises(
-        UserError, match=r'is no YouTube-VIS file \((KeyError|TypeError|AttributeError): .*It needs "videos"'
+        UserError, match=r'is no YouTube-VIS file: .* is (missing|of the wrong type).*It needs "videos"'
     ):
         read(content)
 

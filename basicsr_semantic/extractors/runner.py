@@ -147,7 +147,9 @@ def _refuse_other_frames(
         UserError: The frame that the store remembers looks otherwise now.
     """
     stored = store.meta.get('seen')
-    now = _seen(read, stored['key']) if stored and stored['key'] in set(keys) else None
+    if stored is None or stored['key'] not in set(keys):
+        return
+    now = _seen(read, stored['key'])
     if now is not None and now != stored:
         raise UserError(
             f'The store {out} was made of other frames: {stored["key"]} has other pixels now. Choose another --out, or '

@@ -5,32 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..errors import UserError
 
 
-def make_network(opt: dict[str, Any], section: str = 'network_g') -> nn.Module:
-    """Build the network of a section.
+def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
+    """Build the network of section ``network_g``.
 
     Args:
-        opt: The options.
-        section: Name of the section.
+        section: ``type`` and its arguments.
+        scale: Scale of the data; None: any.
 
     Raises:
         UserError: The network refuses its arguments, or enlarges by another factor than ``scale`` says.
     """
     try:
-        net = build_network(opt[section])
+        net = build_network(section)
     except (ValueError, RuntimeError, ZeroDivisionError, AssertionError) as error:
-        raise UserError(f'{section}: {error}') from error
-    own, wanted = getattr(net, 'scale', None), opt.get('scale')
-    if isinstance(own, int) and wanted is not None and own != wanted:
-        raise UserError(f'{section}: {type(net).__name__} enlarges {own} times, but scale is {wanted}.')
+        raise UserError(f'network_g: {error}') from error
+    own = getattr(net, 'scale', None)
+    if isinstance(own, int) and scale is not None and own != scale:
+        raise UserError(f'network_g: {type(net).__name__} enlarges {own} times, but scale is {scale}.')
     return net
 
 
-def warn_without_weights(opt: dict[str, Any], logger) -> None:
+def warn_without_weights(is_train: bool, checkpoint: str | None) -> None:
     """A test of random weights is a mistake more often than not; say so."""
-    if not opt['is_train'] and not opt['path'].get('pretrain_network_g'):
-        logger.warning('path:pretrain_network_g names no checkpoint: what is tested are random weights.')
+    if not is_train and not checkpoint:
+        get_root_logger().warning('path:pretrain_network_g names no checkpoint: what is tested are random weights.')

@@ -59,8 +59,8 @@ class SemanticVSRModel(VideoBaseModel):
         self.prior_kind: str | None = None
         self.instances: dict[str, Any] | None = None
 
-        net = make_network(opt)
-        warn_without_weights(opt, get_root_logger())
+        net = make_network(opt['network_g'], opt.get('scale'))
+        warn_without_weights(self.is_train, self.path_options.pretrain_network_g)
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:

@@ -11,7 +11,6 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.models.base_model import BaseModel
 from basicsr.models.video_base_model import VideoBaseModel
-from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from torch.nn import functional as F
@@ -84,8 +83,8 @@ class VideoInstanceModel(VideoBaseModel):
 
     def _build_instances(self) -> InstanceTransformer:
         path = self.path_options
-        net = make_network(self.opt)
-        warn_without_weights(self.opt, get_root_logger())
+        net = make_network(self.opt['network_g'], None)
+        warn_without_weights(self.is_train, path.pretrain_network_g)
         if not isinstance(net, InstanceTransformer):
             raise UserError(
                 f'network_g is a {type(net).__name__}; VideoInstanceModel trains type: InstanceTransformer.'

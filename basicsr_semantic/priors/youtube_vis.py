@@ -137,8 +137,9 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f'{error} is missing' if isinstance(error, KeyError) else f'something is of the wrong type ({error})'
         raise UserError(
-            f'{path} is no YouTube-VIS file ({type(error).__name__}: {error}). It needs "videos" (id, file_names, '
+            f'{path} is no YouTube-VIS file: {why}. It needs "videos" (id, file_names, '
             f'height, width) and "annotations" (id, video_id, segmentations).'
         ) from error
     seen: set[str] = set()
