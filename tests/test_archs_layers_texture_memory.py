@@ -95,9 +95,9 @@ def test_the_reader_starts_as_the_identity_and_keeps_videos_apart(frames):
     torch.manual_seed(0)
     reader = TextureReader(6, 2, DIM)
     x, textures = torch.randn(2 * frames, 6, 4, 5), torch.randn(2, 9, DIM)
-    assert torch.equal(reader(x, reader.guide(textures)), x)
+    assert torch.equal(reader(x, reader.keys_values(textures)), x)
     torch.nn.init.normal_(reader.proj.weight)
-    changed = reader(x, reader.guide(textures))
-    other = reader(x, reader.guide(torch.cat([textures[:1], -textures[1:]])))
+    changed = reader(x, reader.keys_values(textures))
+    other = reader(x, reader.keys_values(torch.cat([textures[:1], -textures[1:]])))
     torch.testing.assert_close(changed[:frames], other[:frames])
     assert (changed[frames:] - other[frames:]).abs().max() > 1e-3

@@ -228,7 +228,7 @@ class SeeClear(nn.Module):
                 guides.append(run(part.align.guide, *arguments, checkpointing=self.checkpointing))
         if self.memory is not None and memory is not None and clip_tokens is not None:
             read = self.memory.read(clip_tokens, memory)
-            textures = [part.textures.guide(read) for part in guided if part.textures is not None]
+            textures = [part.textures.keys_values(read) for part in guided if part.textures is not None]
         return Condition(flat, self.pyramid(flat), guides, textures)
 
     def initial_memory(self, batch: int) -> MemoryState | None:

@@ -90,7 +90,6 @@ class VideoInstanceTestDataset(Dataset):
             'frame_names': [files[position].rpartition('/')[2] for position in video.positions],
             'num_listed': len(files),
             'positions': list(video.positions),
-            'crowd': torch.tensor([instance.crowd for instance in video.instances], dtype=torch.bool),
             'size': (video.annotated.height, video.annotated.width),
         }
 

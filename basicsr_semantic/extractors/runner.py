@@ -87,6 +87,7 @@ def extract(
     units = _clips(keys) if of_clips else [[key] for key in keys]
     part, parts = shard
     mine = units[part - 1 :: parts]
+    seen = _seen(read, keys[0]) if keys else None
     meta = store_metadata(
         extractor.kind,
         extractor.parameters,
@@ -94,13 +95,13 @@ def extract(
         extractor.order,
         extractor.max_masks,
         getattr(extractor, 'tokens', None),
-        _seen(read, keys[0]) if keys else None,
+        seen,
     )
     unreadable: list[str] = []
     made = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
-        _refuse_other_frames(store, keys, read, out)
+        _refuse_other_frames(store, seen, keys, read)
         done = store.keys()
         todo = [unit for unit in mine if not done.issuperset(unit)]
         total, left = sum(map(len, mine)), sum(map(len, todo))
@@ -139,7 +140,10 @@ def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
 
 
 def _refuse_other_frames(
-    store: PriorStoreWriter, keys: Sequence[str], read: Callable[[str], np.ndarray], out: Path
+    store: PriorStoreWriter,
+    seen: dict[str, str] | None,
+    keys: Sequence[str],
+    read: Callable[[str], np.ndarray],
 ) -> None:
     """Frames of another degradation may have the keys of those that the store describes.
 
@@ -149,11 +153,11 @@ def _refuse_other_frames(
     stored = store.meta.get('seen')
     if stored is None or stored['key'] not in set(keys):
         return
-    now = _seen(read, stored['key'])
+    now = seen if seen is not None and seen['key'] == stored['key'] else _seen(read, stored['key'])
     if now is not None and now != stored:
         raise UserError(
-            f'The store {out} was made of other frames: {stored["key"]} has other pixels now. Choose another --out, or '
-            'delete the store.'
+            f'The store {store.path} was made of other frames: {stored["key"]} has other pixels now. Choose another '
+            '--out, or delete the store.'
         )
 
 

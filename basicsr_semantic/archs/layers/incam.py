@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .time_blocks import zero
+from .token_attention import TokenAttention
 
 
 @dataclass
@@ -31,7 +32,7 @@ class InstanceGuide:
     clip: torch.Tensor | None
 
 
-class InstanceAlignment(nn.Module):
+class InstanceAlignment(TokenAttention):
     """InCAM up to its attention over frames, which is the block that follows. Starts as the identity.
 
     Args:
@@ -43,14 +44,9 @@ class InstanceAlignment(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int, token_dim: int, feature_dim: int, clip: bool) -> None:
-        super().__init__()
-        self.num_heads = num_heads
+        super().__init__(dim, num_heads, token_dim)
         self.conv1 = nn.Conv2d(feature_dim, dim, 3, 1, 1)
         self.conv2 = nn.Conv2d(dim, dim * 2, 3, 1, 1)
-        self.norm = nn.LayerNorm(dim)
-        self.query = nn.Linear(dim, dim)
-        self.key, self.value = (nn.Linear(token_dim, dim) for _ in range(2))
-        self.proj = nn.Linear(dim, dim)
         self.clip_token = nn.Linear(token_dim, dim) if clip else None
         self.clip_pixel = nn.Linear(dim, dim) if clip else None
         self.gain = nn.Parameter(torch.zeros(())) if clip else None
@@ -81,9 +77,7 @@ class InstanceAlignment(nn.Module):
         scale, shift = self.conv2(F.relu(self.conv1(resized))).chunk(2, dim=1)
         # Eq. 12 writes tokens of the frame, lines 28 and 36 of Algorithm 1 those of the clip: the equation holds, since
         # the ablation calls this step "intra-frame".
-        keys, values = (
-            layer(frame_tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
-        )
+        keys, values = self.keys_values(frame_tokens)
         clip = None if self.clip_token is None or clip_tokens is None else self.clip_token(clip_tokens)
         return InstanceGuide(scale, shift, keys, values, clip)
 
@@ -91,10 +85,8 @@ class InstanceAlignment(nn.Module):
         """Features (n, C, h, w) to the same shape."""
         x = torch.addcmul(guide.shift, x, guide.scale) + x  # Eq. 11
         pixels = x.permute(0, 2, 3, 1)  # (n, h, w, C)
-        q = self.query(self.norm(pixels)).flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(q, guide.keys.to(q.dtype), guide.values.to(q.dtype))
         # Eq. 13 has no residual. A V is a mixture of a few tokens: without one the pixels would be lost.
-        pixels = pixels + self.proj(attended.transpose(1, 2).flatten(2)).view(pixels.shape)
+        pixels = pixels + self.attend(pixels, guide.keys, guide.values)
         if guide.clip is not None and self.gain is not None:
             pixels = pixels * (1 + self.gain * self.activation(pixels, guide.clip)[..., None])
         return pixels.permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .mfsa import conv_channels_last
+from .token_attention import TokenAttention
 
 
 class TokenCompression(nn.Module):
@@ -64,7 +65,7 @@ class GlobalPerspectiveShifter(nn.Module):
         return torch.addcmul(shift, x, scale) + x  # Eq. 8
 
 
-class InstanceEmbeddingEncoder(nn.Module):
+class InstanceEmbeddingEncoder(TokenAttention):
     """ISEE: pixels attend to the instance tokens of the clip (Eq. 9 to 11). Starts as the identity.
 
     The equations have three projections and one head. The norm of the pixels, the heads (those of the first group of
@@ -77,11 +78,8 @@ class InstanceEmbeddingEncoder(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int = 6, residual: bool = True) -> None:
-        super().__init__()
-        self.num_heads, self.residual = num_heads, residual
-        self.norm = nn.LayerNorm(dim)
-        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
-        self.proj = nn.Linear(dim, dim)
+        super().__init__(dim, num_heads, token_dim=dim)
+        self.residual = residual
         if residual:
             nn.init.zeros_(self.proj.weight)
             nn.init.zeros_(self.proj.bias)
@@ -96,13 +94,7 @@ class InstanceEmbeddingEncoder(nn.Module):
         Returns:
             (b, t, h, w, c).
         """
-        pixels = self.norm(x.flatten(1, 3))
-        q, k, v = (
-            layer(y).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for layer, y in ((self.query, pixels), (self.key, tokens), (self.value, tokens))
-        )
-        attended = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype)).transpose(1, 2).flatten(2)
-        embedded = self.proj(attended).view(x.shape)
+        embedded = self.attend(x, *self.keys_values(tokens))
         # Eq. 11 has no residual. A V is a mixture of a few tokens, so without one the pixels themselves would be lost,
         # while the text speaks of embedding priors "into the original features" like a position embedding.
         return x + embedded if self.residual else embedded

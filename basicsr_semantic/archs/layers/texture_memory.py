@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .query_blocks import Attention
 from .time_blocks import zero
+from .token_attention import TokenAttention
 
 # Features of a level are averaged to so many cells a side before they enter the memory.
 _CELLS = 8
@@ -114,7 +115,7 @@ class TextureMemory(nn.Module):
         return MemoryState(state.semantics, state.textures + written.to(state.textures.dtype))
 
 
-class TextureReader(nn.Module):
+class TextureReader(TokenAttention):
     """Bring what was read to the features of one layer (Eq. 20). Starts as the identity.
 
     Args:
@@ -124,26 +125,10 @@ class TextureReader(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int, texture_dim: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm = nn.LayerNorm(dim)
-        self.query = nn.Linear(dim, dim)
-        self.key, self.value = (nn.Linear(texture_dim, dim) for _ in range(2))
-        self.proj = nn.Linear(dim, dim)
+        super().__init__(dim, num_heads, texture_dim)
         zero(self.proj)
 
-    def guide(self, textures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values (b, heads, J d, C / heads) of textures (b, J d, d); the same for every step."""
-        key, value = (
-            layer(textures).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
-        )
-        return key, value
-
     def forward(self, x: torch.Tensor, guide: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Features (n, C, h, w) of n = b * frames to the same shape."""
-        key, value = guide
+        """Features (n, C, h, w) of n = b * frames to the same shape; ``guide`` are keys and values of the textures."""
         pixels = x.permute(0, 2, 3, 1)
-        q = self.query(self.norm(pixels)).reshape(key.size(0), -1, x.size(1))
-        q = q.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(q, key.to(q.dtype), value.to(q.dtype))
-        return (pixels + self.proj(attended.transpose(1, 2).flatten(2)).view(pixels.shape)).permute(0, 3, 1, 2)
+        return (pixels + self.attend(pixels, *guide)).permute(0, 3, 1, 2)
