@@ -66,3 +66,40 @@ def test_frames_may_share_their_noise():
     noise = draw_noise((3, 3, 4, 4), torch.Generator().manual_seed(0), torch.device('cpu'), repeat=True)
     assert torch.equal(noise[0], noise[2])
     assert not torch.equal(*draw_noise((2, 3, 4, 4), None, torch.device('cpu')))
+
+
+@pytest.mark.parametrize(
+    ('steps', 'visited'), [(15, tuple(range(16))), (5, (0, 3, 6, 9, 12, 15)), (4, (0, 3, 7, 11, 15)), (1, (0, 15))]
+)
+def test_fewer_steps_visit_states_that_the_network_knows(steps, visited):
+    whole, seen = BlurringResShift(), []
+    fewer = whole.with_steps(steps)
+    assert fewer.steps == steps and fewer.visited == visited
+    assert torch.equal(fewer.etas, whole.etas[list(visited)]) and torch.equal(fewer.keep, whole.keep[list(visited)])
+    assert whole.steps == 15 and len(whole.etas) == 16
+
+    def oracle(x, t):
+        seen.append(t)
+        return torch.full_like(x, 0.25)
+
+    assert torch.equal(sample(fewer, oracle, torch.zeros(1, 3, 8, 8)), torch.full((1, 3, 8, 8), 0.25))
+    assert seen == list(visited[:0:-1])
+
+
+@pytest.mark.parametrize('posterior', ['markov', 'resshift'])
+def test_fewer_steps_keep_the_marginals(posterior):
+    torch.manual_seed(0)
+    fewer = BlurringResShift(posterior=posterior).with_steps(4)
+    image, base = (torch.rand(2, 1, 3, 4, 4) * 2 - 1).expand(2, 6000, 3, 4, 4)
+    x = fewer.prior_sample(base, torch.randn(base.shape))
+    for t in (4, 3, 2):
+        x = fewer.step(x, image, base, t, torch.randn(base.shape))
+        mean, std = fewer.marginal(image[:1], base[:1], t - 1)
+        assert (x.mean(0) - mean[0]).abs().max() < 6 * std.item() / 6000**0.5 + 0.02
+        assert (x.std(0).mean() / std).item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize('steps', [0, 16])
+def test_more_steps_than_there_are_cannot_be_made(steps):
+    with pytest.raises(ValueError, match=f'in 1 to 15, not {steps}'):
+        BlurringResShift().with_steps(steps)

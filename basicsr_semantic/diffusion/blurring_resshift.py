@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import torch
@@ -43,6 +44,10 @@ class BlurringResShift(nn.Module):
         posterior: ``markov``, ``resshift``, ``ddim`` or ``paper``; see :func:`posterior.step_back`.
         blur_schedule: ``log`` or ``sine``; see :func:`schedules.blur_schedule`.
 
+    Attributes:
+        steps: Number of steps.
+        visited: For every step from 0, the step of the process as it was made; see :meth:`with_steps`.
+
     Raises:
         ValueError: A value is out of range.
     """
@@ -70,20 +75,46 @@ class BlurringResShift(nn.Module):
             raise ValueError(f'patch is {patch}; at least 1 is needed.')
         if posterior == 'paper':
             warnings.warn(_AS_PRINTED, stacklevel=2)
-        self.steps, self.kappa, self.posterior = steps, kappa, posterior
+        self.kappa, self.posterior = kappa, posterior
         self.patch = patch if sigma_max > 0 else 1
-        etas = shift_schedule(steps, kappa, min_noise, power, etas_end)
-        times = blur_times(steps, sigma_min, sigma_max, blur_schedule)
+        self._shifts = shift_schedule(steps, kappa, min_noise, power, etas_end)
+        self._blurs = blur_times(steps, sigma_min, sigma_max, blur_schedule)
+        self.register_buffer('matrix', dct_matrix(self.patch).float(), persistent=False)
+        self._visit(tuple(range(steps + 1)))
+
+    def _visit(self, visited: tuple[int, ...]) -> None:
+        """Make the tables of the process that visits these steps, 0 and the last one among them."""
+        self.steps, self.visited = len(visited) - 1, visited
+        etas, times = self._shifts[list(visited)], self._blurs[list(visited)]
         # Lambda times t in Eq. 22; the time is tau_t here
         exponents = -squared_frequencies(self.patch) * times[:, None, None]
         tables = {
             'etas': etas,
-            'matrix': dct_matrix(self.patch),
             'keep': (1 - etas[:, None, None]) * exponents.exp(),  # (steps + 1, p, p): of the image in the mean
-            'back': torch.stack(step_back(etas, exponents, kappa, posterior), dim=1),  # (steps + 1, 4, p, p)
+            'back': torch.stack(step_back(etas, exponents, self.kappa, self.posterior), dim=1),  # (steps + 1, 4, p, p)
         }
         for name, table in tables.items():
-            self.register_buffer(name, table.float(), persistent=False)
+            self.register_buffer(name, table.float().to(self.matrix.device), persistent=False)
+
+    def with_steps(self, steps: int) -> BlurringResShift:
+        """The process that visits fewer of the same states, for a network that was trained on all of them.
+
+        The states are evenly spaced and end with the last one. A network is to be asked for step ``visited[t]``, as
+        :func:`sample` does.
+
+        Args:
+            steps: Steps of the new process, from 1 to that of this one.
+
+        Raises:
+            ValueError: There are not so many.
+        """
+        if not 1 <= steps <= self.steps:
+            raise ValueError(f'A process of {self.steps} steps can be sampled in 1 to {self.steps}, not {steps}.')
+        places = [self.steps * k // steps for k in range(steps + 1)]
+        fewer = copy.copy(self)
+        fewer._buffers = dict(self._buffers)  # the tables of this process stay
+        fewer._visit(tuple(self.visited[place] for place in places))
+        return fewer
 
     # ------------------------------------------------------------------------------------------ forward process
 

@@ -40,7 +40,7 @@ def sample(
     Args:
         diffusion: The process; its ``steps`` steps are made.
         predict: Gives the image (b, 3, h, w) in [-1, 1] from x_t, scaled as :meth:`BlurringResShift.scale_input` does,
-            and from t, which runs from ``steps`` to 1. Its result is clamped.
+            and from t, which runs down ``diffusion.visited`` (``steps`` to 1). Its result is clamped.
         base: (b, 3, h, w) in [-1, 1].
         generator: A CPU generator; None: PyTorch's default.
         noise_repeat: All b images get the same noise.
@@ -55,7 +55,7 @@ def sample(
 
     x = diffusion.prior_sample(base, noise())
     for t in range(diffusion.steps, 0, -1):
-        image = predict(diffusion.scale_input(x, t), t).float().clamp(-1, 1)
+        image = predict(diffusion.scale_input(x, t), diffusion.visited[t]).float().clamp(-1, 1)
         x = diffusion.step(x, image, base, t, noise()) if t > 1 else image
         if on_step is not None:
             on_step(t, image)
