@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_seeclear import TINY, awake, build, priors
 
 import basicsr_semantic  # noqa: F401
 from basicsr_semantic.archs import SeeClear
 from basicsr_semantic.priors import SemanticPriors
 
-TINY: dict[str, Any] = {
-    'dim': 24, 'head_dim': 12, 'window': 4, 'clip_length': 3, 'hidden_dim': 16, 'token_dim': 16, 'feature_dim': 8,
-    'num_tokens': 5, 'num_queries': 6, 'instance_heads': 2, 'feedforward_dim': 32, 'encoder_layers': 1,
-    'decoder_layers': 1, 'groups': 2,
-}  # fmt: skip
 ROWS = {  # Table 2
     1: {'semantic': False, 'mfsa': False, 'incam': False, 'category': False},
     2: {'mfsa': False, 'incam': False, 'category': False},
@@ -25,28 +21,6 @@ ROWS = {  # Table 2
     6: {'dwt': False},
     7: {},
 }
-
-
-def build(**changes) -> SeeClear:
-    torch.manual_seed(0)
-    return SeeClear(**(TINY | changes))
-
-
-def awake(net: SeeClear) -> SeeClear:
-    """The same with numbers in the layers that start at zero."""
-    with torch.no_grad():
-        for parameter in net.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.05)
-    return net
-
-
-def priors(batch: int = 1, frames: int = 3, tokens: int = 5) -> SemanticPriors:
-    generator = torch.Generator().manual_seed(5)
-    return SemanticPriors(
-        frame_tokens=torch.randn(batch, frames, tokens, 16, generator=generator),
-        pixel_features=torch.randn(batch, frames, 8, 4, 6, generator=generator),
-    )
 
 
 def clip(batch: int = 1, frames: int = 3, size: tuple[int, int] = (16, 24)):

@@ -235,6 +235,11 @@ class SeeClear(nn.Module):
         """The memory at the start of a video; None without ``category``."""
         return None if self.memory is None else self.memory.initial(batch)
 
+    @staticmethod
+    def is_of_memory(name: str) -> bool:
+        """Whether a parameter of this name belongs to CaTeGory, the memory and its readers, which train in a stage."""
+        return name.startswith('memory.') or '.textures.' in name
+
     def update_memory(self, state: MemoryState, features: Sequence[torch.Tensor]) -> MemoryState:
         """The memory after a clip; see :meth:`TextureMemory.update`."""
         assert self.memory is not None

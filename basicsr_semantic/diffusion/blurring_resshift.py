@@ -46,6 +46,7 @@ class BlurringResShift(nn.Module):
 
     Attributes:
         steps: Number of steps.
+        config: The arguments that it was made with.
         visited: For every step from 0, the step of the process as it was made; see :meth:`with_steps`.
 
     Raises:
@@ -75,6 +76,18 @@ class BlurringResShift(nn.Module):
             raise ValueError(f'patch is {patch}; at least 1 is needed.')
         if posterior == 'paper':
             warnings.warn(_AS_PRINTED, stacklevel=2)
+        self.config = {
+            'steps': steps,
+            'kappa': kappa,
+            'min_noise': min_noise,
+            'power': power,
+            'etas_end': etas_end,
+            'sigma_min': sigma_min,
+            'sigma_max': sigma_max,
+            'patch': patch,
+            'posterior': posterior,
+            'blur_schedule': blur_schedule,
+        }
         self.kappa, self.posterior = kappa, posterior
         self.patch = patch if sigma_max > 0 else 1
         self._shifts = shift_schedule(steps, kappa, min_noise, power, etas_end)

@@ -1,6 +1,7 @@
 """What BasicSR calls models: optimiser, steps, validation. Importing the room registers them."""
 
+from .seeclear_model import SeeClearModel
 from .semantic_vsr_model import SemanticVSRModel
 from .video_instance_model import VideoInstanceModel
 
-__all__ = ['SemanticVSRModel', 'VideoInstanceModel']
+__all__ = ['SeeClearModel', 'SemanticVSRModel', 'VideoInstanceModel']

@@ -188,7 +188,7 @@ def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_so
 
 
 def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
-    """Refuse tokens of another width than a network was built for.
+    """Refuse tokens and features of another width than a network was built for.
 
     Args:
         net: A network; its ``token_dims`` name the width of each kind of tokens that it takes, if it has them.
@@ -197,10 +197,16 @@ def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: A width differs.
     """
-    keys = {'instance_tokens': 'token_dim', 'global_tokens': 'global_dim'}
+    keys = {
+        'frame_tokens': 'token_dim',
+        'instance_tokens': 'token_dim',
+        'global_tokens': 'global_dim',
+        'pixel_features': 'feature_dim',
+    }
     for name, width in getattr(net, 'token_dims', {}).items():
-        if name in given and given[name].size(-1) != width:
+        found = given[name].size(-3 if name == 'pixel_features' else -1) if name in given else width
+        if found != width:
             raise UserError(
-                f'network_g:{keys.get(name, name)} is {width}, but the {name} of these priors have width '
-                f'{given[name].size(-1)}. Set it to that, or use priors made by an extractor of width {width}.'
+                f'network_g:{keys[name]} is {width}, but the {name} of these priors have width {found}. Set it to '
+                f'that, or use priors made by an extractor of width {width}.'
             )

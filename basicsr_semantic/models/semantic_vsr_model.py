@@ -53,9 +53,10 @@ class SemanticVSRModel(VideoBaseModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         BaseModel.__init__(self, opt)
         train = opt.get('train') or {}
-        self.train_options = options.TrainOptions(**train) if self.is_train else None
-        self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in _PATH_KEYS})
-        self.val_options = options.ValOptions(**(opt.get('val') or {}))
+        self.train_options = self.TrainOptions(**train) if self.is_train else None
+        known = self.PathOptions.__dataclass_fields__
+        self.path_options = self.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
+        self.val_options = self.ValOptions(**(opt.get('val') or {}))
         self.prior_kind: str | None = None
         self.instances: dict[str, Any] | None = None
 
@@ -64,7 +65,7 @@ class SemanticVSRModel(VideoBaseModel):
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:
-            train_only(net, self.train_options.trainable)
+            self._freeze(net)
             if self.train_options.ema_decay > 0:
                 self.net_g_ema = self._make_ema(net)
             lean = lean_frozen_convs(net)
@@ -116,6 +117,11 @@ class SemanticVSRModel(VideoBaseModel):
             source.check_training(self.instances)
         self.instances = source.identity or self.instances
         return source
+
+    def _freeze(self, net: nn.Module) -> None:
+        """Choose what trains, before the average and the wrap."""
+        assert self.train_options is not None
+        train_only(net, self.train_options.trainable)
 
     def _remember_priors(self, path: str) -> None:
         content = load_file(path)
@@ -330,6 +336,3 @@ class _Adapter(nn.Module):
 
     def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
         return adapter_state(self._net[0])
-
-
-_PATH_KEYS = set(options.PathOptions.__dataclass_fields__)

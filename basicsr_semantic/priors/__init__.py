@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .geometry import ClipGeometry
-from .semantic_priors import SemanticPriors
+from .semantic_priors import CELL, SemanticPriors
 from .store import PriorStoreReader, PriorStoreWriter
 from .store_meta import store_metadata
 
-__all__ = ['ClipGeometry', 'PriorStoreReader', 'PriorStoreWriter', 'SemanticPriors', 'store_metadata']
+__all__ = ['CELL', 'ClipGeometry', 'PriorStoreReader', 'PriorStoreWriter', 'SemanticPriors', 'store_metadata']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -15,6 +16,9 @@ AXES: dict[str, str] = {
     'instance_tokens': 'b N Ct',
     'pixel_features': 'b T Cp hp wp',
 }
+
+#: Side in LR pixels of one cell of the pixel features that data sets give; a cell at the far edge may reach beyond it.
+CELL = 4
 
 
 @dataclass
@@ -93,11 +97,11 @@ class SemanticPriors:
         moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.present().items()}
         return replace(self, **moved)
 
-    def frames(self, part: slice) -> SemanticPriors:
+    def frames(self, part: slice | Sequence[int]) -> SemanticPriors:
         """The priors of some of the frames; instance tokens belong to the whole clip and stay.
 
         Args:
-            part: a slice over T, for example ``slice(0, 5)``.
+            part: a slice over T, for example ``slice(0, 5)``, or places, in any order and as often as wanted.
 
         Raises:
             ValueError: The slice leaves no frame.

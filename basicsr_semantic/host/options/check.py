@@ -11,6 +11,7 @@ from ..components import components
 from . import sections
 from .component_keys import (
     dataset_keys,
+    diffusion_keys,
     frame_decoder_keys,
     metric_keys,
     model_keys,
@@ -22,7 +23,7 @@ from .component_keys import (
     source_keys,
     stock_keys,
 )
-from .files import check_dataset_files, check_source_files, check_weight_files
+from .files import check_dataset_files, check_metric_files, check_source_files, check_weight_files
 from .keys import KeySet, keys_of_callable, keys_of_dataclass, module_of
 from .problems import Problem, nearest, raise_problems, shown
 from .report import Report
@@ -60,8 +61,9 @@ def check_options(opt: Mapping[str, Any], path: str | Path, is_train: bool) -> l
             _check_network(report, key, value)
     if opt.get(SOURCE) is not None and report.section((SOURCE,), opt[SOURCE]):
         _check_source(report, opt[SOURCE])
-    if 'frame_decoder' in keysets['top'].keys and isinstance(opt.get('frame_decoder'), Mapping):
-        _check_frame_decoder(report, opt['frame_decoder'])
+    for key, check in _OF_MODELS.items():
+        if key in keysets['top'].keys and isinstance(opt.get(key), Mapping):
+            check(report, key, opt[key])
     _check_datasets(report, opt.get('datasets'), is_train)
     networks = [key[8:] for key in opt if isinstance(key, str) and key.startswith('network_') and key != SOURCE]
     if opt.get('path') is not None and report.section(('path',), opt['path']):
@@ -127,9 +129,21 @@ def _check_source(report: Report, section: Mapping[str, Any]) -> None:
     check_source_files(report, (SOURCE,), section, online)
 
 
-def _check_frame_decoder(report: Report, section: Mapping[str, Any]) -> None:
-    report.keys(('frame_decoder',), section, frame_decoder_keys())
-    check_weight_files(report, ('frame_decoder',), section)
+def _check_frame_decoder(report: Report, key: str, section: Mapping[str, Any]) -> None:
+    report.keys((key,), section, frame_decoder_keys())
+    check_weight_files(report, (key,), section)
+
+
+def _check_diffusion(report: Report, key: str, section: Mapping[str, Any]) -> None:
+    report.keys((key,), section, diffusion_keys())
+
+
+_OF_MODELS = {
+    'frame_decoder': _check_frame_decoder,
+    'base_upsampler': _check_network,
+    'diffusion': _check_diffusion,
+}
+"""Sections that some models have at the top level, and how each is checked."""
 
 
 def _check_datasets(report: Report, datasets: Any, is_train: bool) -> None:
@@ -248,8 +262,20 @@ def _check_metrics(report: Report, metrics: Any) -> None:
         if not report.section(path, metric):
             continue
         found = report.component('metric', path, metric)
-        if found is not None:
-            report.keys(path, metric, metric_keys(found))
+        if found is None:
+            continue
+        report.keys(path, metric, metric_keys(found))
+        check_metric_files(report, path, metric)
+        if isinstance(metric.get('flow'), Mapping):
+            _check_flow(report, (*path, 'flow'), metric['flow'])
+
+
+def _check_flow(report: Report, path: tuple[str, ...], section: Mapping[str, Any]) -> None:
+    """The network of a metric that follows the motion: an arch, and the file with its weights."""
+    arch = report.component('arch', path, section)
+    if arch is not None:
+        report.keys(path, section, keys_of_callable(arch.target, arch.name), allowed={'type', 'load_path'})
+    check_weight_files(report, path, section)
 
 
 def _check_logger(report: Report, logger: Any, is_train: bool) -> None:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ..components import Component, components
+from ..components import Component, better_of, components
 from . import sections
 from .keys import Key, KeySet, keys_of_callable, keys_of_dataclass, module_of, parse_source
 from .reads import keys_read
@@ -16,7 +16,7 @@ from .report import combined
 
 _TRAIN_ENTRIES = ('__init__', 'init_training_settings', 'setup_optimizers', 'setup_schedulers')
 _DATASET_ENTRIES = ('__init__', '__getitem__')
-_METRIC_DATA = ('img', 'img2')
+_METRIC_DATA = ('img', 'img2', 'previous', 'previous2')
 """Arguments of a metric function that the validation gives."""
 _ALWAYS_GIVEN = {'path', 'num_gpu', 'manual_seed', *sections.PREPARED['top'], *sections.PREPARED['path']}
 
@@ -62,7 +62,9 @@ def dataset_keys(dataset: type) -> KeySet:
 def metric_keys(metric: Component) -> KeySet:
     """The keys of a metric section."""
     own = keys_of_callable(metric.target).without(_METRIC_DATA)
-    return own.merged(keys_of_dataclass(sections.MetricOptions))
+    both = own.merged(keys_of_dataclass(sections.MetricOptions))
+    both.keys['better'] = dataclasses.replace(both.keys['better'], default=better_of(metric))
+    return both
 
 
 def component_keys(component: Component) -> dict[str, KeySet]:
@@ -110,6 +112,13 @@ def frame_decoder_keys() -> KeySet:
 
     own = keys_of_dataclass(sections.FrameDecoderOptions, 'frame_decoder')
     return own.merged(keys_of_callable(XDecoder))
+
+
+def diffusion_keys() -> KeySet:
+    """The keys of section ``diffusion``."""
+    from ...diffusion import BlurringResShift
+
+    return keys_of_callable(BlurringResShift, 'diffusion')
 
 
 def optimizer_keys(optimizer: type) -> KeySet:

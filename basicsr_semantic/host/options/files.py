@@ -109,6 +109,15 @@ def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[s
             report.add((*path, key), f"The file '{value}' does not exist.", remedy, missing_file=True)
 
 
+def check_metric_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any]) -> None:
+    """Check the local copies of weights (``weights``, ``*_weights``) that a metric is given."""
+    for key, value in section.items():
+        is_file = isinstance(key, str) and (key == 'weights' or key.endswith('_weights'))
+        if is_file and isinstance(value, str) and value and not _exists(value):
+            advice = 'Write ~ to download the official file once; docs/metrics.md names it.'
+            report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
+
+
 #: What to do about a missing file that comes from somewhere certain.
 _REMEDIES = {
     'pretrain_frame_decoder': (

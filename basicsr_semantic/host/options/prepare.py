@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ..components import better_of, find
 from .safe_yaml import YamlMapping, load_yaml, parse_value
 from .sections import COUNTS
 
@@ -195,6 +196,10 @@ def _fill_in(opt: dict[str, Any]) -> None:
     if opt.get('val') is not None:
         for key, value in (('save_img', False), ('suffix', None), ('metrics', None)):
             opt['val'].setdefault(key, value)
+        for metric in (opt['val']['metrics'] or {}).values():
+            component = find('metric', metric.get('type'))
+            if component is not None and better_of(component) == 'lower':
+                metric.setdefault('better', 'lower')  # BasicSR takes the highest value for the best one
     if opt.get('logger') is not None:
         opt['logger'].setdefault('use_tb_logger', False)
     for section in ('train', 'val', 'logger'):

@@ -16,6 +16,7 @@ from ..components import Component, components
 from . import sections
 from .component_keys import (
     dataset_keys,
+    diffusion_keys,
     frame_decoder_keys,
     metric_keys,
     model_keys,
@@ -45,6 +46,7 @@ def option_schema() -> Schema:
     clips = {name: one for name, one in components('extractor').items() if hasattr(one.target, 'describe_clip')}
     _by_type(definitions, 'network_s', clips, lambda c: source_keys(c.target))
     definitions['frame_decoder'] = _object(frame_decoder_keys(), 'frame_decoder')
+    definitions['diffusion'] = _object(diffusion_keys())
     optimizers = {name: Component('optimiser', name, cls) for name, cls in optimizer_types(None).items()}
     _by_type(definitions, 'optimiser', optimizers, lambda c: optimizer_keys(c.target))
     schedules = {name: Component('schedule', name, cls) for name, cls in (scheduler_types(None) or {}).items()}
@@ -100,8 +102,12 @@ def _of_model(component: Component) -> Schema:
     for name in [*own]:
         if name.startswith('network_') or name in ('datasets', 'logger', 'dist_params', 'model_type'):
             own[name] = {}
-    if 'frame_decoder' in own:
-        own['frame_decoder'] = _nullable('frame_decoder', keys.keys['frame_decoder'].doc)
+    for name in ('frame_decoder', 'diffusion'):
+        if name in own:
+            own[name] = _nullable(name, keys.keys[name].doc)
+    if 'base_upsampler' in own:
+        options = [{'const': 'bicubic'}, {'$ref': '#/$defs/network'}]
+        own['base_upsampler'] = {'description': keys.keys['base_upsampler'].doc, 'anyOf': options}
     for section in ('train', 'path', 'val'):
         own[section] = _nullable(f'model.{component.name}.{section}')
     schema: Schema = {'properties': own}

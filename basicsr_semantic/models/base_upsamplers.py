@@ -1,0 +1,77 @@
+"""What makes the frames that SeeClear's diffusion starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..errors import UserError
+from ..host.checkpoint import load_weights
+from .networks import make_network
+from .padding import pad_amount, pad_clip
+
+Upsampler = Callable[[torch.Tensor], torch.Tensor]
+"""LR frames (b, t, 3, h, w) in [0, 1] to (b, t, 3, H, W) in [0, 1]."""
+
+
+def make_base_upsampler(
+    section: str | Mapping[str, Any],
+    scale: int,
+    checkpoint: str | None,
+    param_key: str = 'params',
+    device: str | torch.device = 'cpu',
+) -> Upsampler:
+    """Build what makes the base: SeeClear's is bicubic, that of SeeClear* a video super-resolution network.
+
+    Args:
+        section: ``bicubic``, or ``type`` and arguments of a registered arch that takes frames alone.
+        scale: How much it enlarges.
+        checkpoint: Weights of the arch.
+        param_key: Which weights of the file.
+        device: Where it runs.
+
+    Raises:
+        UserError: An unknown name, no weights, or weights that do not fit.
+    """
+    if section == 'bicubic':
+        return lambda lq: enlarge_bicubic(lq, scale)
+    if not isinstance(section, Mapping):
+        raise UserError(f'base_upsampler is {section!r}. Say bicubic, or name an arch: {{type: BasicVSR, ...}}.')
+    if not checkpoint:
+        raise UserError(
+            f'base_upsampler is a {section.get("type")} without weights, so its frames would mean nothing. Give them: '
+            'path:pretrain_base_upsampler: FILE.'
+        )
+    net = make_network(dict(section), scale)
+    if getattr(net, 'prior_fields', ()):
+        raise UserError(
+            f'base_upsampler is a {type(net).__name__}, which takes priors of its own. Choose an arch that takes '
+            'frames alone.'
+        )
+    load_weights(net, checkpoint, True, param_key)
+    net.requires_grad_(False).eval().to(device)
+    requirements = getattr(net, 'size_requirements', None)
+
+    @torch.no_grad()
+    def enlarge(lq: torch.Tensor) -> torch.Tensor:
+        height, width = lq.shape[-2:]
+        restored = net(pad_clip(lq, *pad_amount(height, width, requirements))).float()
+        if restored.shape[:3] != lq.shape[:3]:
+            raise UserError(
+                f'base_upsampler made {tuple(restored.shape)} of frames {tuple(lq.shape)}. It must restore every '
+                'frame of a clip, as BasicVSR does.'
+            )
+        return restored[..., : height * scale, : width * scale].clamp(0, 1)
+
+    return enlarge
+
+
+def enlarge_bicubic(lq: torch.Tensor, scale: int) -> torch.Tensor:
+    """Enlarge frames (b, t, 3, h, w) bicubically with a = -1/2, as MATLAB does but for the outermost pixels."""
+    b, t, _, height, width = lq.shape
+    size = (height * scale, width * scale)
+    # PyTorch's antialiased kernel has a = -1/2, the other one -3/4; enlarging, they differ in nothing else
+    return F.interpolate(lq.flatten(0, 1), size, mode='bicubic', antialias=True).clamp(0, 1).unflatten(0, (b, t))

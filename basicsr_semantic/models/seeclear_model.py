@@ -1,0 +1,226 @@
+"""The model class of SeeClear: three stages of training, and sampling of whole videos."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+from tqdm import tqdm
+
+from ..archs.seeclear_arch import SeeClear
+from ..diffusion import BlurringResShift
+from ..errors import UserError
+from ..host.checkpoint import load_file
+from ..host.freezing import train_only
+from . import seeclear_options as options
+from .base_upsamplers import make_base_upsampler
+from .clip_windows import clip_windows
+from .seeclear_sampling import sample_video
+from .semantic_vsr_model import SemanticVSRModel
+
+_OF_SAMPLING = ('posterior',)
+"""Arguments of the diffusion that a network does not depend on."""
+
+
+@MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
+class SeeClearModel(SemanticVSRModel):
+    """Train SeeClear stage by stage, and restore videos by sampling.
+
+    The network predicts the clean clip, and the loss compares frames in [0, 1]. A training sample of more frames than a
+    clip becomes several clips that share the memory of textures, the last one shifted back to end with the sample;
+    each clip has one step t. Videos are sampled whole: their memory runs from clip to clip, so processes share videos,
+    never the clips of one.
+
+    Args:
+        opt: The options, see :class:`TopOptions`, :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
+
+    Raises:
+        UserError: A network of another kind, a stage without the weights it goes on from, a checkpoint of another
+            diffusion, a number of steps that the diffusion does not have, clips cut up that are to be sampled whole.
+    """
+
+    TopOptions = options.TopOptions
+    TrainOptions = options.TrainOptions
+    PathOptions = options.PathOptions
+    ValOptions = options.ValOptions
+
+    train_options: options.TrainOptions | None
+    path_options: options.PathOptions
+    val_options: options.ValOptions
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.diffusion = _diffusion(opt.get('diffusion') or {})
+        self.trained_diffusion: dict[str, Any] | None = None
+        super().__init__(opt)
+        self.diffusion.to(self.device)
+        self.sampler = self._with_steps(self.val_options.sample_steps)
+        net = self._net()
+        self.upsample = make_base_upsampler(
+            opt.get('base_upsampler', 'bicubic'),
+            net.scale,
+            self.path_options.pretrain_base_upsampler,
+            self.path_options.param_key_base_upsampler,
+            self.device,
+        )
+        if net.memory is not None:
+            self._refuse_cut_videos(opt.get('datasets') or {})
+
+    def _net(self) -> SeeClear:
+        return cast(SeeClear, self.get_bare_model(self.net_g))
+
+    def _with_steps(self, steps: int | None) -> BlurringResShift:
+        try:
+            return self.diffusion if steps is None else self.diffusion.with_steps(steps)
+        except ValueError as error:
+            raise UserError(f'val:sample_steps: {error}') from error
+
+    # ------------------------------------------------------------------------------------------------- weights
+
+    def _load(self, net: nn.Module) -> None:
+        if not isinstance(net, SeeClear):
+            raise UserError(f'network_g is a {type(net).__name__}; SeeClearModel trains and tests type: SeeClear.')
+        if self.train_options is not None and self.train_options.stage != 'condenser':
+            stage = self.train_options.stage
+            if net.memory is None:
+                raise UserError(f'train:stage is {stage}, but network_g:category: false leaves no memory to train.')
+            if not self.path_options.pretrain_network_g:
+                raise UserError(
+                    f'train:stage is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage '
+                    'before: path:pretrain_network_g: FILE.'
+                )
+        super()._load(net)
+
+    def _remember_priors(self, path: str) -> None:
+        super()._remember_priors(path)
+        content = load_file(path)
+        trained = content.get('diffusion') if isinstance(content, dict) else None
+        if not isinstance(trained, Mapping):
+            return
+        for name, value in self.diffusion.config.items():
+            if name not in _OF_SAMPLING and trained.get(name, value) != value:
+                raise UserError(
+                    f'{path} was trained with diffusion:{name}: {trained[name]}, but the options say {value}. A '
+                    'network knows one diffusion; only the posterior may be changed.'
+                )
+
+    def checkpoint_metadata(self) -> dict[str, Any]:
+        """What a checkpoint says besides weights: kind of priors, and the diffusion."""
+        return super().checkpoint_metadata() | {'diffusion': dict(self.diffusion.config)}
+
+    def _freeze(self, net: nn.Module) -> None:
+        """The stage says what trains; ``train.trainable`` may leave out more."""
+        assert self.train_options is not None and isinstance(net, SeeClear)
+        train_only(net, self.train_options.trainable)
+        stage = self.train_options.stage
+        for name, parameter in net.named_parameters():
+            of_memory = net.is_of_memory(name)
+            rests = of_memory if stage == 'condenser' else not of_memory if stage == 'memory' else False
+            parameter.requires_grad_(parameter.requires_grad and not rests)
+        parts = sorted({name.split('.')[0] for name, p in net.named_parameters() if p.requires_grad})
+        count = sum(p.numel() for p in net.parameters() if p.requires_grad)
+        get_root_logger().info(f'Stage {stage} trains {count:,d} parameters, in {", ".join(parts)}.')
+
+    def _refuse_cut_videos(self, datasets: Mapping[str, Any]) -> None:
+        for name, dataset in datasets.items():
+            key = next((key for key in ('max_frames', 'num_frame') if dataset.get(key)), None)
+            if not name.startswith('train') and key:
+                raise UserError(
+                    f'datasets:{name}:{key} cuts videos, but the memory of SeeClear runs through the whole video. '
+                    f'Remove it (first_frames samples the beginning of each video only).'
+                )
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    @property
+    def with_memory(self) -> bool:
+        """Whether the memory of textures takes part; while the condenser trains alone it does not."""
+        return self.train_options is None or self.train_options.stage != 'condenser'
+
+    def _parts(self, count: int) -> list[tuple[tuple[Any, ...], torch.Tensor]]:
+        """Make clips of the batch, each in a state of its diffusion, and split them for gradient accumulation."""
+        net = self._net()
+        batch, frames = self.lq.shape[:2]
+        if batch % count:
+            raise UserError(f'train:accumulate: {count} does not divide the batch of {batch}.')
+        if frames < net.clip_length or (frames > net.clip_length and not self.with_memory):
+            raise UserError(
+                f'datasets:train:num_frame is {frames}. Stage condenser takes clips of {net.clip_length} frames, the '
+                'stages of the memory two or three times as many.'
+            )
+        windows = clip_windows(frames, net.clip_length)
+        if self.with_memory and len(windows) < 2:
+            raise UserError(
+                f'datasets:train:num_frame is {frames}, one clip; what the memory has learnt shows in the next one. '
+                f'Set it to {2 * net.clip_length} or {3 * net.clip_length}.'
+            )
+        base = self.upsample(self.lq)
+        gt, base, lq = (_clips(frames, windows) for frames in (self.gt, base, self.lq))
+        t = torch.randint(1, self.diffusion.steps + 1, gt.shape[:2], device=gt.device)
+        flat = t.flatten().repeat_interleave(net.clip_length)
+        image, start = (2 * x.flatten(0, 2) - 1 for x in (gt, base))
+        noised = self.diffusion.q_sample(image, start, flat, torch.randn_like(image))
+        x = self.diffusion.scale_input(noised, flat).view_as(gt)
+        priors = [self.priors.frames(window).chunk(count) for window in windows]
+        split = zip(*(y.chunk(count) for y in (x, t, 2 * lq - 1, 2 * base - 1, gt)), strict=True)
+        return [
+            ((*inputs, [clip[k] for clip in priors], self.with_memory), truth)
+            for k, (*inputs, truth) in enumerate(split)
+        ]
+
+    def _losses(
+        self, output: torch.Tensor, gt: torch.Tensor, parts: int
+    ) -> tuple[torch.Tensor, OrderedDict[str, torch.Tensor]]:
+        """Losses of frames in [0, 1]; the network predicts them in [-1, 1]."""
+        return super()._losses((output + 1) / 2, gt, parts)
+
+    # --------------------------------------------------------------------------------------------------- tests
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch; see :meth:`SemanticVSRModel.feed_data`. ``clip`` names the video in a test."""
+        super().feed_data(data)
+        self.clip = str(data.get('clip', data.get('folder', '')))
+
+    def test(self) -> None:
+        """Sample the fed video, with the average of the weights where there is one; leaves ``output``."""
+        net = cast(SeeClear, getattr(self, 'net_g_ema', None) or self._net())
+        net.eval()
+        with torch.no_grad(), tqdm(unit='step', leave=False, desc=self.clip, disable=self.opt['rank'] != 0) as bar:
+
+            def progress(clip: int, clips: int, steps: int) -> None:
+                bar.total = clips * self.sampler.steps
+                bar.set_description(f'{self.clip}, clip {clip + 1}/{clips}', refresh=False)
+                bar.update()
+
+            output = sample_video(
+                net,
+                self.sampler,
+                self.lq[0],
+                self.upsample(self.lq)[0],
+                self.priors if self.priors.present() else None,
+                self.clip,
+                self.val_options.seed,
+                self.val_options.noise_repeat,
+                self.val_options.amp,
+                self.with_memory,
+                progress,
+            )
+        middle = len(output) // 2
+        self.output = output[middle : middle + 1] if self.val_options.center_frame_only else output[None]
+        self.net_g.train(self.is_train)
+
+
+def _diffusion(section: Mapping[str, Any]) -> BlurringResShift:
+    try:
+        return BlurringResShift(**section)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'diffusion: {error}') from error
+
+
+def _clips(frames: torch.Tensor, windows: list[list[int]]) -> torch.Tensor:
+    """(b, t, ...) to the m clips of each video, (b, m, length, ...)."""
+    return torch.stack([frames[:, window] for window in windows], dim=1)

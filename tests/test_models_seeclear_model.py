@@ -1,0 +1,313 @@
+"""The model class of SeeClear: what its stages train and are fed, what a checkpoint remembers, what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import tiny_archs  # noqa: F401  (registers TinyVSR)
+import torch
+from conftest import python, write_options
+from helpers_seeclear import TINY, awake, build, priors
+from test_host_pipeline import equal, torchrun
+
+from basicsr_semantic.cli import main
+from basicsr_semantic.errors import UserError
+from basicsr_semantic.host.checkpoint import load_file
+from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
+from basicsr_semantic.models.seeclear_model import SeeClearModel
+
+NET = {'type': 'SeeClear', **TINY}
+DIFFUSION = {'steps': 4}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> None:
+    """Experiments and results are made in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def stage(options):
+    """A function: the options of a stage; sections given replace keys of it."""
+
+    def make(name: str = 'condenser', **sections) -> dict:
+        train = {'total_iter': 4, 'stage': name, **sections.pop('train', {})}
+        network = {**NET, **sections.pop('network_g', {})}
+        opt = options(name=f'tiny_{name}', model_type='SeeClearModel', network_g=network, train=train, **sections)
+        opt['diffusion'] = DIFFUSION | (sections.get('diffusion') or {})
+        opt['datasets']['train'] |= {'num_frame': 3 if name == 'condenser' else 6, 'gt_size': 32, 'interval_list': [1]}
+        return opt
+
+    return make
+
+
+@pytest.fixture
+def model(stage):
+    """A function: a model of a stage, on the CPU, with its batch."""
+
+    def make(name: str = 'condenser', **sections) -> SeeClearModel:
+        opt = stage(name, **sections)
+        opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
+        if name != 'condenser':
+            torch.save({'params': awake(build()).state_dict()}, 'condenser.pth')
+            opt['path'] |= {'pretrain_network_g': 'condenser.pth'}
+        return SeeClearModel(opt)
+
+    return make
+
+
+def batch(frames: int, size: int = 2) -> dict:
+    given = priors(size, frames, cells=(2, 2))
+    tensors = {'frame_tokens': given.frame_tokens, 'pixel_features': given.pixel_features}
+    return {'lq': torch.rand(size, frames, 3, 8, 8), 'gt': torch.rand(size, frames, 3, 32, 32), **tensors}
+
+
+@pytest.mark.parametrize('name', ['condenser', 'memory', 'joint'])
+def test_a_stage_trains_what_its_name_says(model, name):
+    one = model(name)
+    before = {key: value.clone() for key, value in one.net_g.named_parameters()}
+    one.feed_data(batch(3 if name == 'condenser' else 6))
+    for iteration in (1, 2):
+        one.optimize_parameters(iteration)
+    moved = {key for key, value in one.net_g.named_parameters() if not torch.equal(value, before[key])}
+    memory = {key for key in before if one.net_g.is_of_memory(key)}
+    assert memory and memory != set(before)
+    if name == 'joint':
+        assert moved & memory and moved - memory
+    else:
+        assert moved and moved <= (memory if name == 'memory' else set(before) - memory)
+    assert any(key.startswith('memory.') for key in moved) == (name != 'condenser')
+
+
+def test_the_network_sees_scaled_states_of_the_process(model, monkeypatch):
+    """At the step that it is told, and the loss compares frames in [0, 1]."""
+    one = model()
+    data = batch(3)
+    one.feed_data(data)
+    torch.manual_seed(7)
+    [((x, t, lq, base, given, with_memory), gt)] = one._parts(1)
+    assert x.shape == (2, 1, 3, 3, 32, 32) and t.shape == (2, 1) and not with_memory
+    assert torch.equal(gt[:, 0], data['gt']) and torch.equal(lq[:, 0], 2 * data['lq'] - 1)
+    torch.testing.assert_close(base[:, 0], 2 * enlarge_bicubic(data['lq'], 4) - 1)
+    assert torch.equal(given[0].frame_tokens, data['frame_tokens'])
+    torch.manual_seed(7)
+    assert torch.equal(t, torch.randint(1, 5, (2, 1)))
+    noise = torch.randn(6, 3, 32, 32)
+    for k in range(2):
+        step = int(t[k, 0])
+        mean, std = one.diffusion.marginal(2 * data['gt'][k] - 1, base[k, 0], step)
+        state = mean + std * noise[3 * k : 3 * k + 3]
+        torch.testing.assert_close(x[k, 0], one.diffusion.scale_input(state, step))
+    perfect, _ = one._losses(2 * gt - 1, gt, 1)
+    assert perfect.item() == pytest.approx(1e-6, rel=0.1)  # Charbonnier's own floor
+    shifted, _ = one._losses(2 * gt - 1 + 0.2, gt, 1)
+    assert shifted.item() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_every_step_is_drawn(model):
+    one = model()
+    one.feed_data(batch(3, 8))
+    drawn = {int(t) for _ in range(20) for t in one._parts(1)[0][0][1].flatten()}
+    assert drawn == {1, 2, 3, 4}
+
+
+def test_a_sample_becomes_clips_and_the_last_one_is_shifted_back(model):
+    one = model('memory')
+    data = batch(5)
+    one.feed_data(data)
+    [((_, t, lq, _, given, with_memory), gt)] = one._parts(1)
+    assert with_memory and gt.shape == (2, 2, 3, 3, 32, 32) and t.shape == (2, 2)
+    assert torch.equal(gt[:, 1], data['gt'][:, 2:]) and torch.equal(lq[:, 1], 2 * data['lq'][:, 2:] - 1)
+    assert torch.equal(given[1].pixel_features, data['pixel_features'][:, 2:])
+
+
+def test_gradients_of_an_accumulated_batch_are_those_of_the_whole(model):
+    found = []
+    data = batch(6)
+    for accumulate in (1, 2):
+        one = model('joint', train={'accumulate': accumulate, 'optim_g': {'type': 'SGD', 'lr': 1.0}})
+        one.feed_data(data)
+        torch.manual_seed(0)
+        one.optimize_parameters(1)
+        found.append({key: value.detach() for key, value in one.net_g.named_parameters()})
+    for key, value in found[0].items():
+        torch.testing.assert_close(value, found[1][key], atol=2e-6, rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ('name', 'sections', 'message'),
+    [
+        ('memory', {'path': {'pretrain_network_g': None}}, 'goes on from a trained condenser'),
+        ('joint', {'path': {'pretrain_network_g': None}}, 'goes on from a trained condenser'),
+        ('memory', {'network_g': {'category': False}}, 'leaves no memory to train'),
+        ('condenser', {'val': {'sample_steps': 5}}, 'val:sample_steps: A process of 4 steps can be sampled in 1 to 4'),
+        ('condenser', {'val': {'sample_steps': 0}}, 'val:sample_steps: .*not 0'),
+        ('condenser', {'diffusion': {'kappa': -1}}, 'diffusion: kappa -1'),
+        ('condenser', {'diffusion': {'posterior': 'exact'}}, "diffusion: The posterior is 'exact'"),
+        ('condenser', {'diffusion': {'step': 3}}, 'diffusion: .*step'),
+        ('condenser', {'network_g': {'type': 'TinyVSR'}}, 'SeeClearModel trains and tests type: SeeClear'),
+    ],
+)  # fmt: skip
+def test_refused_options(stage, name, sections, message):
+    if 'type' in sections.get('network_g', {}):
+        opt = stage(name)
+        opt['network_g'] = {'type': 'TinyVSR'}
+    else:
+        opt = stage(name, **sections)
+    opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
+    with pytest.raises(UserError, match=message):
+        SeeClearModel(opt)
+
+
+def test_videos_are_not_cut_for_a_network_with_memory(stage):
+    opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['datasets'] = {'test_1': {'max_frames': 5}}
+    with pytest.raises(UserError, match='datasets:test_1:max_frames cuts videos'):
+        SeeClearModel(opt)
+    opt['network_g'] = {**NET, 'category': False}
+    SeeClearModel(opt)
+
+
+@pytest.mark.parametrize(
+    ('name', 'frames', 'message'),
+    [
+        ('condenser', 2, 'Stage condenser takes clips of 3 frames'),
+        ('condenser', 6, 'Stage condenser takes clips of 3 frames'),
+        ('memory', 3, 'Set it to 6 or 9'),
+    ],
+)
+def test_refused_lengths(model, name, frames, message):
+    one = model(name)
+    one.feed_data(batch(frames))
+    with pytest.raises(UserError, match=message):
+        one.optimize_parameters(1)
+
+
+def test_a_checkpoint_knows_its_diffusion(model, stage):
+    one = model()
+    torch.save({'params': one.net_g.state_dict(), **one.checkpoint_metadata()}, 'net.pth')
+    opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['path']['pretrain_network_g'] = 'net.pth'
+    opt['diffusion'] = {**DIFFUSION, 'posterior': 'resshift'}
+    assert SeeClearModel(opt).diffusion.posterior == 'resshift'
+    opt['diffusion'] = {**DIFFUSION, 'kappa': 1.0}
+    with pytest.raises(UserError, match=r'was trained with diffusion:kappa: 2.0, but the options say 1.0'):
+        SeeClearModel(opt)
+
+
+# ---------------------------------------------------------------------------------------------------------- bases
+
+
+def test_bicubic_enlarges_as_matlab_does():
+    from basicsr.utils.matlab_functions import imresize
+
+    frame = torch.rand(3, 12, 16, dtype=torch.float64)
+    expected = imresize(frame.float(), 4).clamp(0, 1)
+    found = enlarge_bicubic(frame.float()[None, None], 4)[0, 0]
+    inside = (slice(None), slice(8, -8), slice(8, -8))
+    torch.testing.assert_close(found[inside], expected[inside], atol=1e-5, rtol=0)
+
+
+def test_another_network_makes_the_base(clips):
+    from basicsr.archs import build_network
+
+    net = build_network({'type': 'TinyVSR'})
+    torch.save({'params': net.state_dict()}, 'base.pth')
+    lq = torch.rand(1, 3, 3, 8, 8)
+    enlarge = make_base_upsampler({'type': 'TinyVSR'}, 4, 'base.pth')
+    with torch.no_grad():
+        assert torch.equal(enlarge(lq), net.eval()(lq).clamp(0, 1))
+
+
+@pytest.mark.parametrize(
+    ('section', 'checkpoint', 'message'),
+    [
+        ('bilinear', None, "base_upsampler is 'bilinear'. Say bicubic, or name an arch"),
+        ({'type': 'TinyVSR'}, None, 'TinyVSR without weights'),
+        ({'type': 'TinyVSR'}, 'no.pth', 'does not exist'),
+        ({'type': 'SeeClear'}, 'no.pth', 'which takes priors of its own'),
+    ],
+)
+def test_refused_bases(section, checkpoint, message):
+    with torch.device('meta'), pytest.raises(UserError, match=re.escape(message)):
+        make_base_upsampler(section, 4, checkpoint)
+
+
+# ----------------------------------------------------------------------------------------------------------- runs
+
+
+def weights(cwd: Path, name: str) -> dict:
+    return load_file(cwd / f'experiments/{name}/models/net_g_latest.pth')
+
+
+def neutral(opt: dict) -> dict:
+    """Without a store."""
+    opt['network_g'] = opt['network_g'] | {'missing_priors': 'neutral'}
+    return opt
+
+
+def train(opt: dict, cwd: Path, *flags: str) -> str:
+    """Train to the end in this process; gives the log."""
+    file = write_options(opt, cwd / f'{opt["name"]}.yml')
+    assert main(['train', '-opt', str(file), *flags]) == 0
+    return max((cwd / f'experiments/{opt["name"]}').glob(f'train_{opt["name"]}_*.log')).read_text()
+
+
+@pytest.mark.slow
+def test_the_stages_follow_one_another_and_the_result_is_sampled(stage, clips, tmp_path):
+    log = train(neutral(stage('condenser')), tmp_path)
+    assert re.search(r'Stage condenser trains [\d,]+ parameters, in .*encoder.*middle', log)
+    for name, before in (('memory', 'condenser'), ('joint', 'memory')):
+        opt = neutral(stage(name))
+        opt['path']['pretrain_network_g'] = f'experiments/tiny_{before}/models/net_g_latest.pth'
+        assert f'Stage {name} trains' in train(opt, tmp_path)
+    found = weights(tmp_path, 'tiny_joint')
+    assert found['diffusion']['steps'] == 4 and found['params'].keys() == found['params_ema'].keys()
+    opt = neutral(stage('joint'))
+    del opt['train'], opt['logger']
+    opt |= {
+        'name': 'sampled',
+        'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    }
+    opt['path']['pretrain_network_g'] = 'experiments/tiny_joint/models/net_g_latest.pth'
+    opt['datasets'] = {
+        'test_1': {
+            'name': 'tiny', 'type': 'SemanticClipTestDataset', 'dataroot_gt': str(clips / 'gt'),
+            'dataroot_lq': str(clips / 'lq'), 'io_backend': {'type': 'disk'},
+        }
+    }  # fmt: skip
+    file = write_options(opt, tmp_path / 'sampled.yml')
+    assert main(['test', '-opt', str(file)]) == 0
+    images = sorted(Path('results/sampled/visualization/tiny').rglob('*.png'))
+    assert len(images) == 21
+    first = [image.read_bytes() for image in images]
+    opt['name'] = 'again'
+    command = [*torchrun(2), '-m', 'basicsr_semantic', 'test', '--launcher', 'pytorch', '-opt']
+    done = python(*command, write_options(opt, tmp_path / 'again.yml'), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = sorted(Path('results/again/visualization/tiny').rglob('*.png'))
+    assert [image.read_bytes() for image in again] == first, 'two processes give other frames than one'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['condenser', 'memory', 'joint'])
+def test_a_resumed_stage_ends_as_an_uninterrupted_one(stage, tmp_path, name):
+    opt = neutral(stage(name))
+    if name != 'condenser':
+        torch.save({'params': awake(build()).state_dict()}, 'condenser.pth')
+        opt['path']['pretrain_network_g'] = 'condenser.pth'
+    train(opt, tmp_path)
+    whole = weights(tmp_path, opt['name'])
+    half = neutral(stage(name)) | {'name': 'half'}
+    half['path'] = dict(opt['path'])
+    half['train'] = opt['train'] | {'total_iter': 2}
+    train(half, tmp_path)
+    half['train'] = opt['train']
+    train(half, tmp_path, '--auto_resume')
+    assert equal(weights(tmp_path, 'half')['params'], whole['params'])
+    assert equal(weights(tmp_path, 'half')['params_ema'], whole['params_ema'])
