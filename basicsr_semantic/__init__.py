@@ -15,7 +15,7 @@ def register() -> None:
     from .host import compat
 
     compat.apply()
-    from . import archs, data, losses, models  # noqa: F401  (imported for what they register)
+    from . import archs, data, losses, metrics, models  # noqa: F401  (imported for what they register)
 
 
 register()

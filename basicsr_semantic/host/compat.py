@@ -6,6 +6,8 @@ hold for BasicSR's own classes and for scripts that call ``basicsr.train.train_p
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import sys
 import types
@@ -40,6 +42,7 @@ def apply() -> None:
     _repair_options()
     _repair_base_model()
     _repair_video_models()
+    _repair_metrics()
     _replace_pipelines()
     _applied = True
 
@@ -108,6 +111,30 @@ def _repair_video_models() -> None:
     _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
     _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)
     _replace((EDVRModel,), optimize_parameters=video_models.optimize_edvr)
+
+
+def _repair_metrics() -> None:
+    """basicsr/metrics/niqe.py, niqe: ends in numpy's trace where a frame has too few blocks, or is all one colour."""
+    module = importlib.import_module('basicsr.metrics.niqe')
+    original = module.niqe
+
+    @functools.wraps(original)
+    def niqe(img, mu_pris_param, cov_pris_param, gaussian_window, block_size_h=96, block_size_w=96):
+        import numpy as np
+
+        if (img.shape[0] // block_size_h) * (img.shape[1] // block_size_w) < 2:
+            raise UserError(
+                f'calculate_niqe compares blocks of {block_size_h}x{block_size_w} pixels and needs at least two in a '
+                f'frame, but this one has {img.shape[0]}x{img.shape[1]} pixels.'
+            )
+        with warnings.catch_warnings(), np.errstate(all='ignore'):
+            warnings.simplefilter('ignore', RuntimeWarning)  # of means of nothing, for blocks of one colour
+            try:
+                return original(img, mu_pris_param, cov_pris_param, gaussian_window, block_size_h, block_size_w)
+            except np.linalg.LinAlgError:
+                return float('nan')  # fewer than two blocks that are not of one colour: no value
+
+    vars(module)['niqe'] = niqe
 
 
 def _replace(classes: tuple[type, ...], **methods: Callable) -> None:

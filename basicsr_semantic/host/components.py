@@ -58,6 +58,20 @@ def find(kind: str, name: Any) -> Component | None:
     return components(kind).get(name) if isinstance(name, str) else None
 
 
+def better_of(metric: Component) -> str:
+    """Which value of a metric is the better one where the option file does not say: 'higher' or 'lower'.
+
+    A metric says it by the default of its argument ``better``; BasicSR's own have none, and NIQE is a distance.
+    """
+    try:
+        parameter = inspect.signature(metric.target).parameters.get('better')
+    except (TypeError, ValueError):
+        parameter = None
+    if parameter is not None and parameter.default in ('higher', 'lower'):
+        return str(parameter.default)
+    return 'lower' if metric.name == 'calculate_niqe' else 'higher'
+
+
 def _registry(kind: str):
     if kind == 'extractor':
         from ..extractors import EXTRACTORS, extractor_class

@@ -40,6 +40,7 @@ from torch.utils.data import DataLoader
 from ..errors import UserError
 from .checkpoint import find_resume_state, load_file, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
+from .judging import prepare_metrics
 from .options import apply_overrides, load_yaml, prepare_options
 from .options.check import check_options, raise_problems
 from .plugins import load_plugins
@@ -85,6 +86,7 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
         KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
     """
     opt = _read_options(args, root_path, is_train=True)
+    prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     resume = _find_resume(opt)
     if resume is None:
@@ -175,6 +177,7 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
         UserError: See the sentence.
     """
     opt = _read_options(args, root_path, is_train=False)
+    prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     _make_dirs(opt)
     barrier()

@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from tqdm import tqdm
 
 from ..errors import UserError
 from .distributed import gather_lists
 from .files import write_whole
+from .judging import Judge
 
 
 @dataclass
@@ -47,18 +47,21 @@ class Report:
     frames: list[dict[str, Any]] = field(default_factory=list)
 
     def clips(self) -> dict[str, dict[str, float]]:
-        """Mean over the frames of each clip."""
-        names = sorted({row['clip'] for row in self.frames})
+        """Mean over the frames of each clip that have a value; metrics and clips without any are left out."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for row in self.frames:
+            for metric in self.metrics:
+                if metric in row:
+                    found.setdefault(row['clip'], {}).setdefault(metric, []).append(row[metric])
         return {
-            clip: {m: float(np.mean([r[m] for r in self.frames if r['clip'] == clip and m in r])) for m in self.metrics}
-            for clip in names
-            if any(m in r for r in self.frames if r['clip'] == clip for m in self.metrics)
+            clip: {m: float(np.mean(values[m])) for m in self.metrics if m in values}
+            for clip, values in sorted(found.items())
         }
 
     def average(self) -> dict[str, float]:
         """Mean over the clips' means (as BasicSR's VideoBaseModel, and every paper of the field)."""
-        clips = self.clips()
-        return {m: float(np.mean([c[m] for c in clips.values()])) for m in self.metrics} if clips else {}
+        clips = self.clips().values()
+        return {m: float(np.mean([c[m] for c in clips if m in c])) for m in self.metrics if any(m in c for c in clips)}
 
     def write(self, stem: Path) -> None:
         """Write ``stem.json`` and ``stem.csv``, whole or not at all.
@@ -78,8 +81,10 @@ class Report:
 def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bool) -> dict[str, float]:
     """Restore every frame of a data set, judge it, save and log the results.
 
-    Processes share the items. Frames are judged as uint8, as every paper of the field does. The results lie in
-    ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
+    Processes share the items. Frames are judged as uint8, as every paper of the field does. Metrics that need GT have
+    no value without; those that compare a frame with the one before (see `basicsr_semantic.metrics`) have none for the
+    first frame of an item, be it a clip or a segment of one, and none at all where items are windows around one frame.
+    The results lie in ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
 
     Args:
         model: A BasicSR video model: ``feed_data``, ``test`` (leaves ``output``), ``opt``, ``is_train``.
@@ -89,7 +94,7 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
         save_img: Save the restored frames below ``path:visualization``.
 
     Returns:
-        Average of each metric; empty without GT or metrics.
+        Average of each metric that could be measured.
 
     Raises:
         UserError: Only the centre frame is kept, of segments that share frames.
@@ -105,14 +110,17 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
     metrics: dict[str, dict] = (opt.get('val') or {}).get('metrics') or {}
     rank, world = opt.get('rank', 0), opt.get('world_size', 1)
     rows: list[dict[str, Any]] = []
+    judge = Judge(metrics, name)
     with tqdm(total=len(dataset), unit='item', desc=f'Test {name}', disable=rank != 0) as bar:
         for item_index in range(rank, len(dataset), world):
+            judge.begin_item()
             for frame in _restore(model, dataset, item_index):
-                rows.append(_judge(frame, metrics, _image_path(opt, name, frame, current_iter) if save_img else None))
+                rows.append(_judge(frame, judge, _image_path(opt, name, frame, current_iter) if save_img else None))
+            judge.end_item()
             bar.update(min(world, len(dataset) - bar.n))
     report = Report(name, list(metrics), sorted(gather_lists(rows), key=lambda r: (r['clip'], r['index'])))
-    if metrics and not report.average():
-        get_root_logger().warning(f'{name} has no GT: frames were restored, nothing was measured.')
+    for sentence in judge.remarks(set(report.average())):
+        get_root_logger().warning(sentence)
     if rank == 0:
         report.write(Path(opt['path']['log']) / 'validation' / f'{name}_{current_iter}')
     if report.average():
@@ -159,22 +167,19 @@ def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]
     return clip, list(range(count)), [f'{i:08d}' for i in range(count)]
 
 
-def _judge(frame: Frame, metrics: dict[str, dict], image_path: Path | None) -> dict[str, Any]:
-    """Quantise a frame, save it where asked, and measure it where there is GT."""
+def _judge(frame: Frame, judge: Judge, image_path: Path | None) -> dict[str, Any]:
+    """Quantise a frame, save it where asked, and measure it."""
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
     restored = _quantised(frame.restored)
     if image_path is not None:
         write_whole(image_path, cv2.imencode('.png', restored)[1].tobytes())
-    if frame.gt is None:
-        return row
-    gt = _quantised(frame.gt)
-    if gt.shape != restored.shape:
+    gt = _quantised(frame.gt) if frame.gt is not None else None
+    if gt is not None and gt.shape != restored.shape:
         raise UserError(
             f'Frame {frame.name} of clip {frame.clip} was restored to {restored.shape[:2]}, but its GT is '
             f'{gt.shape[:2]}. Do the LQ frames belong to this GT, at this scale?'
         )
-    data = {'img': restored, 'img2': gt}
-    return row | {name: float(calculate_metric(data, metric)) for name, metric in metrics.items()}
+    return row | judge.measure(frame.index, restored, gt)
 
 
 def _quantised(frame: torch.Tensor) -> np.ndarray:
@@ -195,11 +200,18 @@ def _log(model, report: Report, current_iter: int | str, tb_logger) -> None:
     for metric, value in report.average().items():
         model._update_best_metric_result(report.dataset, metric, value, current_iter)
         best = model.best_metric_results[report.dataset][metric]
-        shown = '\t '.join(f'# {clip}: {values[metric]:.4f}' for clip, values in list(clips.items())[:12])
-        more = f'\t # and {len(clips) - 12} clips' if len(clips) > 12 else ''
-        lines.append(f'\t # {metric}: {value:.4f}\t {shown}{more}\n\t    Best: {best["val"]:.4f} @ {best["iter"]} iter')
+        with_value = {clip: values[metric] for clip, values in clips.items() if metric in values}
+        shown = '\t '.join(f'# {clip}: {_digits(one)}' for clip, one in list(with_value.items())[:12])
+        more = f'\t # and {len(with_value) - 12} clips' if len(with_value) > 12 else ''
+        lines.append(f'\t # {metric}: {_digits(value)}\t {shown}{more}')
+        lines.append(f'\t    Best: {_digits(best["val"])} @ {best["iter"]} iter')
         if tb_logger:
             tb_logger.add_scalar(f'metrics/{report.dataset}/{metric}', value, current_iter)
-            for clip, values in clips.items():
-                tb_logger.add_scalar(f'metrics/{report.dataset}/{metric}/{clip}', values[metric], current_iter)
+            for clip, one in with_value.items():
+                tb_logger.add_scalar(f'metrics/{report.dataset}/{metric}/{clip}', one, current_iter)
     get_root_logger().info('\n'.join(lines))
+
+
+def _digits(value: float) -> str:
+    """Four decimals as in BasicSR's log, more where these would leave little of a small value."""
+    return f'{value:.4f}' if abs(value) >= 0.1 or value == 0 else f'{value:.4g}'

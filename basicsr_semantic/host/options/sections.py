@@ -212,6 +212,7 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
         'gt_size': (1, 2**16, 'at least 1'),
         'num_masks': (1, 64, 'between 1 and 64'),
         'max_frames': (1, 2**20, 'at least 1'),
+        'first_frames': (1, 2**20, 'at least 1'),
     },
     'train': {
         'total_iter': (1, 1e12, 'at least 1'),
