@@ -114,6 +114,13 @@ def test_windows_are_those_of_basicsr(root, padding, num_frame):
         assert torch.equal(dataset.read_gt(index, 0), item['gt'])
 
 
+def test_the_beginning_of_each_clip(root):
+    whole, beginning = SemanticClipTestDataset(options(root)), SemanticClipTestDataset(options(root, first_frames=6))
+    assert beginning.clip_lengths == {'000': 6, '001': 6, '011': 6}
+    assert torch.equal(beginning[2]['lq'], whole[2]['lq'][:6]) and beginning[2]['frame_indices'] == list(range(6))
+    assert len(SemanticClipTestDataset(options(root, first_frames=5, num_frame=3))) == 15
+
+
 def test_windows_carry_their_masks(root):
     item = SemanticClipTestDataset(options(root, num_frame=5))[0]
     assert np.array_equal(places_of_masks(item['masks']), places(item['lq']))
@@ -218,6 +225,7 @@ BAD_OPTIONS = {
     'short clip': ({'num_frame': 15, 'padding': 'reflection'}, "Clip '000' has 7 frames, too few for windows of 15"),
     'segments of windows': ({'num_frame': 5, 'max_frames': 3}, 'does not go with num_frame'),
     'no segments': ({'max_frames': 0}, 'at least 1'),
+    'no beginning': ({'first_frames': 0}, 'at least 1'),
     'centre of clips': ({'center_frame_only': True}, 'set it below val'),
     'training key': ({'gt_size': 64}, "takes no 'gt_size'"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -41,8 +41,11 @@ class SemanticClipTestDataset(Dataset):
 
     - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB
     - ``gt``: (3, H, W) of the centre frame; windows only, and only with GT
-    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors
-    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has tokens
+    - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors, masks only of an
+      extractor that makes some
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has such tokens
+    - ``pixel_features``: (t, Cp, h / 4, w / 4) float32, rounded up, one vector for each 4x4 low-resolution pixels, only
+      where the store has them and ``with_features`` is not false
     - ``clip``: str; ``frame_names``: list of str and ``frame_indices``: list of int (positions in the clip) of the
       frames to judge: all of the item, the last ones of a segment that ``shift_last`` has lengthened to the front, or
       the centre frame of a window
@@ -75,6 +78,8 @@ class SemanticClipTestDataset(Dataset):
         """Only the window around the centre frame of each clip (Vimeo-90K), with num_frame."""
         max_frames: int | None = None
         """Cut clips into segments of at most so many frames, without num_frame; ~ takes whole clips."""
+        first_frames: int | None = None
+        """Only the first so many frames of each clip: a quick look, during training for instance; ~ takes them all."""
         shift_last: bool = False
         """Begin the last segment of a clip earlier, so that it has max_frames too; only its new frames are judged."""
 
@@ -85,7 +90,7 @@ class SemanticClipTestDataset(Dataset):
         self.source = ClipSource(options)
         self.prior_kind = self.source.prior_kind
         self.has_gt = self.source.has_gt
-        clips = self.source.index.clips
+        clips = [replace(clip, frames=clip.frames[: options.first_frames]) for clip in self.source.index.clips]
         self.clip_lengths = {clip.name: len(clip) for clip in clips}
         items = self._windows if options.num_frame else self._segments
         self._items = [item for clip in clips for item in items(clip)]
@@ -107,11 +112,10 @@ class SemanticClipTestDataset(Dataset):
         item: dict[str, Any] = {'lq': crop.lq}
         if crop.gt is not None:
             item['gt'] = crop.gt[0]
-        if crop.masks is not None:
-            item['masks'] = crop.masks
+        if self.prior_kind is not None:
             item['prior_kind'] = self.prior_kind
-        if crop.frame_tokens is not None:
-            item |= {'frame_tokens': crop.frame_tokens, 'global_tokens': crop.global_tokens}
+        priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features')
+        item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         item['clip'] = clip.name
         item['frame_names'] = [clip.frames[position] for position in shown]
         item['frame_indices'] = list(shown)
@@ -159,6 +163,8 @@ class SemanticClipTestDataset(Dataset):
 
 def _check(options: SemanticClipTestDataset.Options) -> None:
     where = f"Data set '{options.name}'"
+    if options.first_frames is not None and options.first_frames < 1:
+        raise UserError(f'{where}: first_frames is {options.first_frames}; at least 1 is needed.')
     if options.num_frame is None:
         if options.center_masks_only:
             raise UserError(f'{where}: center_masks_only goes with num_frame; recurrent networks use all masks.')
