@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from helpers_seeclear import TINY, awake, build, priors
+from helpers_seeclear import awake, build, priors
 
 import basicsr_semantic  # noqa: F401
 from basicsr_semantic.archs import SeeClear
-from basicsr_semantic.priors import SemanticPriors
 
 ROWS = {  # Table 2
     1: {'semantic': False, 'mfsa': False, 'incam': False, 'category': False},
