@@ -83,6 +83,6 @@ def _network(section: str, device: torch.device) -> Flow:
             found = net(*(rgb_tensor(frame, device) for frame in (ref, supp)))
         if not torch.is_tensor(found) or found.shape != (1, 2, *ref.shape[:2]):
             raise UserError(f'flow: {name} gives something else than a flow (n, 2, H, W) of the size of the frames.')
-        return found
+        return found.float()
 
     return flow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,9 @@ def _is_torch_script(file: Path) -> bool:
 
 def _script_state(file: Path) -> dict[str, Tensor]:
     try:
-        return dict(torch.jit.load(str(file), map_location='cpu').state_dict())
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # newer versions of PyTorch call the format old
+            return dict(torch.jit.load(str(file), map_location='cpu').state_dict())
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f'{file} could not be read as a TorchScript archive ({first}).') from error
