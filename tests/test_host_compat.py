@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import tiny_archs
 import torch
@@ -44,11 +47,39 @@ def test_importing_loads_no_optional_package(tmp_path):
         'import sys, torchvision\n'  # older ones import PyAV themselves where it is installed
         'before = set(sys.modules)\n'
         'import basicsr_semantic, basicsr_semantic.cli\n'
-        "optional = {'segment_anything', 'skimage', 'mmengine', 'mmcv', 'pyiqa', 'av'}\n"
+        "optional = {'segment_anything', 'skimage', 'mmengine', 'mmcv', 'pyiqa', 'av', 'lpips', 'piq'}\n"
         'print(sorted(optional & (set(sys.modules) - before)))\n',
         tmp_path,
     )
     assert done.stdout.strip() == '[]', done.stderr
+
+
+def test_niqe_of_current_numpy_and_scipy():
+    """BasicSR states 5.7296 for a photograph that is not here; smooth noise has to be better than white noise."""
+    from basicsr.metrics import calculate_niqe
+
+    white = np.random.default_rng(0).integers(0, 256, (192, 288, 3), dtype=np.uint8)
+    smooth = cv2.GaussianBlur(white, (0, 0), 1.5)
+    values = [calculate_niqe(frame, crop_border=0) for frame in (smooth, white)]
+    assert 5 < values[0] < values[1] < 100
+    assert calculate_niqe(smooth, crop_border=0, img2=white) == values[0]  # BasicSR's loops give it the GT too
+    assert calculate_niqe(cv2.copyMakeBorder(smooth, 4, 4, 4, 4, cv2.BORDER_CONSTANT), crop_border=4) == values[0]
+
+
+def test_niqe_of_frames_of_one_colour_is_no_value():
+    from basicsr.metrics import calculate_niqe
+
+    black = np.zeros((192, 192, 3), np.uint8)
+    assert math.isnan(calculate_niqe(black, crop_border=0))
+    black[:96, :96] = np.random.default_rng(0).integers(0, 256, (96, 96, 3))
+    assert math.isnan(calculate_niqe(black, crop_border=0))  # one block is no distribution
+
+
+def test_niqe_of_frames_that_are_too_small_is_refused():
+    from basicsr.metrics import calculate_niqe
+
+    with pytest.raises(UserError, match=r'at least two in a frame, but this one has 180x180 pixels'):
+        calculate_niqe(np.zeros((192, 192, 3), np.uint8), crop_border=6)
 
 
 @pytest.mark.slow

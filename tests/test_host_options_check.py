@@ -255,6 +255,46 @@ def test_an_unknown_model_does_not_make_other_keys_unknown(check):
     assert list(check('esrgan', 'model_type=Mine', 'of_mine=1', 'train:of_mine=1')) == ['model_type']
 
 
+# ----------------------------------------------------------------------------------------------------------- metrics
+
+METRICS = {
+    'lpips': {'type': 'calculate_lpips', 'net': 'vgg', 'weights': '~', 'crop_border': 4, 'better': 'lower'},
+    'dists': {'type': 'calculate_dists', 'device': 'cpu'},
+    'niqe': {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'},
+    'clip_iqa': {'type': 'calculate_clip_iqa'},
+    'warp': {'type': 'calculate_warping_error', 'flow': 'farneback'},
+    'warp_net': {'type': 'calculate_warping_error', 'flow': {'type': 'SpyNet', 'load_path': '.'}},
+    'warp_other': {'type': 'calculate_warping_error', 'flow': {'type': 'RCAN', 'num_in_ch': 3, 'num_out_ch': 2}},
+}
+
+
+@pytest.mark.parametrize('name', sorted(METRICS))
+def test_our_metrics_are_in_order(check, name):
+    section = yaml.safe_dump(METRICS[name], default_flow_style=True, width=1000).strip().replace("'~'", '~')
+    assert check('rcan', f'val:metrics:{name}={section}') == {}
+
+
+@pytest.mark.parametrize(
+    ('entry', 'key', 'message'),
+    [
+        ('{type: calculate_lpips, net: vgg19}', 'net', 'One of vgg, alex, squeeze is expected'),
+        ('{type: calculate_lpips, wieghts: a.pth}', 'wieghts', 'Did you mean weights?'),
+        ('{type: calculate_lpips, weights: none.pth}', 'weights', "'none.pth' does not exist. Write ~ to download"),
+        ('{type: calculate_dists, dists_weights: none.pt}', 'dists_weights', "'none.pt' does not exist."),
+        ('{type: calculate_lpips, img2: a.png}', 'img2', "no key 'img2'"),
+        ('{type: calculate_warping_error, previous: a.png}', 'previous', "no key 'previous'"),
+        ('{type: calculate_warping_error, flow: raft}', 'flow', 'Farneback or a section of keys is expected'),
+        ('{type: calculate_warping_error, flow: {type: SpyNot}}', 'flow:type', 'Did you mean SpyNet?'),
+        ('{type: calculate_warping_error, flow: {type: SpyNet, load_paht: .}}', 'flow:load_paht', 'load_path'),
+        ('{type: calculate_warping_error, flow: {type: SpyNet, load_path: none.pth}}', 'flow:load_path', 'not exist'),
+        ('{type: calculate_niqe}', 'crop_border', "'crop_border', which calculate_niqe needs, is missing"),
+    ],
+)
+def test_mistakes_in_our_metrics(check, entry, key, message):
+    problems = check('rcan', f'val:metrics:m={entry}')
+    assert list(problems) == [f'val:metrics:m:{key}'] and message in str(problems[f'val:metrics:m:{key}'])
+
+
 # -------------------------------------------------------------------------------------------------- what is missing
 
 

@@ -133,7 +133,8 @@ def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips
             }
         }
         psnr = {'type': 'calculate_psnr', 'crop_border': 0}
-        opt['val'] = {'save_img': True, 'metrics': {'psnr': psnr}}
+        warp = {'type': 'calculate_warping_error', 'device': 'cpu'}
+        opt['val'] = {'save_img': True, 'metrics': {'psnr': psnr, 'warp': warp}}
         del opt['train'], opt['logger']
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
         verb = ['-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), *flags]
@@ -144,6 +145,16 @@ def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips
         assert frames == [f'{i:08d}_{name}.png' for i in range(7)]
     assert results[0] == results[1]
     assert [len([r for r in results[0]['frames'] if r['clip'] == c]) for c in ('000', '001', '002')] == [7, 7, 7]
+    assert [r['index'] for r in results[0]['frames'] if 'warp' not in r] == [0, 4] * 3  # segments of 4 and 3 frames
+
+
+def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_path):
+    opt = options(name='early', val={'val_freq': 6, 'metrics': {'flicker': {'type': 'calculate_warping_error'}}})
+    opt['val']['metrics']['flicker']['flow'] = {'type': 'SpyNet'}
+    opt_file = write_options(opt, tmp_path / 'early.yml')
+    done = python(*TRAIN, str(opt_file), cwd=tmp_path)
+    assert done.returncode != 0 and 'SpyNet has weights and no load_path names them' in done.stderr
+    assert 'Traceback' not in done.stderr and not (tmp_path / 'experiments').exists()
 
 
 def test_an_installed_plugin_trains(options, tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from basicsr.utils.registry import METRIC_REGISTRY
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.host.validation import Report, validate
@@ -107,6 +109,90 @@ def test_without_gt_frames_are_restored_and_nothing_is_measured(tmp_path):
     saved = sorted(p.name for p in (tmp_path / 'visualization/set/a').iterdir())
     assert saved == ['00000000_exp.png', '00000001_exp.png']
     assert json.loads((tmp_path / 'validation/set_exp.json').read_text())['average'] == {}
+
+
+def brightness(img):
+    return float(img.mean())
+
+
+def brightening(img, previous):
+    return float(img.mean()) - float(previous.mean())
+
+
+@pytest.fixture
+def over_time(monkeypatch):
+    """Metrics of an output alone: its brightness, and by how much it is brighter than the frame before."""
+    for metric in (brightness, brightening):
+        monkeypatch.setitem(METRIC_REGISTRY._obj_map, metric.__name__, metric)
+    return PSNR | {metric.__name__: {'type': metric.__name__} for metric in (brightness, brightening)}
+
+
+def test_without_gt_what_needs_none_is_measured(tmp_path, over_time):
+    item = clip_item('a', range(3)) | {'lq': torch.cat([frames(1, value) for value in (0.2, 0.4, 0.8)])}
+    assert run(Repeat(tmp_path, over_time), Items([item])) == {
+        'brightness': pytest.approx((51 + 102 + 204) / 3),
+        'brightening': pytest.approx((51 + 102) / 2),
+    }
+    with (tmp_path / 'validation/set_exp.csv').open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ['clip', 'index', 'frame', 'psnr', 'brightness', 'brightening']
+    assert rows[1:] == [
+        ['a', '0', '00000000', '', '51.0', ''],
+        ['a', '1', '00000001', '', '102.0', '51.0'],
+        ['a', '2', '00000002', '', '204.0', '102.0'],
+    ]
+
+
+def test_consecutive_frames_are_those_of_one_item(tmp_path, over_time):
+    """The first frame of a segment has no value, so that the processes may share the segments as they like."""
+    values = (0.2, 0.4, 0.8, 0.8)
+    whole = clip_item('a', range(4)) | {'lq': torch.cat([frames(1, value) for value in values])}
+    parts = [clip_item('a', part) | {'lq': whole['lq'][part.start : part.stop]} for part in (range(2), range(2, 4))]
+    gt = frames(1, 0.6, 4)[0]
+    one, two = (run(Repeat(tmp_path, over_time), Items(items, gt=gt)) for items in ([whole], parts))
+    assert one['brightening'] == pytest.approx((51 + 102 + 0) / 3) and two['brightening'] == pytest.approx(51 / 2)
+    assert one['psnr'] == two['psnr'] and one['brightness'] == two['brightness']
+    rows = json.loads((tmp_path / 'validation/set_exp.json').read_text())['frames']
+    assert ['brightening' in row for row in rows] == [False, True, False, True]
+
+
+def test_a_segment_that_was_lengthened_to_the_front_has_no_frame_before_its_first_new_one(tmp_path, over_time):
+    item = clip_item('a', range(2, 4)) | {'lq': torch.cat([frames(1, value) for value in (0.1, 0.2, 0.6, 0.8)])}
+    assert run(Repeat(tmp_path, over_time), Items([item]))['brightening'] == pytest.approx(51)
+
+
+def test_windows_have_no_value_over_time_and_keep_the_others(tmp_path, over_time, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', said.append)
+    model = Repeat(tmp_path, over_time)
+    model.opt['window'] = True
+    items = [
+        {'lq': frames(3), 'gt': frames(1, 0.6, 4)[0], 'folder': '000', 'idx': f'{i}/4', 'lq_path': f'x/000/0{i}.png'}
+        for i in range(4)
+    ]
+    assert set(run(model, Items(items))) == {'psnr', 'brightness'}
+    assert len(said) == 1 and 'brightening compares consecutive frames' in said[0]
+
+
+def test_clips_average_over_the_frames_that_have_a_value():
+    report = Report('set', ['psnr', 'warp'])
+    report.frames = [{'clip': 'a', 'index': i, 'frame': str(i), 'psnr': 30.0} for i in range(3)]
+    report.frames[1]['warp'], report.frames[2]['warp'] = 1.0, 2.0
+    report.frames.append({'clip': 'b', 'index': 0, 'frame': '0', 'psnr': 20.0})
+    assert report.clips() == {'a': {'psnr': 30.0, 'warp': 1.5}, 'b': {'psnr': 20.0}}
+    assert report.average() == {'psnr': 25.0, 'warp': 1.5}
+
+
+def test_small_values_are_logged_with_their_digits(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'info', said.append)
+    metrics = {'warp': {'type': 'calculate_warping_error', 'device': 'cpu', 'better': 'lower'}}
+    item = clip_item('a', range(2)) | {'lq': torch.cat([frames(1, value) for value in (0.2, 0.212)])}
+    model = Repeat(tmp_path, metrics)
+    value = run(model, Items([item]))['warp']
+    assert value == pytest.approx((3 / 255) ** 2, rel=1e-3)
+    assert '# warp: 0.0001384\t # a: 0.0001384\n\t    Best: 0.0001384 @ exp iter' in said[-1]
+    assert model.best_metric_results['set']['warp']['better'] == 'lower'
 
 
 def test_items_of_basicsr_recurrent_and_window_data_sets(tmp_path):
