@@ -323,6 +323,17 @@ def test_debug_shortens_the_intervals(stock, tmp_path):
     assert prepare_options(stock, tmp_path, True, debug=True)['name'] == 'debug_mine'
 
 
+def test_the_better_value_follows_from_the_metric(stock, tmp_path):
+    """BasicSR would call the highest LPIPS the best one."""
+    metrics = {name: {'type': f'calculate_{name}'} for name in ('psnr', 'niqe', 'lpips', 'clip_iqa', 'warping_error')}
+    metrics['own'] = {'type': 'calculate_lpips', 'better': 'higher'}
+    metrics['unknown'] = {'type': 'calculate_nothing'}
+    prepared = prepare_options(stock | {'val': {'metrics': metrics}}, tmp_path, True)['val']['metrics']
+    lower = {name for name, one in prepared.items() if one.get('better') == 'lower'}
+    assert lower == {'niqe', 'lpips', 'warping_error'} and prepared['own']['better'] == 'higher'
+    assert 'better' not in metrics['lpips']
+
+
 def test_home_is_written_out(stock, tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', '/somewhere')
     stock['datasets']['train']['dataroot_gt'] = '~/gt'
