@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import types
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from benchmarking_released import package_of, stand_in
 from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
 from torch import nn
 
@@ -66,17 +66,11 @@ def released_modules(folder: Path) -> tuple[types.ModuleType, types.ModuleType]:
     """
     if not (folder / 'archs' / 'psrt_recurrent_arch.py').is_file():
         sys.exit(f'{folder} is no checkout of PSRT: it has no archs/psrt_recurrent_arch.py.')
-    if importlib.util.find_spec('timm') is None:
-        layers = types.ModuleType('timm.models.layers')
-        layers.trunc_normal_ = nn.init.trunc_normal_  # type: ignore[attr-defined]
-        parents = {name: types.ModuleType(name) for name in ('timm', 'timm.models')}
-        sys.modules.update({**parents, 'timm.models.layers': layers})
-    # a package of another name, whose __init__ is not run: it imports everything by the name `archs`
-    package = types.ModuleType('released_psrt')
-    package.__path__ = [str(folder / 'archs')]
-    sys.modules[package.__name__] = package
+    stand_in('timm.models.layers', trunc_normal_=nn.init.trunc_normal_)
+    # under another name: it imports everything by the name `archs`
+    package_of('released_psrt', folder / 'archs')
     names = ('psrt_recurrent_arch', 'psrt_sliding_arch')
-    recurrent, branches = (importlib.import_module(f'{package.__name__}.{name}') for name in names)
+    recurrent, branches = (importlib.import_module(f'released_psrt.{name}') for name in names)
     return recurrent, branches
 
 
