@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Makes text embeddings of class names with the text encoder of a released X-Decoder.
+"""Makes text embeddings of class names with the text encoder of a released X-Decoder or OpenSeeD.
 
 `python tools/make_text_embeddings.py xdecoder_focalt_last.pt --tokenizer clip-vit-base-patch32 --out ytvis19.pt`
+
+`python tools/make_text_embeddings.py model_state_dict_swint_51.2ap.pt --tokenizer clip-vit-base-patch32 \\
+--classes coco_panoptic --out openseed_coco.pt`
 
 The folder of the tokenizer holds vocab.json and merges.txt of CLIP ViT-B/32; nothing is downloaded. The file that is
 written holds a dictionary: `names`, `embeddings` (V, 512) of unit length in their order, `background` (512,), which
@@ -18,6 +21,7 @@ from typing import Any
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.checkpoints import verified_sha256
+from basicsr_semantic.extractors.openseed.vocabulary import COCO_PANOPTIC
 from basicsr_semantic.extractors.xdecoder.clip_tokenizer import clip_tokenizer
 from basicsr_semantic.extractors.xdecoder.text import embed_background, embed_classes, load_text_encoder
 from basicsr_semantic.host.checkpoint import save_atomic
@@ -33,13 +37,17 @@ YTVIS_2021 = (
     'giraffe horse leopard lizard monkey motorbike mouse parrot person rabbit shark skateboard snake snowboard '
     'squirrel surfboard tennis_racket tiger train truck turtle whale zebra'
 )
-CLASSES: dict[str, Sequence[str]] = {'ytvis2019': YTVIS_2019.split(), 'ytvis2021': YTVIS_2021.split()}
+CLASSES: dict[str, Sequence[str]] = {
+    'ytvis2019': YTVIS_2019.split(),
+    'ytvis2021': YTVIS_2021.split(),
+    'coco_panoptic': list(COCO_PANOPTIC),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Read the command line, embed, and say what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', help='a released file of X-Decoder, with its text encoder')
+    parser.add_argument('checkpoint', help='a released file of X-Decoder or OpenSeeD, with its text encoder')
     parser.add_argument('--tokenizer', required=True, metavar='FOLDER', help='folder with vocab.json and merges.txt')
     parser.add_argument('--out', required=True, help='file to write')
     parser.add_argument('--classes', choices=CLASSES, default='ytvis2019', help='whose names (default: %(default)s)')
@@ -68,7 +76,7 @@ def embed(
     """Make the content of the file.
 
     Args:
-        checkpoint: A released file of X-Decoder.
+        checkpoint: A released file of X-Decoder or OpenSeeD.
         tokenizer: Folder with CLIP's vocabulary.
         names: Class names.
         checksum: SHA-256 that the checkpoint must have; None: any.

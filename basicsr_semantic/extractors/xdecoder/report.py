@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class CheckpointReport:
-    """Where the weights of an :class:`XDecoder` came from."""
+    """Where the weights of a network came from."""
 
     file: str
     """Name of the file."""
@@ -17,6 +17,8 @@ class CheckpointReport:
     """What the file holds beside the vision network -> number of its tensors."""
     has_logit_scale: bool = True
     """Whether the file has the scale of the similarity to texts; if not, it is that of a fresh network."""
+    network: str = 'X-Decoder'
+    """Name of the network."""
 
     def __str__(self) -> str:
         """One sentence for a log."""
@@ -24,4 +26,7 @@ class CheckpointReport:
         scale = (
             '' if self.has_logit_scale else ' It has no logit_scale: class scores have the scale of a fresh network.'
         )
-        return f'X-Decoder was read from {self.file} (SHA-256 {self.sha256}); not needed: {unused or "nothing"}.{scale}'
+        return (
+            f'{self.network} was read from {self.file} (SHA-256 {self.sha256}); '
+            f'not needed: {unused or "nothing"}.{scale}'
+        )

@@ -1,7 +1,8 @@
-"""The text branch of X-Decoder: class names to embeddings that class embeddings can be compared with.
+"""The text branch of X-Decoder and OpenSeeD: class names to embeddings that class embeddings can be compared with.
 
 Zou et al., "Generalized Decoding for Pixel, Image, and Language" (CVPR 2023); the text encoder is CLIP's (Radford et
-al., ICML 2021) with its own weights. Tokens and masks do not depend on it.
+al., ICML 2021) with its own weights. X-Decoder's tokens and masks do not depend on it. OpenSeeD (Zhang et al., ICCV
+2023) has the same encoder under the same names, with a shorter context, and the same prompts.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class TextTransformer(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """X-Decoder's text encoder, with the released names below ``sem_seg_head.predictor.lang_encoder``.
+    """The text encoder, with the released names below ``sem_seg_head.predictor.lang_encoder``; defaults: X-Decoder's.
 
     Args:
         vocabulary: Number of tokens.
@@ -143,7 +144,7 @@ def load_text_encoder(path: str | os.PathLike[str], heads: int = 8) -> TextEncod
     """The text encoder in a released file, on the CPU and in evaluation mode.
 
     Args:
-        path: A released file of X-Decoder.
+        path: A released file of X-Decoder or OpenSeeD.
         heads: Its heads, which weights do not tell; the released ones have 8.
 
     Raises:
@@ -166,8 +167,8 @@ def load_text_encoder(path: str | os.PathLike[str], heads: int = 8) -> TextEncod
         }
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
-            f'The checkpoint {path} has no text encoder of X-Decoder ({PREFIX}*). Give a released file, not one of '
-            'the vision network alone.'
+            f'The checkpoint {path} has no text encoder of X-Decoder or OpenSeeD ({PREFIX}*). Give a released file, '
+            'not one of the vision network alone.'
         ) from error
     try:
         encoder = TextEncoder(**sizes, heads=heads)
