@@ -89,6 +89,13 @@ def test_drawn_boxes_lie_inside_the_frame(rows, columns, data, hflip, rot, seed)
     assert ClipGeometry.draw(rows, columns, patch, hflip, rot) == geometry
 
 
+def test_boxes_of_coarser_maps_begin_at_multiples_of_their_step():
+    random.seed(0)
+    drawn = [ClipGeometry.draw(22, 33, 16, True, True, step=4) for _ in range(400)]
+    assert {(g.top, g.left) for g in drawn} == {(top, left) for top in (0, 4) for left in (0, 4, 8, 12, 16)}
+    assert ClipGeometry.draw(22, 33, None, False, False, step=4) == ClipGeometry.whole(22, 33)
+
+
 def test_draw_reaches_every_corner_and_every_flip():
     random.seed(0)
     drawn = [ClipGeometry.draw(3, 4, 2, True, True) for _ in range(400)]

@@ -48,7 +48,9 @@ class ClipGeometry:
         return cls(0, 0, lr_height, lr_width)
 
     @classmethod
-    def draw(cls, lr_height: int, lr_width: int, patch: int | None, hflip: bool, rot: bool) -> ClipGeometry:
+    def draw(
+        cls, lr_height: int, lr_width: int, patch: int | None, hflip: bool, rot: bool, step: int = 1
+    ) -> ClipGeometry:
         """Draw a random geometry with Python's ``random`` module, which the data loader seeds for every sample.
 
         Args:
@@ -57,6 +59,7 @@ class ClipGeometry:
             patch: side of the square crop in LR pixels; None takes the whole frame.
             hflip: allow the left-right mirror (probability 0.5).
             rot: allow the upside-down mirror and the transpose (probability 0.5 each), as BasicSR's ``use_rot``.
+            step: the crop begins at multiples of so many pixels, as coarser maps of the frame need it.
 
         Raises:
             UserError: The patch is smaller than one pixel or larger than the frame.
@@ -69,7 +72,7 @@ class ClipGeometry:
                     f'A crop of {patch}x{patch} LR pixels does not fit an LR frame of {lr_width}x{lr_height} '
                     f'(width x height). Choose a gt_size of at most {min(lr_height, lr_width)} times the scale.'
                 )
-            top, left = random.randint(0, lr_height - patch), random.randint(0, lr_width - patch)
+            top, left = (step * random.randint(0, (side - patch) // step) for side in (lr_height, lr_width))
             height = width = patch
         return cls(
             top,

@@ -1,4 +1,4 @@
-"""The store of priors: an LMDB with the masks of each frame, its tokens where there are some, and metadata."""
+"""The store of priors: an LMDB with the masks of each frame, tokens and features where there are some, and metadata."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .feature_records import decode_features
 from .lmdb_env import SharedReadEnv, lmdb_errors
 from .records import decode_records
 from .run_lengths import Box
-from .store_layout import frame_keys, mask_key, read_meta, token_key
-from .store_meta import token_shape
+from .semantic_priors import CELL
+from .store_layout import feature_key, frame_keys, mask_key, read_meta, token_key
+from .store_meta import feature_dim, token_shape
 from .store_writer import PriorStoreWriter
 from .token_records import decode_tokens
 
@@ -22,7 +24,7 @@ __all__ = ['PriorStoreReader', 'PriorStoreWriter']
 
 
 class PriorStoreReader:
-    """Reads masks and tokens for training and testing.
+    """Reads masks, tokens and pixel features for training and testing.
 
     It can be pickled, forked and shared between threads: the LMDB is opened in each process when first needed.
 
@@ -53,13 +55,23 @@ class PriorStoreReader:
         """Whether each frame has tokens besides its masks."""
         return self.meta.get('tokens') is not None
 
+    @property
+    def has_features(self) -> bool:
+        """Whether each frame has pixel features besides its masks."""
+        return feature_dim(self.meta) is not None
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether frames may have masks; some extractors make tokens and features alone."""
+        return self.meta['max_masks'] > 0
+
     def keys(self) -> list[str]:
         """The keys of all frames with masks, sorted by their bytes."""
         with lmdb_errors(self.path, 'read the store'), self._shared.get().begin() as transaction:
             return list(frame_keys(transaction))
 
     def __len__(self) -> int:
-        if self.has_tokens:
+        if self.has_tokens or self.has_features:
             return len(self.keys())
         with lmdb_errors(self.path, 'read the store'):
             return self._shared.get().stat()['entries'] - 1
@@ -155,6 +167,49 @@ class PriorStoreReader:
                     ) from error
             raise
 
+    def clip_features(
+        self, keys: Sequence[str], box: Box | None = None, frame_size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Read the pixel features of several frames of one size.
+
+        Args:
+            keys: keys of the frames, at least one.
+            box: (top, left, height, width) in pixels of the frame to read, multiples of 4 but for the far edge of the
+                frame; None reads the whole frame.
+            frame_size: (h, w) of the frames; None expects that of the first one.
+
+        Returns:
+            (t, Cp, hp, wp) float32 of half precision, one vector for each cell of 4x4 pixels.
+
+        Raises:
+            UserError: The store has no pixel features, lacks those of a frame, or a record is damaged or of a frame of
+                another size; names the frame.
+            ValueError: The box begins within a cell.
+        """
+        dim = feature_dim(self.meta)
+        if dim is None:
+            raise UserError(
+                f'The store {self.path} was made by the extractor {self.kind!r} without pixel features. To make one '
+                'with them: basicsr extract --extractor openseed (or xdecoder --pixel-features) --frames '
+                'LR_FRAMES --out STORE'
+            )
+        if box is not None and (box[0] % CELL or box[1] % CELL):
+            raise ValueError(f'The box {tuple(box)} must begin at multiples of {CELL} pixels to have pixel features.')
+        records = [self._record(feature_key(key), key, 'pixel features') for key in keys]
+        try:
+            return decode_features(records, dim, box, frame_size)
+        except ValueError:
+            for key, record in zip(keys, records, strict=True):
+                try:
+                    decode_features([records[0], record], dim, box, frame_size)
+                except ValueError as error:
+                    raise UserError(
+                        f'The pixel features of the frame {key!r} in the store {self.path} cannot be used: {error}. '
+                        f'Frames and features must be of the same LR frames; delete the store and make it again from '
+                        f'those. {self._how_to_make()}'
+                    ) from error
+            raise
+
     def close(self) -> None:
         """Close the LMDB in this process; the next read opens it again."""
         self._shared.close()
@@ -196,7 +251,7 @@ class PriorStoreReader:
         return 'It is empty.' if first is None else f'It has {len(self)} frames, the first is {first!r}.'
 
     def _how_to_make(self) -> str:
-        kind = self.meta['kind'] if hasattr(self, 'meta') else 'sam|regions|annotations|xdecoder'
+        kind = self.meta['kind'] if hasattr(self, 'meta') else 'sam|regions|annotations|xdecoder|openseed'
         return f'To make it: basicsr extract --extractor {kind} --frames LR_FRAMES --out {self.path}'
 
 

@@ -1,4 +1,4 @@
-"""What lies in a store under which key: one value a frame, its tokens beside it, the metadata of all."""
+"""What lies in a store under which key: one value a frame, its tokens and features beside it, the metadata of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from .store_meta import FORMAT, META_KEY
 
 LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
-_AFTER_TOKENS = TOKENS[:-1] + bytes([TOKENS[-1] + 1])
+FEATURES = b'__features__/'
+#: Prefix of all that lies beside masks -> the first key behind it.
+_BESIDE = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
 
 
 def mask_key(key: str) -> bytes:
@@ -27,18 +29,28 @@ def token_key(key: str) -> bytes:
     return TOKENS + key.encode()
 
 
-def check_key(key: str, has_tokens: bool) -> None:
+def feature_key(key: str) -> bytes:
+    """Where the pixel features of a frame lie."""
+    return FEATURES + key.encode()
+
+
+def is_mask_key(place: bytes) -> bool:
+    """Whether masks lie there."""
+    return place != META_KEY and not place.startswith(tuple(_BESIDE))
+
+
+def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
     """Refuse keys that LMDB or the layout cannot hold.
 
     Raises:
         UserError: The key is empty, too long, or one that the store uses itself.
     """
-    longest = LONGEST_KEY - len(TOKENS) if has_tokens else LONGEST_KEY
+    longest = LONGEST_KEY - (len(FEATURES) if has_features else len(TOKENS) if has_tokens else 0)
     encoded = key.encode()
-    if not 1 <= len(encoded) <= longest or encoded == META_KEY or encoded.startswith(TOKENS):
+    if not 1 <= len(encoded) <= longest or not is_mask_key(encoded):
         raise UserError(
             f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '
-            f'and does not begin with {TOKENS.decode()!r}. Rename the frame.'
+            f'and does not begin with {TOKENS.decode()!r} or {FEATURES.decode()!r}. Rename the frame.'
         )
 
 
@@ -48,8 +60,9 @@ def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
     there = cursor.first()
     while there:
         key = bytes(cursor.key())
-        if key.startswith(TOKENS):
-            there = cursor.set_range(_AFTER_TOKENS)  # all tokens lie together: one step over them
+        beside = next((prefix for prefix in _BESIDE if key.startswith(prefix)), None)
+        if beside is not None:
+            there = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
             continue
         if key != META_KEY:
             yield key.decode()

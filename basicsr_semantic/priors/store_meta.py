@@ -1,9 +1,11 @@
-"""The metadata of a mask store: how its masks were made."""
+"""The metadata of a store: how its masks, tokens and features were made."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
+
+from .semantic_priors import CELL
 
 FORMAT = 'basicsr_semantic.priors/1'
 META_KEY = b'__meta__'
@@ -19,6 +21,7 @@ def store_metadata(
     max_masks: int = 64,
     tokens: dict[str, int] | None = None,
     seen: dict[str, str] | None = None,
+    features: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Compose the metadata of a store.
 
@@ -29,19 +32,30 @@ def store_metadata(
         order: what the channel index means: 'area' (largest first), 'iou' (most confident first), 'grid' (raster order
             of the prompt), 'id' (one instance a channel through the whole clip).
         max_masks: most masks a frame.
-        tokens: ``{'num': K, 'dim': Ct, 'global_dim': Cg}`` of the tokens of each frame, or None for masks alone.
+        tokens: ``{'num': K, 'dim': Ct, 'global_dim': Cg}`` of the tokens of each frame, or None for masks alone;
+            Cg is 0 where frames have no global token.
         seen: ``{'key', 'sha256'}`` of the pixels of one frame, by which other frames under the same keys are noticed.
+        features: ``{'dim': Cp, 'cell': 4}`` of the pixel features of each frame, or None for none.
 
     Raises:
-        ValueError: ``order`` is none of these, the parameters are no plain JSON values, or the sizes of the tokens are
-            no positive numbers under these names.
+        ValueError: ``order`` is none of these, the parameters are no plain JSON values, or the sizes of the tokens or
+            features are no positive numbers under these names.
     """
     if order not in ORDERS:
         raise ValueError(f'The order of masks must be one of {", ".join(ORDERS)}, not {order!r}.')
     if tokens is not None and (
-        tokens.keys() != set(TOKEN_SIZES) or not all(isinstance(size, int) and size > 0 for size in tokens.values())
+        tokens.keys() != set(TOKEN_SIZES)
+        or not all(isinstance(size, int) and size >= (name != 'global_dim') for name, size in tokens.items())
     ):
-        raise ValueError(f'The sizes of tokens are {", ".join(TOKEN_SIZES)}, each at least 1, not {tokens!r}.')
+        raise ValueError(
+            f'The sizes of tokens are {", ".join(TOKEN_SIZES)}, each at least 1 (the last: 0), not {tokens!r}.'
+        )
+    if features is not None and (
+        features.keys() != {'dim', 'cell'} or not isinstance(features['dim'], int) or features['dim'] < 1
+    ):
+        raise ValueError(f'The sizes of pixel features are dim, at least 1, and cell, not {features!r}.')
+    if features is not None and features['cell'] != CELL:
+        raise ValueError(f'Pixel features belong to cells of {CELL}x{CELL} pixels, not {features!r}.')
     meta = {
         'format': FORMAT,
         'kind': kind,
@@ -51,8 +65,11 @@ def store_metadata(
         'max_masks': max_masks,
         'tokens': tokens,
     }
+    # where there are none, the metadata are those of a store older than that
     if seen is not None:
         meta['seen'] = seen
+    if features is not None:
+        meta['features'] = features
     try:
         return json.loads(json.dumps(meta))
     except TypeError as error:
@@ -63,6 +80,12 @@ def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:
     """(K, Ct, Cg) of the tokens of each frame; None for a store of masks alone."""
     sizes = meta.get('tokens')  # absent from stores that are older than tokens
     return None if sizes is None else (sizes['num'], sizes['dim'], sizes['global_dim'])
+
+
+def feature_dim(meta: dict[str, Any]) -> int | None:
+    """Width Cp of the pixel features of each frame; None for a store without."""
+    sizes = meta.get('features')
+    return None if sizes is None else sizes['dim']
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -14,24 +14,28 @@ import lmdb
 import numpy as np
 
 from ..errors import UserError
+from .feature_records import encode_features
 from .lmdb_env import GrowingEnv
 from .records import encode_record
-from .store_layout import TOKENS, check_key, frame_keys, mask_key, read_meta, token_key
-from .store_meta import META_KEY, differences, store_metadata, token_shape
+from .store_layout import check_key, feature_key, frame_keys, is_mask_key, mask_key, read_meta, token_key
+from .store_meta import META_KEY, differences, feature_dim, store_metadata, token_shape
 from .token_records import encode_tokens
+
+_BATCH_BYTES = 1 << 26
 
 
 class PriorStoreWriter:
-    """Writes masks and tokens, also into a store that exists already; several processes may write to one store at once.
+    """Writes masks, tokens and pixel features, also into a store that exists already, and several processes at once.
 
     Frames are written in small batches, each in one durable transaction: a killed process loses at most the last batch
-    and leaves no half-written frame.
+    and leaves no half-written frame. A frame is there when its masks are, so they are put last, after what lies beside
+    them.
 
     Args:
         path: folder of the store, made if absent.
         meta: what ``store_metadata`` returned.
         batch_frames: frames a transaction.
-        batch_seconds: a transaction is written after this time even with fewer frames.
+        batch_seconds: a transaction is written after this time even with fewer frames, and whenever 64 MiB wait.
         map_size: size of the LMDB map in bytes to begin with; it grows by itself.
 
     Raises:
@@ -55,6 +59,7 @@ class PriorStoreWriter:
             meta['max_masks'],
             meta.get('tokens'),
             meta.get('seen'),
+            meta.get('features'),
         )
         self._batch_frames = batch_frames
         self._batch_seconds = batch_seconds
@@ -90,7 +95,7 @@ class PriorStoreWriter:
         Args:
             key: key of the frame.
             frame_tokens: (K, Ct) floating point.
-            global_token: (Cg,) floating point.
+            global_token: (Cg,) floating point; Cg may be 0.
 
         Raises:
             UserError: The key is too long for LMDB, or the batch could not be written.
@@ -105,6 +110,26 @@ class PriorStoreWriter:
                 f'but the store holds {wanted[0]} x {wanted[1]} and {wanted[2]}.'
             )
         self._put(key, token_key(key), encode_tokens(frame_tokens, global_token))
+
+    def put_features(self, key: str, features: np.ndarray) -> None:
+        """Add or replace the pixel features of one frame; they are stored in half precision.
+
+        Args:
+            key: key of the frame.
+            features: (Cp, hp, wp) floating point, one vector for each cell of 4x4 pixels, beginning at the upper left.
+
+        Raises:
+            UserError: The key is too long for LMDB, or the batch could not be written.
+            ValueError: The width is not that of the metadata, or a value is not finite in half precision.
+        """
+        dim = feature_dim(self.meta)
+        if dim is None:
+            raise ValueError(f'The metadata of the store {self.path} name no pixel features.')
+        if np.ndim(features) != 3 or len(features) != dim:
+            raise ValueError(
+                f'Pixel features of {np.shape(features)} came for {key!r}, but the store holds features of width {dim}.'
+            )
+        self._put(key, feature_key(key), encode_features(features))
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -121,10 +146,14 @@ class PriorStoreWriter:
         self.flush()
 
     def _put(self, key: str, place: bytes, record: bytes) -> None:
-        check_key(key, self.meta['tokens'] is not None)
+        check_key(key, self.meta['tokens'] is not None, feature_dim(self.meta) is not None)
         self._pending[place] = record
+        if self._together:
+            return
         waited = time.monotonic() - self._last_write
-        if not self._together and (len(self._pending) >= self._batch_frames or waited >= self._batch_seconds):
+        frames = sum(map(is_mask_key, self._pending))
+        heavy = sum(map(len, self._pending.values())) >= _BATCH_BYTES
+        if frames >= self._batch_frames or heavy or waited >= self._batch_seconds:
             self.flush()
 
     def flush(self) -> None:
@@ -144,7 +173,7 @@ class PriorStoreWriter:
 
     def keys(self) -> set[str]:
         """The keys of all frames with masks, those that are pending included."""
-        pending = {place.decode() for place in self._pending if not place.startswith(TOKENS)}
+        pending = {place.decode() for place in self._pending if is_mask_key(place)}
         return set(self._env.read(lambda transaction: list(frame_keys(transaction)))) | pending
 
     def __len__(self) -> int:

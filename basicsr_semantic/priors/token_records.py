@@ -18,7 +18,7 @@ def encode_tokens(frame_tokens: np.ndarray, global_token: np.ndarray) -> bytes:
 
     Args:
         frame_tokens: (K, Ct) floating point, K vectors of the frame.
-        global_token: (Cg,) floating point, the vector of the whole frame.
+        global_token: (Cg,) floating point, the vector of the whole frame; Cg is 0 where there is none.
 
     Returns:
         A header of 20 bytes, then K * Ct and Cg values in little-endian half precision.
@@ -27,8 +27,10 @@ def encode_tokens(frame_tokens: np.ndarray, global_token: np.ndarray) -> bytes:
         ValueError: The shapes or types do not fit, or a value is not finite in half precision.
     """
     for array, axes in ((frame_tokens, 'K, Ct'), (global_token, 'Cg')):
-        if array.ndim != axes.count(',') + 1 or not np.issubdtype(array.dtype, np.floating) or not array.size:
+        if array.ndim != axes.count(',') + 1 or not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f'Tokens must be ({axes}) floating point, not {array.dtype} {array.shape}.')
+        if not array.size and axes != 'Cg':
+            raise ValueError(f'A frame has at least one token, not {array.shape}.')
         if not (np.abs(array) <= _LARGEST).all():  # also false for NaN
             raise ValueError(f'Tokens must be finite and at most {_LARGEST:.0f}, which half precision holds.')
     values = frame_tokens.astype('<f2').tobytes() + global_token.astype('<f2').tobytes()
