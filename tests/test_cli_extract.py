@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import lmdb
 import numpy as np
 import pytest
 from conftest import basicsr, environment
+from helpers_openseed import openseed_files
 
 from basicsr_semantic.cli import build_parser, main
 from basicsr_semantic.extractors import EXTRACTORS, build_extractor, extractor_class
@@ -106,15 +108,31 @@ def test_annotations(clips, tmp_path):
     assert masks.sum() == 24 * 12
 
 
+def test_tokens_and_pixel_features(clips, tmp_path, capsys):
+    out = tmp_path / 's'
+    flags = [f'--{name.replace("_", "-")}={value}' for name, value in openseed_files(tmp_path).items()]
+    arguments = ['--extractor', 'openseed', '--frames', clips / 'lq', '--out', out, '--num-tokens', 4, *flags]
+    assert extract(*arguments, '--short-side', 0) == 0
+    assert 'tokens and pixel features of 21 frames made' in capsys.readouterr().out
+    reader = PriorStoreReader(out)
+    assert (reader.kind, len(reader), reader.has_masks) == ('openseed', 21, False)
+    assert reader.clip_tokens(['001/00000003'])[0].shape == (1, 4, 16)
+    assert reader.clip_features(['001/00000003'], (8, 4, 16, 20)).shape == (1, 12, 4, 5)
+    reader.close()
+    assert extract(*arguments, '--short-side', 32) == 2
+    assert 'parameters.short_side is null in the store and 32 now' in capsys.readouterr().err
+
+
 def test_every_argument_of_every_extractor_is_an_argument_of_the_command():
     import inspect
 
-    text = build_parser()._subparsers._group_actions[0].choices['extract'].format_help()
+    text = ' '.join(build_parser()._subparsers._group_actions[0].choices['extract'].format_help().split())
     for name in EXTRACTORS:
         for argument, parameter in inspect.signature(extractor_class(name)).parameters.items():
             assert f'--{argument.replace("_", "-")}' in text
-            if isinstance(parameter.default, (int, str)):
-                assert f'(default {parameter.default})' in ' '.join(text.split())
+            if isinstance(parameter.default, (int, str)) and parameter.default is not False:
+                default = re.escape(str(parameter.default))
+                assert re.search(rf'\(default ({default}|[^)]*\b{default} with {name}\b[^)]*)\)', text)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import numpy as np
 
 # What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
 _HELP: dict[tuple[str, ...], dict[str, str]] = {
-    ('sam', 'xdecoder'): {
+    ('sam', 'xdecoder', 'openseed'): {
         'checkpoint': 'weights: for sam the official sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or '
-        'sam_vit_b_01ec64.pth; for xdecoder the released xdecoder_focalt_last.pt, or one of stage 1 (net_f_*.pth)',
+        'sam_vit_b_01ec64.pth; for xdecoder the released xdecoder_focalt_last.pt, or one of stage 1 (net_f_*.pth); for '
+        'openseed the released model_state_dict_swint_51.2ap.pt',
         'device': 'where the network runs: cpu, cuda, cuda:1, ...',
         'checksum': 'SHA-256 that the checkpoint must have; files whose official digits are known are checked anyhow',
     },
@@ -42,11 +43,18 @@ _HELP: dict[tuple[str, ...], dict[str, str]] = {
     ('xdecoder',): {
         'instance_checkpoint': 'weights of the instance network that stage 1 has trained; needed with vita',
         'instance_source': 'where instances come from: vita, mean_over_time or xdecoder_frame',
-        'short_side': 'shorter side in pixels that the networks see, 0 for frames as they are',
         'max_instances': 'most instances a clip',
         'score_threshold': 'drop instances with a lower score',
         'feature_memory': 'gigabytes of features kept between the two passes; changes speed and memory only',
         'frames_at_once': 'frames the network handles at once; changes speed and memory only',
+        'pixel_features': 'also store the features of each 4x4 pixels, for SeeClear',
+    },
+    ('openseed',): {
+        'text_embeddings': 'file of tools/make_text_embeddings.py: the names of things to look for',
+        'num_tokens': 'tokens of a frame, those that are most like any of the names',
+    },
+    ('xdecoder', 'openseed'): {
+        'short_side': 'shorter side in pixels that the networks see, 0 for frames as they are; openseed only enlarges',
     },
     ('annotations',): {
         'annotations': 'YouTube-VIS JSON file, or DAVIS folder of clips of indexed PNG',
@@ -60,11 +68,11 @@ def add_parser(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         'extract',
-        help='make masks and tokens of frames and keep them in a store',
+        help='make masks, tokens and pixel features of frames and keep them in a store',
         description='Make the semantic priors of whole low-resolution frames and keep them in a store (dataroot_priors '
-        'of an option file): masks for SEEM; with xdecoder tokens and the masks of instances for Semantic Lens. Frames '
-        '(with xdecoder: clips) that the store has already are skipped, so a run that was stopped is continued by the '
-        'same command.',
+        'of an option file): masks for SEEM; with xdecoder tokens and the masks of instances for Semantic Lens; with '
+        'openseed tokens and pixel features for SeeClear. Frames (with xdecoder: clips) that the store has already are '
+        'skipped, so a run that was stopped is continued by the same command.',
     )
     parser.add_argument('--extractor', required=True, choices=sorted(EXTRACTORS), help='what makes the priors')
     parser.add_argument('--frames', required=True, type=Path, help='LMDB of LR frames, or folder of clip folders')
@@ -77,12 +85,13 @@ def add_parser(subparsers: Any) -> None:
         'the N processes may fill one store at the same time',
     )
     parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
-    parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder)')
+    parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder and openseed)')
     for names, arguments in _HELP.items():
-        known = inspect.signature(extractor_class(names[0])).parameters
+        known = {name: inspect.signature(extractor_class(name)).parameters for name in names}
         group = parser.add_argument_group(f'--extractor {" or ".join(names)}')
         for argument, text in arguments.items():
-            group.add_argument(f'--{argument.replace("_", "-")}', **_settings(known[argument].default, text))
+            defaults = {name: parameters[argument].default for name, parameters in known.items()}
+            group.add_argument(f'--{argument.replace("_", "-")}', **_settings(defaults, text))
     parser.set_defaults(run=run)
 
 
@@ -104,13 +113,22 @@ def run(args: argparse.Namespace) -> int:
     names = original_keys(args.frames)
     result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
-    what = 'masks and tokens' if hasattr(extractor, 'tokens') else 'masks'
+    made = {'masks': extractor.max_masks, 'tokens': hasattr(extractor, 'tokens')}
+    made['pixel features'] = getattr(extractor, 'features', None)
+    *first, last = [what for what, there in made.items() if there]
+    what = f'{", ".join(first)} and {last}' if first else last
     print(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0
 
 
-def _settings(default: Any, text: str) -> dict[str, Any]:
-    """Settings of an argument whose default is left to the constructor."""
+def _settings(defaults: dict[str, Any], text: str) -> dict[str, Any]:
+    """Settings of an argument whose default is left to the constructors; extractor -> default."""
+    default = next(iter(defaults.values()))
+    if len(set(defaults.values())) > 1:
+        shown = ', '.join(f'{value} with {name}' for name, value in defaults.items())
+        return {'type': type(default), 'help': f'{text} (default {shown})'}
+    if isinstance(default, bool):
+        return {'action': 'store_true', 'default': None, 'help': text}
     if isinstance(default, tuple):
         shown = ' '.join(f'{value:g}' for value in default)
         return {'type': type(default[0]), 'nargs': '+', 'help': f'{text} (default {shown})'}

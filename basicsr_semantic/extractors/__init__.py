@@ -1,6 +1,7 @@
-"""Extractors: from whole low-resolution frames to masks, from whole clips to masks and tokens.
+"""Extractors: from whole low-resolution frames or clips to masks, tokens and pixel features.
 
-An extractor is a class with the attributes of :class:`~basicsr_semantic.extractors.base.MaskExtractor` or
+An extractor is a class with the attributes of :class:`~basicsr_semantic.extractors.base.MaskExtractor`,
+:class:`~basicsr_semantic.extractors.base.FrameExtractor` or
 :class:`~basicsr_semantic.extractors.base.ClipExtractor`; the table below names them without importing what they need.
 """
 
@@ -12,7 +13,7 @@ import inspect
 from typing import Any
 
 from ..errors import UserError
-from .base import ClipExtractor, Extractor, MaskExtractor
+from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'
 EXTRACTORS: dict[str, str] = {
@@ -20,6 +21,7 @@ EXTRACTORS: dict[str, str] = {
     'regions': 'basicsr_semantic.extractors.regions:RegionsExtractor',
     'annotations': 'basicsr_semantic.extractors.annotations:AnnotationsExtractor',
     'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
+    'openseed': 'basicsr_semantic.extractors.openseed.extractor:OpenSeeDExtractor',
 }
 
 
@@ -62,4 +64,12 @@ def build_extractor(name: str, **parameters: Any) -> Extractor:
     return chosen(**parameters)
 
 
-__all__ = ['EXTRACTORS', 'ClipExtractor', 'Extractor', 'MaskExtractor', 'build_extractor', 'extractor_class']
+__all__ = [
+    'EXTRACTORS',
+    'ClipExtractor',
+    'Extractor',
+    'FrameExtractor',
+    'MaskExtractor',
+    'build_extractor',
+    'extractor_class',
+]

@@ -57,6 +57,9 @@ class ClipPriors:
     """(I, h, w) bool for each frame in turn, channel i the same instance in all of them; made when asked for."""
     scores: np.ndarray | None
     """(I,) confidence of each instance over the clip, or None."""
+    pixel_features: Iterator[np.ndarray] | None = None
+    """(Cp, hp, wp) floating point for each frame in turn, one vector for each cell of 4x4 pixels; made when asked for,
+    before the masks. None without."""
 
 
 class ClipExtractor(Protocol):
@@ -69,6 +72,8 @@ class ClipExtractor(Protocol):
         order: 'id': one instance a channel through the whole clip.
         max_masks: most instances a clip.
         tokens: sizes of the tokens of a frame, ``{'num': K, 'dim': Ct, 'global_dim': Cg}``.
+
+    An extractor that makes pixel features has their sizes besides, ``features``: ``{'dim': Cp, 'cell': 4}`` or None.
     """
 
     kind: str
@@ -91,7 +96,53 @@ class ClipExtractor(Protocol):
         ...
 
 
-Extractor = MaskExtractor | ClipExtractor
+@dataclass
+class FramePriors:
+    """What an extractor says about one frame by itself."""
+
+    frame_tokens: np.ndarray
+    """(K, Ct) floating point."""
+    global_token: np.ndarray
+    """(Cg,) floating point; Cg is 0 where there is none."""
+    pixel_features: np.ndarray
+    """(Cp, hp, wp) floating point, one vector for each cell of 4x4 pixels."""
+    masks: np.ndarray
+    """(I, h, w) bool; I may be 0."""
+
+
+class FrameExtractor(Protocol):
+    """Turns one whole frame into tokens, pixel features and masks, without looking at its neighbours.
+
+    Attributes:
+        kind: as in :class:`MaskExtractor`, and so are the next four.
+        parameters: see there.
+        checkpoint: see there.
+        order: see there.
+        max_masks: see there; 0 for an extractor that makes none.
+        tokens: as in :class:`ClipExtractor`.
+        features: sizes of the pixel features, ``{'dim': Cp, 'cell': 4}``.
+    """
+
+    kind: str
+    parameters: dict[str, Any]
+    checkpoint: dict[str, str] | None
+    order: str
+    max_masks: int
+    tokens: dict[str, int]
+    features: dict[str, int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def describe_frame(self, frame: np.ndarray) -> FramePriors:
+        """Describe one frame.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB, the whole frame.
+        """
+        ...
+
+
+Extractor = MaskExtractor | ClipExtractor | FrameExtractor
 
 
 def check_frame(frame: np.ndarray) -> None:

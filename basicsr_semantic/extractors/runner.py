@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..priors import PriorStoreWriter, store_metadata
-from .base import ClipExtractor, Extractor, MaskExtractor
+from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def extract(
     """Make the priors of all frames that the store does not have yet.
 
     What is done at once, resumed and divided between processes is a frame, or a clip for an extractor of clips: all
-    priors of a clip are written in one transaction, so the store has a clip whole or not at all. Several processes may
-    fill one store at once, each with a shard of its own. Masks of frames are written in batches, each in one durable
+    masks and tokens of a clip are written in one transaction, so the store has a clip whole or not at all; its pixel
+    features, which are large, are written before, and nothing reads them until masks are there. Several processes may
+    fill one store at once, each with a shard of its own. Priors of frames are written in batches, each in one durable
     transaction, so a killed run loses at most its last batch and the next one continues after it.
 
     Args:
@@ -83,7 +84,7 @@ def extract(
         UserError: Frames could not be read (all others are done first), the extractor refuses a frame, or the store
             cannot be written or was made otherwise.
     """
-    of_clips = hasattr(extractor, 'tokens')
+    of_clips = hasattr(extractor, 'describe_clip')
     units = _clips(keys) if of_clips else [[key] for key in keys]
     part, parts = shard
     mine = units[part - 1 :: parts]
@@ -96,6 +97,7 @@ def extract(
         extractor.max_masks,
         getattr(extractor, 'tokens', None),
         seen,
+        getattr(extractor, 'features', None),
     )
     unreadable: list[str] = []
     made = 0
@@ -112,6 +114,8 @@ def extract(
                 try:
                     if of_clips:
                         _put_clip(store, cast(ClipExtractor, extractor), unit, frames)
+                    elif hasattr(extractor, 'describe_frame'):
+                        _put_description(store, cast(FrameExtractor, extractor), unit[0], frames)
                     else:
                         _put_frame(store, cast(MaskExtractor, extractor), unit[0], frames, names or {})
                     made += len(unit)
@@ -123,8 +127,8 @@ def extract(
     if unreadable:
         raise UserError(
             f'{len(unreadable)} of {len(mine)} {"clips" if of_clips else "frames"} could not be read, so the store '
-            f'{out} lacks their {"priors" if of_clips else "masks"}; all others are in it. The first: {unreadable[0]} '
-            f'Mend the frames and run the same command again.'
+            f'{out} lacks their {"priors" if meta["tokens"] else "masks"}; all others are in it. The first: '
+            f'{unreadable[0]} Mend the frames and run the same command again.'
         )
     return Extraction(made, total - left, time.monotonic() - start)
 
@@ -194,12 +198,23 @@ def _put_frame(
     store.put(key, *extractor(frames(key), names.get(key, key)))
 
 
+def _put_description(store: PriorStoreWriter, extractor: FrameExtractor, key: str, frames: _Frames) -> None:
+    """Everything about a frame; masks, which say that it is there, come last."""
+    found = extractor.describe_frame(frames(key))
+    store.put_features(key, found.pixel_features)
+    store.put_tokens(key, found.frame_tokens, found.global_token)
+    store.put(key, found.masks)
+
+
 def _put_clip(store: PriorStoreWriter, extractor: ClipExtractor, keys: Sequence[str], frames: _Frames) -> None:
-    """Everything about a clip, in one transaction."""
+    """Everything about a clip; all but its pixel features in one transaction."""
     try:
         found = extractor.describe_clip(len(keys), lambda number: frames(keys[number]))
     except UserError as error:
         raise UserError(f'Clip {keys[0].rpartition("/")[0]!r}: {error}') from error
+    if found.pixel_features is not None:
+        for key, features in zip(keys, found.pixel_features, strict=True):
+            store.put_features(key, features)
     with store.together():
         for key, *tokens, masks in zip(keys, found.frame_tokens, found.global_tokens, found.masks, strict=True):
             store.put_tokens(key, *tokens)

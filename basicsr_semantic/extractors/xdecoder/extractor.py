@@ -7,47 +7,21 @@ each frame, the instance pass over all frames the instances, one identity from t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import UserError
+from ...priors import CELL
+from ...priors.feature_records import cells
 from ..base import ClipPriors, check_frame, check_max_masks
+from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_xdecoder
 from .clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
+from .descriptions import BothPasses, ClipSemantics, FramePass
 from .instance_tokens import InstanceSource, InstanceTokens
-
-
-class FramePass(NamedTuple):
-    """What the frame pass says about n frames."""
-
-    tokens: Tensor
-    """(n, K, C) object tokens O_t, float32 of half precision, as a store keeps them."""
-    global_tokens: Tensor
-    """(n, C) global tokens likewise."""
-    mask_features: Tensor
-    """(n, mask_dim, H' / 4, W' / 4) pixel features at the size that the network saw, padded."""
-    mask_logits: Tensor
-    """(n, K, H' / 4, W' / 4) mask logits of the frame decoder's own queries."""
-    seen: tuple[int, int]
-    """(H, W) that the network saw, without padding."""
-
-
-@dataclass
-class ClipSemantics:
-    """Everything about one clip of T frames, on the device of the extractor."""
-
-    frame_tokens: Tensor
-    """(T, K, C)."""
-    global_tokens: Tensor
-    """(T, C)."""
-    instance_tokens: Tensor
-    """(N, C)."""
-    masks: Tensor
-    """(T, max_instances, h, w) uint8, 0 or 1; unused channels are zero and come last."""
 
 
 class XDecoderExtractor:
@@ -75,6 +49,8 @@ class XDecoderExtractor:
             precision; here every instance that is kept cuts the attention of IMAGE, so it should be one.
         feature_memory: Gigabytes of dense features kept between the passes; what does not fit is computed twice.
         frames_at_once: Frames that X-Decoder handles at once; changes speed and memory only.
+        pixel_features: Whether to give the mask features too, averaged over cells of 4x4 pixels, for SeeClear. Frames
+            whose sides are no multiples of 4 are then extended to such before the network sees them.
         checksum: SHA-256 that the X-Decoder file must have; None: not checked.
 
     Raises:
@@ -96,6 +72,7 @@ class XDecoderExtractor:
         score_threshold: float = 0.3,
         feature_memory: float = 4.0,
         frames_at_once: int = 4,
+        pixel_features: bool = False,
         checksum: str | None = None,
     ) -> None:
         out_of_range = 0 < (short_side or 0) < 32 or not 0 <= score_threshold < 1
@@ -108,6 +85,7 @@ class XDecoderExtractor:
         self.max_masks = check_max_masks(max_instances)
         self.short_side, self.score_threshold = short_side or None, score_threshold
         self.feature_memory, self.frames_at_once = feature_memory, frames_at_once
+        self.pixel_features = pixel_features
         # the small file first: most mistakes show without reading the large one
         self.instances = InstanceTokens(instance_source, instance_checkpoint, device)
         self.network = load_xdecoder(checkpoint, checksum, device).eval().requires_grad_(False)
@@ -129,6 +107,11 @@ class XDecoderExtractor:
         return {'num': self.network.num_tokens, 'dim': dim, 'global_dim': dim}
 
     @property
+    def features(self) -> dict[str, int] | None:
+        """Sizes of the pixel features, for the metadata of a store; None without."""
+        return {'dim': self.network.mask_dim, 'cell': CELL} if self.pixel_features else None
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """What decides tokens and masks, for the metadata of a store. Device and memory do not."""
         return {
@@ -147,12 +130,15 @@ class XDecoderExtractor:
         Args:
             frames: (n, 3, h, w) float RGB in [0, 1], whole frames of one size.
         """
-        frames = resize_short_side(frames.to(self.device, torch.float32), self.short_side)
+        size = (frames.shape[-2], frames.shape[-1])
+        frames = frames.to(self.device, torch.float32)
+        frames = resize_short_side(extend_to_cells(frames) if self.pixel_features else frames, self.short_side)
         found = self.network(frames)
         # half precision here already: a store and the networks of an online run then see the same tokens
         tokens, global_tokens = (x.to(torch.float16).float() for x in (found.tokens, found.global_token))
         seen = (frames.shape[-2], frames.shape[-1])
-        return FramePass(tokens, global_tokens, found.mask_features, found.mask_logits, seen)
+        features = features_of_cells(found.mask_features, seen, size) if self.pixel_features else None
+        return FramePass(tokens, global_tokens, found.mask_features, found.mask_logits, seen, features)
 
     @torch.no_grad()
     def instance_pass(
@@ -175,7 +161,7 @@ class XDecoderExtractor:
         if network is None:
             tokens = self.instances(frame_tokens[None])[0]
             kept, scores = self._queries_by_mask(len(frame_tokens), maps, seen)
-            return tokens, scores, (masks_at_frame_size(maps(t)[kept], seen, size) for t in range(len(frame_tokens)))
+            return tokens, scores, (self._masks(maps(t)[kept], seen, size) for t in range(len(frame_tokens)))
         found = network(frame_tokens[None])
         every = found.class_logits[-1, 0].softmax(-1)[:, :-1].amax(-1)
         kept = self._best(every, every)
@@ -185,9 +171,14 @@ class XDecoderExtractor:
             for t in range(len(frame_tokens)):
                 with torch.no_grad():
                     projected = network.project_features(maps(t)[None])[0]
-                    yield masks_at_frame_size(torch.einsum('ic,chw->ihw', embeds, projected), seen, size)
+                    yield self._masks(torch.einsum('ic,chw->ihw', embeds, projected), seen, size)
 
         return found.tokens[0], every[kept], masks()
+
+    def _masks(self, logits: Tensor, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """Masks (I, h, w) of a frame, from logits of what the network saw of it."""
+        height, width = (cells(side) * CELL for side in size) if self.pixel_features else size
+        return masks_at_frame_size(logits, seen, (height, width))[:, : size[0], : size[1]]
 
     def _queries_by_mask(
         self, count: int, maps: Callable[[int], Tensor], seen: tuple[int, int]
@@ -219,12 +210,13 @@ class XDecoderExtractor:
             check_frame(image)
             return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
 
-        frame_tokens, global_tokens, _, scores, masks = self._both_passes(count, frame)
+        found = self._both_passes(count, frame)
         return ClipPriors(
-            frame_tokens.cpu().numpy(),
-            global_tokens.cpu().numpy(),
-            (one.cpu().numpy() for one in masks),
-            scores.cpu().numpy(),
+            found.tokens.cpu().numpy(),
+            found.global_tokens.cpu().numpy(),
+            (one.cpu().numpy() for one in found.masks),
+            found.scores.cpu().numpy(),
+            None if found.pixel_features is None else (one.cpu().numpy() for one in found.pixel_features),
         )
 
     def describe(self, frames: Tensor, with_masks: bool = True) -> ClipSemantics:
@@ -234,23 +226,26 @@ class XDecoderExtractor:
             frames: (T, 3, h, w) float RGB in [0, 1], whole frames.
             with_masks: Whether masks are wanted; without, they are all zero.
         """
-        frame_tokens, global_tokens, instance_tokens, scores, every = self._both_passes(
-            len(frames), lambda t: frames[t]
-        )
+        found = self._both_passes(len(frames), lambda t: frames[t])
         masks = torch.zeros((len(frames), self.max_masks, *frames.shape[-2:]), dtype=torch.uint8, device=self.device)
-        for t, one in enumerate(every if with_masks else ()):
-            masks[t, : len(scores)] = one
-        return ClipSemantics(frame_tokens, global_tokens, instance_tokens, masks)
+        for t, one in enumerate(found.masks if with_masks else ()):
+            masks[t, : len(found.scores)] = one
+        features = None if found.pixel_features is None else torch.stack(list(found.pixel_features))
+        return ClipSemantics(found.tokens, found.global_tokens, found.instance_tokens, masks, features)
 
-    def _both_passes(
-        self, count: int, frame: Callable[[int], Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Iterator[Tensor]]:
-        """Frame tokens, global tokens, instance tokens, scores, masks of ``count`` frames (3, h, w)."""
+    def _both_passes(self, count: int, frame: Callable[[int], Tensor]) -> BothPasses:
+        """Describe ``count`` frames (3, h, w)."""
 
         def dense(found: FramePass) -> Tensor:
             return found.mask_logits if self.instances.network is None else found.mask_features
 
-        maps = ClipMaps(self.feature_memory * 2**30, lambda t: dense(self.frame_pass(frame(t)[None]))[0])
+        def of_cells(found: FramePass) -> Tensor:
+            assert found.pixel_features is not None
+            return found.pixel_features
+
+        room = self.feature_memory * 2**30 / (2 if self.pixel_features else 1)
+        maps = ClipMaps(room, lambda t: dense(self.frame_pass(frame(t)[None]))[0])
+        cell_maps = ClipMaps(room, lambda t: of_cells(self.frame_pass(frame(t)[None]))[0])
         tokens, global_tokens, seen, size = [], [], (0, 0), None
         for first in range(0, count, self.frames_at_once):
             batch = [frame(t) for t in range(first, min(first + self.frames_at_once, count))]
@@ -267,7 +262,10 @@ class XDecoderExtractor:
             seen = found.seen
             for t, one in enumerate(dense(found), first):
                 maps.put(t, one)
+            for t, one in enumerate(of_cells(found) if self.pixel_features else (), first):
+                cell_maps.put(t, one)
         assert size is not None, 'a clip has at least one frame'
         frame_tokens = torch.cat(tokens)
         instance_tokens, scores, masks = self.instance_pass(frame_tokens, maps.get, seen, size)
-        return frame_tokens, torch.cat(global_tokens), instance_tokens, scores, masks
+        features = map(cell_maps.get, range(count)) if self.pixel_features else None
+        return BothPasses(frame_tokens, torch.cat(global_tokens), instance_tokens, scores, masks, features)
