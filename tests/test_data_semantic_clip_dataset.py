@@ -240,10 +240,9 @@ def test_without_priors_there_are_no_masks(root):
 def test_masks_are_read_for_the_needed_frames_only(root, monkeypatch):
     dataset = SemanticClipDataset(options(root))
     asked = []
-    original = dataset.source._priors.clip_masks
-    monkeypatch.setattr(
-        dataset.source._priors, 'clip_masks', lambda keys, *a, **k: asked.append((keys, a)) or original(keys, *a, **k)
-    )
+    store = dataset.source.priors.store
+    original = store.clip_masks
+    monkeypatch.setattr(store, 'clip_masks', lambda keys, *a, **k: asked.append((keys, a)) or original(keys, *a, **k))
     dataset[4]
     ((keys, (_, box)),) = asked
     assert keys == [f'001/{number:08d}' for number in range(1, 6)]

@@ -10,16 +10,12 @@ import torch
 
 from ..errors import UserError
 from ..priors.geometry import ClipGeometry
-from ..priors.store import PriorStoreReader
-from ..priors.store_meta import token_shape
 from .clip_lists import read_lmdb_sizes
+from .clip_priors import ClipPriorSource
 from .clips import Clip, ClipIndex, val_partition_clips
 from .dataset_options import ClipOptions
 from .degradations import check_degradation, degrade, mod_crop
 from .frame_reader import FrameReader
-
-NEUTRAL = 'neutral'
-"""Kind of prior of all-zero masks where there is no store; their number of tokens is not known, so there are none."""
 
 
 @dataclass
@@ -29,9 +25,10 @@ class ClipCrop:
     Attributes:
         lq: (t, 3, h, w) float32 in [0, 1], RGB.
         gt: (n, 3, scale h, scale w) likewise, one for each frame whose GT was wanted; None for none.
-        masks: (t, num_masks, h, w) uint8 of 0 and 1; None without priors.
+        masks: (t, num_masks, h, w) uint8 of 0 and 1; None without priors, or of an extractor that makes none.
         frame_tokens: (t, K, Ct) float32; None where the store has no tokens.
         global_tokens: (t, Cg) float32 likewise.
+        pixel_features: (t, Cp, hp, wp) float32, one vector for each cell of 4x4 LR pixels; None without.
         geometry: What the crops went through.
         lq_whole: (t, 3, hf, wf) float32, the whole low-resolution frames as they are; None where they were not wanted.
     """
@@ -41,6 +38,7 @@ class ClipCrop:
     masks: torch.Tensor | None
     frame_tokens: torch.Tensor | None
     global_tokens: torch.Tensor | None
+    pixel_features: torch.Tensor | None
     geometry: ClipGeometry
     lq_whole: torch.Tensor | None
 
@@ -58,6 +56,8 @@ class ClipSource:
             val and test, where ``val_partition`` is given.
         prior_kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
         has_gt: Whether there are high-resolution frames.
+        crop_step: Crops begin at multiples of so many LR pixels.
+        priors: Masks, tokens and pixel features of frames.
 
     Raises:
         UserError: Options that contradict each other, roots or stores that do not exist, LQ and GT with other frames.
@@ -65,8 +65,6 @@ class ClipSource:
 
     def __init__(self, options: ClipOptions) -> None:
         self.scale = options.scale
-        self._num_masks = options.num_masks
-        self._neutral = options.missing_priors == 'neutral'
         _check_choices(options)
         backend = options.io_backend
         self._gt = FrameReader(options.dataroot_gt, backend, 'dataroot_gt') if options.dataroot_gt else None
@@ -74,7 +72,8 @@ class ClipSource:
         self._degradation = options.degradation or ''
         self.has_gt = self._gt is not None
         self.index = self._find_clips(options)
-        self._priors, self.prior_kind = _open_priors(options)
+        self.priors = ClipPriorSource(options)
+        self.prior_kind, self.crop_step = self.priors.kind, self.priors.crop_step
 
     def gt(self, key: str) -> np.ndarray:
         """The whole high-resolution frame, (H, W, 3) uint8 RGB, cut to multiples of the scale.
@@ -108,7 +107,7 @@ class ClipSource:
         mask_keys: Sequence[str] | None = None,
         whole_frames: bool = False,
     ) -> ClipCrop:
-        """Read the same crop of frames of one clip, of their GT and of their masks, and the tokens of the frames.
+        """Read the same crop of frames of one clip, of their GT and of their priors, and the tokens of the frames.
 
         Args:
             keys: Frames, in order; a frame may come twice.
@@ -149,77 +148,17 @@ class ClipSource:
             frames[key] = small, geometry.apply(gt, self.scale) if gt is not None and key in gt_keys else None
         assert geometry is not None, 'no frames were asked for'
         gts = [gt for key in keys if (gt := frames[key][1]) is not None]
-        frame_tokens, global_tokens = self.tokens(keys)
+        frame_tokens, global_tokens = self.priors.tokens(keys)
         return ClipCrop(
             lq=to_tensor(np.stack([frames[key][0] for key in keys])),
             gt=to_tensor(np.stack(gts)) if gts else None,
-            masks=self.masks(mask_keys or keys, size, geometry) if self.prior_kind is not None else None,
+            masks=self.priors.masks(mask_keys or keys, size, geometry),
             frame_tokens=frame_tokens,
             global_tokens=global_tokens,
+            pixel_features=self.priors.features(keys, size, geometry),
             geometry=geometry,
             lq_whole=to_tensor(np.stack([whole[key] for key in keys])) if whole_frames else None,
         )
-
-    def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor:
-        """Masks of frames through the geometry of their crops.
-
-        Args:
-            keys: Frames, in order; a frame may come twice.
-            size: (h, w) of their whole low-resolution frames.
-            geometry: What their crops went through.
-
-        Returns:
-            (t, num_masks, height, width) uint8 of 0 and 1.
-
-        Raises:
-            UserError: No masks for a frame (unless missing_priors is neutral), or masks of another size.
-        """
-        different = list(dict.fromkeys(keys))
-        store, there = self._priors, self._in_store(different)
-        masks = np.zeros((len(different), self._num_masks, geometry.height, geometry.width), np.uint8)
-        if store is not None and there:
-            read = store.clip_masks(there, self._num_masks, geometry.box(), frame_size=size)
-            if len(there) == len(different):
-                masks = read
-            else:
-                masks[[different.index(key) for key in there]] = read
-        masks = geometry.flip(masks, (2, 3))
-        if len(different) < len(keys):
-            masks = masks[[different.index(key) for key in keys]]
-        return torch.from_numpy(np.ascontiguousarray(masks))
-
-    def tokens(self, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
-        """Tokens of frames; they belong to whole frames and do not depend on crops and flips.
-
-        Args:
-            keys: Frames, in order; a frame may come twice.
-
-        Returns:
-            Frame tokens (t, K, Ct) and global tokens (t, Cg), float32, all zero for frames that are not in the store
-            where missing_priors is neutral; twice None where the store has no tokens or there is no store.
-
-        Raises:
-            UserError: No tokens for a frame (unless missing_priors is neutral), or a damaged record.
-        """
-        store = self._priors
-        shape = None if store is None else token_shape(store.meta)
-        if store is None or shape is None:
-            return None, None
-        different = list(dict.fromkeys(keys))
-        there = self._in_store(different)
-        found = store.clip_tokens(there) if there else None
-        result = []
-        for number, sizes in enumerate((shape[:2], shape[2:])):
-            rows = np.zeros((len(different), *sizes), np.float32)
-            if found is not None:
-                rows[[different.index(key) for key in there]] = found[number]
-            result.append(torch.from_numpy(rows[[different.index(key) for key in keys]]))
-        return result[0], result[1]
-
-    def _in_store(self, keys: Sequence[str]) -> list[str]:
-        """The frames to look up in the store: all, or with neutral priors those that are there."""
-        store = self._priors
-        return [] if store is None else [key for key in keys if not (self._neutral and key not in store)]
 
     def _lr_size(self, key: str, lq: np.ndarray | None, gt: np.ndarray | None) -> tuple[int, int]:
         """(h, w) of a low-resolution frame, of which at least the GT is at hand."""
@@ -277,17 +216,3 @@ def _check_choices(options: ClipOptions) -> None:
         )
     if options.degradation:
         check_degradation(options.degradation, options.scale)
-
-
-def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | None]:
-    """The store and its kind."""
-    if options.dataroot_priors is None:
-        return None, NEUTRAL if options.missing_priors == 'neutral' else None
-    reader = PriorStoreReader(options.dataroot_priors)
-    if options.prior_kind is not None and options.prior_kind != reader.kind:
-        raise UserError(
-            f"The store '{options.dataroot_priors}' holds priors of kind '{reader.kind}', but prior_kind asks for "
-            f"'{options.prior_kind}'. Masks of one kind mean nothing to a network trained with another: give a store "
-            f"made by 'basicsr extract --extractor {options.prior_kind}', or change prior_kind."
-        )
-    return reader, reader.kind

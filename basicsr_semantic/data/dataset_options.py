@@ -54,6 +54,10 @@ class ClipOptions(DatasetOptions):
     """Masks a frame; fewer are followed by zeros, more are cut off."""
     center_masks_only: bool = False
     """Masks of the centre frame only, (1, num_masks, h, w): all that EDVRSEEM looks at, and faster to read."""
+    with_features: bool | None = None
+    """Pixel features in the items: ~ as the store has them, false to leave them out, true to insist on them. Crops then
+    begin at multiples of 4 LR pixels; without a store, but with whole_frames, that is all that true does (online_full).
+    """
     prior_kind: str | None = None
     """Kind of prior the store must hold, as sam, regions or annotations; ~ takes any."""
     meta_info_file: str | None = None

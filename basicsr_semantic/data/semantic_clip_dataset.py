@@ -35,8 +35,10 @@ class SemanticClipDataset(Dataset):
     - ``lq``: (t, 3, h, w) float32 in [0, 1], RGB; t is ``num_frame``, twice that with ``flip_sequence``
     - ``gt``: (t, 3, H, W), or (3, H, W) of the centre frame with ``center_frame_only``
     - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, t is 1 with ``center_masks_only``; and ``prior_kind``: str; both
-      only with priors
-    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has tokens
+      only with priors, masks only of an extractor that makes some
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has such tokens
+    - ``pixel_features``: (t, Cp, h / 4, w / 4) float32, rounded up, one vector for each 4x4 low-resolution pixels, only
+      where the store has them and ``with_features`` is not false
     - ``lq_whole``: (t, 3, hf, wf) float32, the whole low-resolution frames, and ``crop``: (8,) int64 with what ``lq``
       went through (top, left, height, width, hflip, vflip, transpose, 0), both only with ``whole_frames``
     - ``key``: str, key of the first frame in time, or of the centre frame with ``center_frame_only``
@@ -88,6 +90,7 @@ class SemanticClipDataset(Dataset):
         _check(options)
         self.source = ClipSource(options)
         self.prior_kind = self.source.prior_kind
+        _check_step(options, self.source.crop_step)
         index = self.source.index
         for name in options.exclude_clips:
             index[name]  # a misspelt name would leave its clip in the training data
@@ -135,20 +138,26 @@ class SemanticClipDataset(Dataset):
                     f'have {lr_width * options.scale}x{lr_height * options.scale} pixels. Lower gt_size or leave the '
                     'clip out by exclude_clips, or all that are too small by unfit_clips: leave_out.'
                 )
-            return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot)
+            step = self.source.crop_step
+            if patch is None and (options.use_hflip or options.use_rot) and (lr_height % step or lr_width % step):
+                raise UserError(
+                    f"Clip '{clip.name}' has {lr_width}x{lr_height} low-resolution pixels, no multiples of {step}, so "
+                    'its whole frames cannot be flipped together with their pixel features. Give gt_size, or set '
+                    'use_hflip and use_rot: false.'
+                )
+            return ClipGeometry.draw(lr_height, lr_width, patch, options.use_hflip, options.use_rot, step)
 
         gt_keys = {sample_key} if options.center_frame_only else set(keys)
         mask_keys = [sample_key] if options.center_masks_only else None
         crop = self.source.read(keys, gt_keys, draw, mask_keys, options.whole_frames)
         assert crop.gt is not None
         item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
-        if crop.masks is not None:
-            item['masks'] = crop.masks
+        if self.prior_kind is not None:
             item['prior_kind'] = self.prior_kind
-        more = {name: getattr(crop, name) for name in ('frame_tokens', 'global_tokens', 'lq_whole')}
-        item |= {name: tensor for name, tensor in more.items() if tensor is not None}
+        priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features', 'lq_whole')
+        item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         if options.flip_sequence:
-            forth = {name: item[name] for name in ('lq', 'gt', 'masks', *more) if name in item}
+            forth = {name: item[name] for name in ('lq', 'gt', *priors) if name in item}
             item |= {name: torch.cat([frames, frames.flip(0)]) for name, frames in forth.items()}
         if options.whole_frames:
             item['crop'] = torch.tensor([*astuple(crop.geometry), 0], dtype=torch.int64)
@@ -197,6 +206,16 @@ class SemanticClipDataset(Dataset):
     def _span(self, interval: int) -> int:
         """Frames from the first to the last of a window."""
         return (self.options.num_frame - 1) * interval
+
+
+def _check_step(options: SemanticClipDataset.Options, step: int) -> None:
+    patch = (options.gt_size or 0) // options.scale
+    if patch % step:
+        raise UserError(
+            f"Data set '{options.name}': gt_size is {options.gt_size}, {patch} low-resolution pixels, but pixel "
+            f'features belong to {step}x{step} of them. Choose a multiple of {step * options.scale}, or leave the '
+            'features out by with_features: false.'
+        )
 
 
 def _check(options: SemanticClipDataset.Options) -> None:

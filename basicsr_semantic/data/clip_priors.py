@@ -1,0 +1,165 @@
+"""Priors of frames by key: masks and pixel features cut as the frames were, and tokens; zeros where that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..priors import CELL
+from ..priors.feature_records import cells
+from ..priors.geometry import ClipGeometry
+from ..priors.store import PriorStoreReader
+from ..priors.store_meta import feature_dim, token_shape
+from .dataset_options import ClipOptions
+
+NEUTRAL = 'neutral'
+"""Kind of prior of all-zero masks where there is no store; their number of tokens is not known, so there are none."""
+
+
+class ClipPriorSource:
+    """What a data set knows of its frames besides their pixels.
+
+    Opens the store in the process that reads, when it reads.
+
+    Args:
+        options: Options of the data set.
+
+    Attributes:
+        store: The store; None without one.
+        kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
+        crop_step: Crops begin at multiples of so many LR pixels: those of a cell where there are pixel features.
+
+    Raises:
+        UserError: The store does not exist or is not what the options ask for.
+    """
+
+    def __init__(self, options: ClipOptions) -> None:
+        self._num_masks = options.num_masks
+        self._neutral = options.missing_priors == 'neutral'
+        self.store, self.kind = _open_priors(options)
+        stored = self.store is not None and self.store.has_features
+        self._with_features = stored if options.with_features is None else options.with_features
+        self.crop_step = CELL if self._with_features else 1
+
+    def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor | None:
+        """Masks of frames through the geometry of their crops.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+            size: (h, w) of their whole low-resolution frames.
+            geometry: What their crops went through.
+
+        Returns:
+            (t, num_masks, height, width) uint8 of 0 and 1; None without priors, or of an extractor that makes none.
+
+        Raises:
+            UserError: No masks for a frame (unless missing_priors is neutral), or masks of another size.
+        """
+        store = self.store
+        if self.kind is None or (store is not None and not store.has_masks):
+            return None
+        different = list(dict.fromkeys(keys))
+        there = self._in_store(different)
+        masks = np.zeros((len(different), self._num_masks, geometry.height, geometry.width), np.uint8)
+        if store is not None and there:
+            read = store.clip_masks(there, self._num_masks, geometry.box(), frame_size=size)
+            if len(there) == len(different):
+                masks = read
+            else:
+                masks[[different.index(key) for key in there]] = read
+        masks = geometry.flip(masks, (2, 3))
+        if len(different) < len(keys):
+            masks = masks[[different.index(key) for key in keys]]
+        return torch.from_numpy(np.ascontiguousarray(masks))
+
+    def features(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor | None:
+        """Pixel features of frames through the geometry of their crops.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+            size: (h, w) of their whole low-resolution frames.
+            geometry: What their crops went through; begins at multiples of ``crop_step``.
+
+        Returns:
+            (t, Cp, hp, wp) float32, all zero for frames that are not in the store where missing_priors is neutral; None
+            where there are none or they are not wanted.
+
+        Raises:
+            UserError: No features for a frame (unless missing_priors is neutral), or features of another size.
+        """
+        store = self.store
+        dim = None if store is None or not self._with_features else feature_dim(store.meta)
+        if store is None or dim is None:
+            return None
+        different = list(dict.fromkeys(keys))
+        there = self._in_store(different)
+        features = np.zeros((len(different), dim, cells(geometry.height), cells(geometry.width)), np.float32)
+        if there:
+            read = store.clip_features(there, geometry.box(), frame_size=size)
+            features[[different.index(key) for key in there]] = read
+        features = geometry.flip(features, (2, 3))
+        if len(different) < len(keys):
+            features = features[[different.index(key) for key in keys]]
+        return torch.from_numpy(features)
+
+    def tokens(self, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None] | tuple[None, None]:
+        """Tokens of frames; they belong to whole frames and do not depend on crops and flips.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+
+        Returns:
+            Frame tokens (t, K, Ct) and global tokens (t, Cg), float32, all zero for frames that are not in the store
+            where missing_priors is neutral; None for global tokens that the store does not have, twice None where it
+            has no tokens or there is no store.
+
+        Raises:
+            UserError: No tokens for a frame (unless missing_priors is neutral), or a damaged record.
+        """
+        store = self.store
+        shape = None if store is None else token_shape(store.meta)
+        if store is None or shape is None:
+            return None, None
+        different = list(dict.fromkeys(keys))
+        there = self._in_store(different)
+        found = store.clip_tokens(there) if there else None
+        result = []
+        for number, sizes in enumerate((shape[:2], shape[2:])):
+            rows = np.zeros((len(different), *sizes), np.float32)
+            if found is not None:
+                rows[[different.index(key) for key in there]] = found[number]
+            result.append(torch.from_numpy(rows[[different.index(key) for key in keys]]))
+        return result[0], result[1] if shape[2] else None
+
+    def _in_store(self, keys: Sequence[str]) -> list[str]:
+        """The frames to look up in the store: all, or with neutral priors those that are there."""
+        store = self.store
+        return [] if store is None else [key for key in keys if not (self._neutral and key not in store)]
+
+
+def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | None]:
+    """The store and its kind."""
+    if options.dataroot_priors is None:
+        if options.with_features and not getattr(options, 'whole_frames', False):
+            raise UserError(
+                f"Data set '{options.name}': with_features is true, but there is no store. Give dataroot_priors, made "
+                "by 'basicsr extract --extractor openseed', or leave with_features out."
+            )
+        return None, NEUTRAL if options.missing_priors == 'neutral' else None
+    reader = PriorStoreReader(options.dataroot_priors)
+    if options.prior_kind is not None and options.prior_kind != reader.kind:
+        raise UserError(
+            f"The store '{options.dataroot_priors}' holds priors of kind '{reader.kind}', but prior_kind asks for "
+            f"'{options.prior_kind}'. Masks of one kind mean nothing to a network trained with another: give a store "
+            f"made by 'basicsr extract --extractor {options.prior_kind}', or change prior_kind."
+        )
+    if options.with_features and not reader.has_features:
+        raise UserError(
+            f"Data set '{options.name}': with_features is true, but the store '{options.dataroot_priors}' (extractor "
+            f"'{reader.kind}') has no pixel features. Make one that has: basicsr extract --extractor openseed (or "
+            'xdecoder --pixel-features) --frames LQ --out STORE'
+        )
+    return reader, reader.kind
