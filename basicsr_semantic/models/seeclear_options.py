@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import options
+from .common_options import ValidationOptions
 
 
 @dataclass
@@ -44,11 +45,9 @@ class PathOptions(options.PathOptions):
 
 
 @dataclass
-class ValOptions:
+class ValOptions(ValidationOptions):
     """Section ``val``."""
 
-    val_freq: int | None = None
-    """Iterations between validations; None: only after training."""
     sample_steps: int | None = None
     """Steps of the diffusion when sampling, at most those of training; fewer visit some of its states. None: all."""
     seed: int = 0
@@ -57,13 +56,5 @@ class ValOptions:
     """All frames of a clip get the same noise, which makes them flicker less."""
     amp: Literal['bf16', 'fp16'] | None = None
     """Mixed precision of the network when sampling; None: float32. The diffusion itself is always in float32."""
-    save_img: bool = False
-    """Save restored frames."""
-    suffix: str | None = None
-    """End of the names of saved frames; None: the experiment's name."""
-    metrics: dict[str, Any] | None = None
-    """Metrics by name: ``type`` and the arguments of the metric function."""
     center_frame_only: bool = False
     """Judge the middle frame of each clip only (Vimeo-90K)."""
-    pbar: bool = True
-    """Kept for BasicSR's option files; progress is always shown."""

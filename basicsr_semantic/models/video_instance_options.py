@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
+from .common_options import FileOptions, StepOptions, ValidationOptions
 
 
 @dataclass
@@ -20,15 +21,9 @@ class TopOptions:
 
 
 @dataclass
-class TrainOptions:
+class TrainOptions(StepOptions):
     """Section ``train``."""
 
-    total_iter: int
-    """Iterations of the whole run; one iteration is one optimiser step."""
-    optim_g: dict[str, Any]
-    """Optimiser: ``type`` (Adam, AdamW, ...) and its arguments."""
-    scheduler: dict[str, Any]
-    """Learning-rate schedule: ``type`` (MultiStepLR, CosineAnnealingRestartLR) and its arguments."""
     instance_opt: dict[str, Any] = field(default_factory=lambda: {'type': 'VideoInstanceLoss'})
     """The loss: type VideoInstanceLoss and its arguments."""
     trainable: list[str] = field(default_factory=lambda: ['instance'])
@@ -36,60 +31,28 @@ class TrainOptions:
     parameter names train parts of them."""
     frame_decoder_lr_mul: float = 1
     """Factor on the learning rate of the frame decoder."""
-    warmup_iter: int = -1
-    """Iterations over which the learning rate rises linearly; -1: none."""
-    ema_decay: float = 0
-    """Decay of the exponential moving average of the weights; 0: none. Validation and saving use it."""
-    amp: Literal['bf16', 'fp16'] | None = None
-    """Mixed precision: bf16, or fp16 with loss scaling. None: float32. Losses are always in float32."""
-    grad_clip: float | None = None
-    """Largest L2 norm of the gradient of everything that trains; None: not clipped."""
 
 
 @dataclass
-class PathOptions:
-    """Section ``path``."""
+class PathOptions(FileOptions):
+    """Section ``path``; ``param_key_g`` is for the frame decoder too."""
 
-    pretrain_network_g: str | None = None
-    """Checkpoint of the instance encoder and decoder to start from or to test."""
-    strict_load_g: bool = True
-    """Whether that checkpoint must fit exactly; false when only the number of classes differs, for instance."""
-    param_key_g: str = 'params'
-    """Which weights of the file: ``params`` or ``params_ema``; for the frame decoder too."""
     pretrain_frame_decoder: str | None = None
     """Checkpoint of the frame decoder, a released one or ours; needed unless it trains."""
     pretrain_network_f: str | None = None
     """Checkpoint of a frame decoder that trained (``net_f_*.pth``); goes before pretrain_frame_decoder."""
-    resume_state: str | None = None
-    """Training state to continue from; ``--auto_resume`` finds the newest itself."""
-    ignore_resume_networks: list[str] = field(default_factory=list)
-    """Networks that keep their own ``pretrain_network_*`` on resume."""
-    experiments_root: str | None = None
-    """Folder for experiments; None: ``experiments`` in the current folder."""
-    results_root: str | None = None
-    """Folder for test results; None: ``results`` in the current folder."""
 
 
 @dataclass
-class ValOptions:
-    """Section ``val``."""
+class ValOptions(ValidationOptions):
+    """Section ``val``. Nothing is drawn, and AP and AR are always measured."""
 
-    val_freq: int | None = None
-    """Iterations between validations; None: only after training."""
     max_instances: int = 10
     """Predictions of a video, by score."""
     chunk: int = 4
     """Frames that the frame decoder sees at a time."""
     frames_on_device: int = 36
     """Videos of more frames keep their pixel features in main memory."""
-    save_img: bool = False
-    """Kept for BasicSR's option files; nothing is drawn."""
-    suffix: str | None = None
-    """Kept for BasicSR's option files."""
-    metrics: dict[str, Any] | None = None
-    """Kept for BasicSR's option files; AP and AR are always measured."""
-    pbar: bool = True
-    """Kept for BasicSR's option files; progress is always shown."""
 
     def __post_init__(self) -> None:
         for name in ('max_instances', 'chunk'):
