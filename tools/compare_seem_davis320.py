@@ -81,7 +81,7 @@ def main() -> None:
     stores = prepare(args.data.resolve())
     iters = tuple(args.iters)
     results = run_seeds(args.seeds, args.jobs, len(LABELS), lambda seed, bar: one_seed(seed, iters, stores, bar))
-    reference = bicubic()
+    reference = bicubic('options/seem/train_BasicVSR_davis320.yml')
     write_json(args.out, {'iters': list(args.iters), 'bicubic': reference, 'seeds': results})
     print(table(LABELS, list(results.values()), reference, 'control'))
 

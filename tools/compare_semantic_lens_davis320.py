@@ -123,7 +123,7 @@ def main() -> None:
     args = parser.parse_args()
     stage_1 = prepare(args.data.resolve(), args.iters[0])
     results = run_seeds(args.seeds, args.jobs, len(FILES), lambda seed, bar: one_seed(seed, args.iters[1], bar))
-    reference = bicubic()
+    reference = bicubic(f'{OPTIONS}/{FILES["full"]}.yml')
     content = {'iters': list(args.iters), 'stage_1': stage_1, 'bicubic': reference, 'seeds': results}
     write_json(args.out, content)
     print(table(LABELS, list(results.values()), reference, 'base'))

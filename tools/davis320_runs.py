@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
 from basicsr_semantic.host.files import write_whole
+from basicsr_semantic.host.judging import Judge
+from basicsr_semantic.host.options import load_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path('datasets/davis320')
@@ -85,6 +87,20 @@ def train(option: str, name: str, seed: int, *changes: str) -> Path:
     return folder
 
 
+def test(option: str, name: str, *changes: str) -> Averages:
+    """Test once, and give the averages over the clips; nothing is done where that has ended.
+
+    Args:
+        option: option file, relative to the repository.
+        name: name of the run.
+        changes: further ``--force_yml`` values.
+    """
+    report = ROOT / 'results' / name / 'validation' / f'davis320_{name}.json'
+    if not report.is_file():
+        basicsr('test', '-opt', option, '--force_yml', f'name={name}', *changes, log=name)
+    return json.loads(report.read_text())['average']
+
+
 def last_validation(experiment: Path) -> Averages:
     """The averages over the clips after the last iteration."""
     files = (experiment / 'validation').glob('davis320_*.json')
@@ -92,32 +108,43 @@ def last_validation(experiment: Path) -> Averages:
     return json.loads(last.read_text())['average']
 
 
-def bicubic() -> Averages:
-    """Bicubic upsampling as MATLAB does it, on the held-out frames and with the same metrics."""
+def bicubic(option: str, first_frames: int | None = None) -> Averages:
+    """Bicubic upsampling as MATLAB does it, on the held-out frames and with the metrics of an option file.
+
+    Args:
+        option: option file, relative to the repository.
+        first_frames: only so many frames of each clip.
+    """
     import lmdb
-    from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import imfrombytes, img2tensor, tensor2img
     from basicsr.utils.matlab_functions import imresize
 
+    judge = Judge(load_yaml(str(ROOT / option))['val']['metrics'], 'davis320')
     environments = [
         lmdb.open(str(ROOT / DATA / 'val' / f'{kind}.lmdb'), readonly=True, lock=False) for kind in ('lq', 'gt')
     ]
     keys = [line.split('.')[0] for line in (ROOT / DATA / 'val' / 'lq.lmdb' / 'meta_info.txt').read_text().splitlines()]
-    clips: dict[str, list[Averages]] = {}
-    for key in tqdm(keys, desc='bicubic'):
-        lq, gt = (imfrombytes(env.begin().get(key.encode()), float32=True) for env in environments)
-        restored = tensor2img(imresize(img2tensor(lq), 4))
-        truth = tensor2img(img2tensor(gt))
-        row = {}
-        for channels, y in (('y', True), ('rgb', False)):
-            row[f'psnr_{channels}'] = calculate_psnr(restored, truth, 0, test_y_channel=y)
-            row[f'ssim_{channels}'] = calculate_ssim(restored, truth, 0, test_y_channel=y)
-        clips.setdefault(key.rsplit('/', 1)[0], []).append(row)
-    return {m: mean(mean(row[m] for row in rows) for rows in clips.values()) for m in METRICS}
+    clips: dict[str, list[str]] = {}
+    for key in keys:
+        clips.setdefault(key.rsplit('/', 1)[0], []).append(key)
+    averages: list[Averages] = []
+    for frames in tqdm(clips.values(), desc='bicubic', unit='clip'):
+        judge.begin_item()
+        rows = []
+        for index, key in enumerate(frames[:first_frames]):
+            lq, gt = (imfrombytes(env.begin().get(key.encode()), float32=True) for env in environments)
+            restored = tensor2img(imresize(img2tensor(lq), 4))
+            rows.append(judge.measure(index, restored, tensor2img(img2tensor(gt))))
+        averages.append({name: mean(row[name] for row in rows if name in row) for name in judge.metrics})
+    return {name: mean(clip[name] for clip in averages) for name in judge.metrics}
 
 
 def table(
-    labels: Mapping[str, str], results: Sequence[Mapping[str, Averages]], reference: Averages, control: str
+    labels: Mapping[str, str],
+    results: Sequence[Mapping[str, Averages]],
+    reference: Averages,
+    control: str,
+    metrics: Mapping[str, str] = METRICS,
 ) -> str:
     """Mean and spread over the seeds, and the difference to the control of the same seed.
 
@@ -126,16 +153,17 @@ def table(
         results: for every seed, the averages of every method.
         reference: the averages of bicubic.
         control: key of the method that the others are compared with.
+        metrics: name of a metric -> head of its column.
     """
     spread = stdev if len(results) > 1 else lambda values: 0.0
     lines = [
-        '| method | ' + ' | '.join(METRICS.values()) + ' | PSNR Y minus control |',
-        '|---' * (len(METRICS) + 2) + '|',
-        '| bicubic | ' + ' | '.join(f'{reference[m]:.4f}' for m in METRICS) + ' | |',
+        '| method | ' + ' | '.join(metrics.values()) + ' | PSNR Y minus control |',
+        '|---' * (len(metrics) + 2) + '|',
+        '| bicubic | ' + ' | '.join(f'{reference[m]:.4f}' for m in metrics) + ' | |',
     ]
     for label, text in labels.items():
         cells = []
-        for metric in METRICS:
+        for metric in metrics:
             values = [run[label][metric] for run in results]
             cells.append(f'{mean(values):.4f} ± {spread(values):.4f}')
         gains = [run[label]['psnr_y'] - run[control]['psnr_y'] for run in results]
