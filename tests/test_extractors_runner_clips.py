@@ -179,3 +179,35 @@ def test_the_bar_counts_frames(tmp_path, capsys):
     extract(Means(), KEYS, read, tmp_path / 's', (2, 2))
     shown = capsys.readouterr().err
     assert 'means 2/2' in shown and '4/4' in shown and 'frame/s' in shown
+
+
+class Cells(Means):
+    """Features besides: the mean of each channel in a cell."""
+
+    features = {'dim': 3, 'cell': 4}
+
+    def describe_clip(self, count, read) -> ClipPriors:
+        found = super().describe_clip(count, read)
+        frames = (np.pad(read(number), ((0, 0), (0, 2), (0, 0)), 'edge') for number in range(count))
+        found.pixel_features = (frame.reshape(3, 4, 3, 4, 3).mean((1, 3)).transpose(2, 0, 1) for frame in frames)
+        return found
+
+
+def test_pixel_features_are_written_before_the_clip_counts(tmp_path):
+    extract(Cells(), KEYS, read, tmp_path / 'whole', progress=False)
+    calls: list[str] = []
+
+    def interrupted(key: str) -> np.ndarray:
+        calls.append(key)
+        if calls.count(KEYS[10]) == 3:  # its features are written, its masks are being made
+            raise KeyboardInterrupt
+        return read(key)
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(Cells(), KEYS, interrupted, tmp_path / 's', progress=False)
+    reader = PriorStoreReader(tmp_path / 's')
+    assert reader.keys() == KEYS[:8] and reader.has_features
+    assert reader.clip_features(KEYS[8:12]).shape == (4, 3, 3, 3)
+    reader.close()
+    extract(Cells(), KEYS, read, tmp_path / 's', progress=False)
+    assert content(tmp_path / 's') == content(tmp_path / 'whole')

@@ -271,3 +271,29 @@ def test_checkpoints_of_other_networks(files, tmp_path):
     for argument, path in swapped.items():
         with pytest.raises(UserError, match=path):
             make(files, **{argument: path})
+
+
+def test_pixel_features_are_the_mask_features_of_the_cells(files, frames):
+    plain, extractor = make(files).describe(frames), make(files, pixel_features=True, feature_memory=0.0)
+    found = extractor.describe(frames)
+    assert plain.pixel_features is None and found.pixel_features is not None
+    assert found.pixel_features.shape == (7, WIDTH, 5, 7)
+    maps = extractor.frame_pass(frames).mask_features[..., :10, :14]  # the network saw 40x56
+    torch.testing.assert_close(found.pixel_features, F.avg_pool2d(maps, 2), atol=2e-3, rtol=1e-3)
+    for name in ('frame_tokens', 'global_tokens', 'instance_tokens', 'masks'):
+        assert torch.equal(getattr(found, name), getattr(plain, name))
+    assert extractor.features == {'dim': WIDTH, 'cell': 4} and make(files).features is None
+    assert extractor.parameters == make(files).parameters  # stores differ by their features
+
+
+@pytest.mark.parametrize('source', ['vita', 'mean_over_time'])
+def test_a_store_is_told_the_same_features_of_frames_with_any_sides(files, frames, source):
+    files = files if source == 'vita' else {'checkpoint': files['checkpoint']}
+    cut = frames[:3, :, :18, :27]
+    extractor = make(files, pixel_features=True, instance_source=source)
+    found, told = extractor.describe(cut), extractor.describe_clip(3, reading(cut))
+    assert told.pixel_features is not None and found.pixel_features is not None
+    features, masks = np.stack(list(told.pixel_features)), np.stack(list(told.masks))
+    assert features.shape == (3, WIDTH, 5, 7) and masks.shape[2:] == (18, 27)
+    assert np.array_equal(features, found.pixel_features.numpy())
+    assert np.array_equal(masks, found.masks[:, : masks.shape[1]].bool().numpy())
