@@ -206,6 +206,11 @@ def test_items_of_basicsr_recurrent_and_window_data_sets(tmp_path):
     assert (row['clip'], row['index'], row['frame']) == ('000', 7, '07')
 
 
+def test_a_metric_that_cannot_judge_a_frame_names_it(tmp_path):
+    with pytest.raises(UserError, match=r'^Frame 00000000 of clip a: calculate_niqe .* 32x32 pixels'):
+        run(Repeat(tmp_path, {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}), Items([clip_item('a', range(1))]))
+
+
 def test_gt_of_another_size_is_named(tmp_path):
     with pytest.raises(UserError, match=r'clip a was restored to \(32, 32\), but its GT is \(24, 24\)'):
         run(Repeat(tmp_path), Items([clip_item('a', range(1))], gt=frames(1, 0.6, 3)[0]))

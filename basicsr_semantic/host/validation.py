@@ -179,7 +179,10 @@ def _judge(frame: Frame, judge: Judge, image_path: Path | None) -> dict[str, Any
             f'Frame {frame.name} of clip {frame.clip} was restored to {restored.shape[:2]}, but its GT is '
             f'{gt.shape[:2]}. Do the LQ frames belong to this GT, at this scale?'
         )
-    return row | judge.measure(frame.index, restored, gt)
+    try:
+        return row | judge.measure(frame.index, restored, gt)
+    except UserError as error:
+        raise UserError(f'Frame {frame.name} of clip {frame.clip}: {error}') from error
 
 
 def _quantised(frame: torch.Tensor) -> np.ndarray:
