@@ -25,6 +25,9 @@ from basicsr_semantic.priors import SemanticPriors
 CASES = ('sampling', 'unet', 'once', 'step', 'core', 'condition', 'training')
 PRECISIONS = {'float32': None, 'bfloat16': 'bf16'}
 
+# Those that are about sampling.
+_SAMPLING = ('sampling', 'unet', 'once', 'step')
+
 #: Frames of a clip.
 FRAMES = 5
 
@@ -44,7 +47,7 @@ class Setting:
         device: Where to run.
         released: Checkout of ResShift.
         size: Rows and columns of an LR frame when sampling.
-        small: The same beside Semantic Lens and in training.
+        small: The same in the other cases.
         steps: Steps of both diffusions.
         precision: A key of PRECISIONS, for both sides.
         tiny: Narrow networks.
@@ -64,7 +67,7 @@ class Setting:
 
     def side_of(self, case: str) -> int:
         """Rows and columns of an LR frame in a case."""
-        return self.small if case in ('core', 'training') else self.size
+        return self.size if case in _SAMPLING else self.small
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, or nothing."""
