@@ -135,6 +135,17 @@ def test_every_argument_of_every_extractor_is_an_argument_of_the_command():
                 assert re.search(rf'\(default ({default}|[^)]*\b{default} with {name}\b[^)]*)\)', text)
 
 
+def test_pixel_features_are_a_flag_that_may_say_true():
+    parse = build_parser().parse_args
+    needed = ['extract', '--extractor', 'xdecoder', '--frames', 'a', '--out', 'b']
+    assert parse(needed).pixel_features is None
+    assert parse([*needed, '--pixel-features']).pixel_features is True
+    for text, value in (('true', True), ('false', False)):
+        assert parse([*needed, '--pixel-features', text]).pixel_features is value
+    with pytest.raises(SystemExit):
+        parse([*needed, '--pixel-features', 'yes'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

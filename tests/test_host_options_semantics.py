@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jsonschema
 import pytest
 import yaml
@@ -105,7 +107,32 @@ def test_mistakes_in_network_s(check, validator, stage_two, changes, key, text):
 
 def test_an_extractor_of_frames_gives_no_tokens(check, stage_two):
     problems = check(stage_two(type='regions'))
-    assert 'regions gives no tokens of clips. There is: xdecoder.' in str(problems['network_s:type'])
+    assert 'regions gives no tokens. There are: openseed, xdecoder.' in str(problems['network_s:type'])
+
+
+def test_openseed_as_a_source(check, validator, options, tmp_path):
+    names = ('checkpoint', 'text_embeddings')
+    files = {name: str(tmp_path / f'{name}.pt') for name in names}
+
+    def seen(**changes) -> dict:
+        section = {'type': 'openseed', 'extract_mode': 'online_full', **files, **changes}
+        return options(network_g=LENS, network_s=section)
+
+    missing = check(seen())
+    assert set(missing) == {f'network_s:{name}' for name in names}
+    assert 'the released file of OpenSeeD' in str(missing['network_s:checkpoint'])
+    assert 'make_text_embeddings.py OPENSEED' in str(missing['network_s:text_embeddings'])
+    for path in files.values():
+        Path(path).touch()
+    good = seen(num_tokens=50, short_side=None)
+    assert check(good) == {} and schema_errors(validator, good) == set()
+    for changes, text in (
+        ({'text_embeddings': None}, 'online_full needs the text embeddings of openseed'),
+        ({'num_tokens': 0}, 'at least 1'),
+        ({'instance_source': 'vita'}, "network_s has no key 'instance_source'"),
+    ):
+        ((key, problem),) = check(seen(**changes)).items()
+        assert key == f'network_s:{next(iter(changes))}' and text in str(problem)
 
 
 def test_files_that_a_mode_needs(check, stage_two):

@@ -293,7 +293,8 @@ def test_training_data_that_do_not_go_with_the_mode(options, tmp_path, files, mo
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'type': 'sam'}, "network_s:type is 'sam'; it must be 'xdecoder'"),
+        ({'type': 'sam'}, "network_s:type is 'sam'; it must be xdecoder or openseed"),
+        ({'type': None}, 'network_s:type is None; it must be xdecoder or openseed'),
         ({'extract_mode': 'online'}, 'choose one of cached, online_full, online_patch'),
         ({'extract_mode': 'online_full', 'short_sid': 3}, "takes no argument 'short_sid'"),
         ({'extract_mode': 'cached', 'instance_checkpoint': None}, 'vita needs instance_checkpoint'),

@@ -128,7 +128,7 @@ def _settings(defaults: dict[str, Any], text: str) -> dict[str, Any]:
         shown = ', '.join(f'{value} with {name}' for name, value in defaults.items())
         return {'type': type(default), 'help': f'{text} (default {shown})'}
     if isinstance(default, bool):
-        return {'action': 'store_true', 'default': None, 'help': text}
+        return {'type': _yes, 'nargs': '?', 'const': True, 'metavar': 'true|false', 'help': text}
     if isinstance(default, tuple):
         shown = ' '.join(f'{value:g}' for value in default)
         return {'type': type(default[0]), 'nargs': '+', 'help': f'{text} (default {shown})'}
@@ -136,6 +136,12 @@ def _settings(defaults: dict[str, Any], text: str) -> dict[str, Any]:
         return {'type': str, 'help': text}
     shown = f'{default:.3g}' if isinstance(default, float) else default
     return {'type': type(default), 'help': f'{text} (default {shown})'}
+
+
+def _yes(text: str) -> bool:
+    if text not in ('true', 'false'):
+        raise ValueError
+    return text == 'true'
 
 
 def open_frames(root: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:

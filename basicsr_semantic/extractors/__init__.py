@@ -13,7 +13,7 @@ import inspect
 from typing import Any
 
 from ..errors import UserError
-from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
+from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor, OnlineExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'
 EXTRACTORS: dict[str, str] = {
@@ -70,6 +70,7 @@ __all__ = [
     'Extractor',
     'FrameExtractor',
     'MaskExtractor',
+    'OnlineExtractor',
     'build_extractor',
     'extractor_class',
 ]

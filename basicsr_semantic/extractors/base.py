@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import UserError
 
@@ -138,6 +139,32 @@ class FrameExtractor(Protocol):
 
         Args:
             frame: (h, w, 3) uint8 RGB, the whole frame.
+        """
+        ...
+
+
+class OnlineExtractor(Protocol):
+    """What an extractor of tokens is, besides, to a model that makes priors in the run (section ``network_s``).
+
+    One whose stores hold tokens of frames, of which instances are to be made in the run, has a static method besides:
+    ``instances_for_store(options, device)`` takes the keys of ``network_s`` and gives a callable with attributes
+    ``source`` and ``sha256``, from frame tokens (b, T, K, Ct) to instance tokens (b, N, Ct).
+
+    Attributes:
+        kind: as in :class:`MaskExtractor`.
+    """
+
+    kind: str
+
+    def describe(self, frames: Tensor, wanted: Collection[str] = ...) -> Any:
+        """Describe one clip.
+
+        Args:
+            frames: (T, 3, h, w) float RGB in [0, 1], whole frames or what is to be taken for such.
+            wanted: fields of SemanticPriors; of others, what costs much need not be made.
+
+        Returns:
+            An object that has the fields as attributes, without their batch axis; None for those it cannot give.
         """
         ...
 

@@ -10,21 +10,23 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from ..errors import UserError
-from ..extractors import build_extractor
-from ..extractors.xdecoder.extractor import ClipSemantics, XDecoderExtractor
+from ..extractors import EXTRACTORS, OnlineExtractor, build_extractor, extractor_class
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
-from ..priors import ClipGeometry, PriorStoreReader
+from ..priors import CELL, ClipGeometry, PriorStoreReader
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
+#: Field of SemanticPriors -> pixels of a frame along a side of what is one in it; other fields have no place in it.
+_STRIDES = {'masks': 1, 'pixel_features': CELL}
 
 
 class SemanticSource:
     """Completes what a data set gives to what a network takes (section ``network_s``).
 
-    - ``cached``: masks, global tokens and frame tokens come from the store; the frozen instance network makes instance
-      tokens of the frame tokens of the sampled frames. Keys that only extraction needs have no effect.
-    - ``online_full``: the extractor looks at whole low-resolution frames; masks are then cropped as the frames were.
+    - ``cached``: masks, tokens and pixel features come from the store; with X-Decoder the frozen instance network makes
+      instance tokens of the frame tokens of the sampled frames. Keys that only extraction needs have no effect.
+    - ``online_full``: the extractor looks at whole low-resolution frames; masks and pixel features are then cropped as
+      the frames were.
     - ``online_patch``: the extractor looks at the patch that the network restores.
 
     Eq. 4 and 5 of Semantic Lens make tokens and masks in one pass over one clip. With a store the masks come from the
@@ -34,7 +36,7 @@ class SemanticSource:
     no average of weights, no DistributedDataParallel.
 
     Args:
-        options: ``type: xdecoder``, ``extract_mode``, and arguments of :class:`XDecoderExtractor`.
+        options: ``type``, the name of an extractor with a method ``describe``; ``extract_mode``; its arguments.
         wanted: Fields of SemanticPriors that the network takes.
         device: Where the networks run.
 
@@ -45,24 +47,25 @@ class SemanticSource:
     def __init__(self, options: Mapping[str, Any], wanted: Sequence[str], device: torch.device) -> None:
         arguments = dict(options)
         kind, mode = arguments.pop('type', None), arguments.pop('extract_mode', 'cached')
-        if kind != 'xdecoder':
-            raise UserError(f"network_s:type is {kind!r}; it must be 'xdecoder'.")
+        chosen = extractor_class(kind) if kind in EXTRACTORS else None
+        if not hasattr(chosen, 'describe'):
+            fit = [name for name in EXTRACTORS if hasattr(extractor_class(name), 'describe')]
+            raise UserError(f'network_s:type is {kind!r}; it must be {" or ".join(fit)}.')
         if mode not in MODES:
             raise UserError(f'network_s:extract_mode is {mode!r}; choose one of {", ".join(MODES)}.')
         self.mode: ExtractMode = mode
         self.wanted = tuple(wanted)
         self.instances: InstanceTokens | None = None
-        self.extractor: XDecoderExtractor | None = None
+        self.extractor: OnlineExtractor | None = None
         if mode != 'cached':
-            self.extractor = cast(XDecoderExtractor, build_extractor(kind, **arguments, device=str(device)))
-        elif 'instance_tokens' in self.wanted:
-            source, checkpoint = arguments.get('instance_source', 'vita'), arguments.get('instance_checkpoint')
-            self.instances = InstanceTokens(source, checkpoint, device)
+            self.extractor = cast(OnlineExtractor, build_extractor(str(kind), **arguments, device=str(device)))
+        elif 'instance_tokens' in self.wanted and (make := getattr(chosen, 'instances_for_store', None)):
+            self.instances = make(arguments, device)
 
     @property
     def identity(self) -> dict[str, str | None] | None:
         """What makes the instance tokens, for checkpoints of the network that learns to use them; None if none are."""
-        made_by = self.instances if self.extractor is None else self.extractor.instances
+        made_by = self.instances if self.extractor is None else getattr(self.extractor, 'instances', None)
         if made_by is None or 'instance_tokens' not in self.wanted:
             return None
         return {'source': made_by.source, 'sha256': made_by.sha256}
@@ -100,6 +103,16 @@ class SemanticSource:
                 f'network_s:extract_mode: online_full looks at whole frames, but {where} gives crops alone. Set '
                 f'{where}:whole_frames: true, or extract_mode: online_patch to look at the crops.'
             )
+        if (
+            self.mode == 'online_full'
+            and 'pixel_features' in self.wanted
+            and dataset.get('whole_frames')
+            and not dataset.get('with_features')
+        ):
+            raise UserError(
+                f'The network takes pixel features, one for each {CELL}x{CELL} low-resolution pixels, and {where} cuts '
+                f'crops anywhere. Set {where}:with_features: true, so that they begin at multiples of {CELL}.'
+            )
         store = dataset.get('dataroot_priors')
         if self.mode != 'cached' and store:
             raise UserError(
@@ -125,7 +138,7 @@ class SemanticSource:
         """The fields that the network takes, as far as they are at hand.
 
         Args:
-            data: A batch of the data set: ``masks``, ``global_tokens``, ``frame_tokens`` from the store;
+            data: A batch of the data set: what the store gave (``masks``, ``frame_tokens``, ...);
                 ``lq_whole`` (b, t, 3, hf, wf) and ``crop`` (b, 8) for online_full, without which ``lq`` is taken to be
                 whole frames.
             lq: (b, t, 3, h, w) of the batch, on the device.
@@ -137,11 +150,14 @@ class SemanticSource:
             return self._cached(data, lq.device)
         crops = data.get('crop') if self.mode == 'online_full' else None
         frames = lq if crops is None else data['lq_whole'].to(lq.device, non_blocking=True)
-        clips = [self.extractor.describe(clip, with_masks='masks' in self.wanted) for clip in frames]
-        found = {name: torch.stack([getattr(clip, name) for clip in clips]) for name in self.wanted if name != 'masks'}
-        if 'masks' in self.wanted:
-            masks = [_cropped(clip, None if crops is None else crops[k]) for k, clip in enumerate(clips)]
-            found['masks'] = torch.stack(masks)
+        clips = [self.extractor.describe(clip, self.wanted) for clip in frames]
+        found = {}
+        for name in self.wanted:
+            values = [getattr(clip, name, None) for clip in clips]
+            if crops is not None and name in _STRIDES:
+                values = [_cropped(value, crop, _STRIDES[name]) for value, crop in zip(values, crops, strict=True)]
+            if all(value is not None for value in values):
+                found[name] = torch.stack(cast(list[Tensor], values))
         return found
 
     def _cached(self, data: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
@@ -155,13 +171,17 @@ class SemanticSource:
         return found
 
 
-def _cropped(clip: ClipSemantics, crop: Tensor | None) -> Tensor:
-    """Masks (t, I, h, w) of a clip through the crop (8,) of its frames: top, left, height, width, three flips, 0."""
-    if crop is None:
-        return clip.masks
+def _cropped(value: Tensor | None, crop: Tensor, stride: int) -> Tensor | None:
+    """What belongs to the frames of a clip (t, n, h / stride, w / stride), through the crop (8,) of its frames.
+
+    A crop is top, left, height, width, three flips, 0.
+    """
+    if value is None:
+        return None
     top, left, height, width, *flips = crop.tolist()
-    geometry = ClipGeometry(top, left, height, width, *(bool(flip) for flip in flips[:3]))
-    return torch.from_numpy(geometry.apply(clip.masks.cpu().numpy(), axes=(2, 3))).to(clip.masks.device)
+    box = (top // stride, left // stride, -(-height // stride), -(-width // stride))
+    geometry = ClipGeometry(*box, *(bool(flip) for flip in flips[:3]))
+    return torch.from_numpy(geometry.apply(value.cpu().numpy(), axes=(2, 3))).to(value.device)
 
 
 def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_source: bool) -> str:
@@ -178,6 +198,12 @@ def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_so
             'The store has the tokens of the frames; name the network that makes instances of them: network_s: '
             '{type: xdecoder, extract_mode: cached, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
             '{type: xdecoder, instance_source: mean_over_time})'
+        )
+    if 'pixel_features' in missing:
+        return (
+            'Make them with "basicsr extract --extractor openseed --checkpoint OPENSEED --text-embeddings WORDS '
+            '--frames LQ --out STORE" (or --extractor xdecoder --pixel-features) and set dataroot_priors: STORE, or '
+            'let network_s make them in the run (type: openseed, or xdecoder with pixel_features: true)'
         )
     if any_masks:
         return 'Make them with "basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE'

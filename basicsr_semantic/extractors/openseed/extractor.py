@@ -7,6 +7,7 @@ which tokens and how many; here they are those with the highest scores. A frame 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +108,12 @@ class OpenSeeDExtractor:
         return {'short_side': self.short_side, 'text_sha256': self.vocabulary.sha256}
 
     @torch.no_grad()
-    def describe(self, frames: Tensor) -> ClipDescription:
+    def describe(self, frames: Tensor, wanted: Collection[str] = ()) -> ClipDescription:
         """Describe frames that are in memory; one by one, so that neighbours change nothing.
 
         Args:
             frames: (T, 3, h, w) float RGB in [0, 1], whole frames.
+            wanted: Without effect: tokens and features come in one pass.
         """
         size = (frames.shape[-2], frames.shape[-1])
         tokens, features = [], []

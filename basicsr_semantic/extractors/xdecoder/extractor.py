@@ -6,7 +6,7 @@ each frame, the instance pass over all frames the instances, one identity from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -219,16 +219,29 @@ class XDecoderExtractor:
             None if found.pixel_features is None else (one.cpu().numpy() for one in found.pixel_features),
         )
 
-    def describe(self, frames: Tensor, with_masks: bool = True) -> ClipSemantics:
+    @staticmethod
+    def instances_for_store(options: Mapping[str, Any], device: str | torch.device) -> InstanceTokens:
+        """What makes instance tokens of the frame tokens of a store.
+
+        Args:
+            options: Arguments of the extractor, of which ``instance_source`` and ``instance_checkpoint`` count.
+            device: Where it runs.
+
+        Raises:
+            UserError: As of :class:`InstanceTokens`.
+        """
+        return InstanceTokens(options.get('instance_source', 'vita'), options.get('instance_checkpoint'), device)
+
+    def describe(self, frames: Tensor, wanted: Collection[str] = ('masks',)) -> ClipSemantics:
         """Describe a clip that is in memory, with everything a network may want.
 
         Args:
             frames: (T, 3, h, w) float RGB in [0, 1], whole frames.
-            with_masks: Whether masks are wanted; without, they are all zero.
+            wanted: Fields of SemanticPriors; where masks are not among them, they are all zero.
         """
         found = self._both_passes(len(frames), lambda t: frames[t])
         masks = torch.zeros((len(frames), self.max_masks, *frames.shape[-2:]), dtype=torch.uint8, device=self.device)
-        for t, one in enumerate(found.masks if with_masks else ()):
+        for t, one in enumerate(found.masks if 'masks' in wanted else ()):
             masks[t, : len(found.scores)] = one
         features = None if found.pixel_features is None else torch.stack(list(found.pixel_features))
         return ClipSemantics(found.tokens, found.global_tokens, found.instance_tokens, masks, features)

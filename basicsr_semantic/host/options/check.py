@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,16 +117,17 @@ def _check_source(report: Report, section: Mapping[str, Any]) -> None:
     found = report.component('extractor', (SOURCE,), section)
     if found is None:
         return
-    if not hasattr(found.target, 'describe_clip'):
-        of_clips = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe_clip')]
-        report.add((SOURCE, 'type'), f'{found.name} gives no tokens of clips.', f'There is: {", ".join(of_clips)}.')
+    if not hasattr(found.target, 'describe'):
+        others = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe')]
+        report.add((SOURCE, 'type'), f'{found.name} gives no tokens.', f'There are: {", ".join(others)}.')
         return
     report.keys((SOURCE,), section, source_keys(found.target), ranges=SOURCE)
     online = str(section.get('extract_mode', 'cached')).startswith('online')
-    if online and section.get('checkpoint') is None:
-        report.add(
-            (SOURCE, 'checkpoint'), f'extract_mode: {section["extract_mode"]} needs the weights of {found.name}.'
-        )
+    needed = {'checkpoint': 'weights', 'text_embeddings': 'text embeddings'}
+    arguments = inspect.signature(found.target).parameters
+    for key, what in needed.items():
+        if online and key in arguments and section.get(key) is None:
+            report.add((SOURCE, key), f'extract_mode: {section["extract_mode"]} needs the {what} of {found.name}.')
     check_source_files(report, (SOURCE,), section, online)
 
 

@@ -56,25 +56,27 @@ def _extractor(report: Report, root: str, dataset: Mapping[str, Any]) -> str:
     kind = dataset.get('prior_kind') or 'sam'
     if kind == 'annotations':
         return f'annotations --annotations {Path(root).parent / "instances.json"}'
-    if kind == 'xdecoder':
-        return f'xdecoder {_xdecoder_flags(report.opt.get("network_s"))}'
+    if kind in ('xdecoder', 'openseed'):
+        return f'{kind} {_flags(kind, report.opt.get("network_s"), dataset.get("with_features"))}'
     return str(kind)
 
 
-def _xdecoder_flags(frozen: Any) -> str:
+def _flags(kind: str, frozen: Any, with_features: Any) -> str:
     """What section ``network_s`` says about the extraction, less what is the extractor's default anyhow."""
     from ...extractors import extractor_class
 
-    section = frozen if isinstance(frozen, Mapping) else {}
-    flags = [f'--checkpoint {section.get("checkpoint") or "CHECKPOINT"}']
-    if section.get('instance_source', 'vita') == 'vita':
-        flags.append(f'--instance-checkpoint {section.get("instance_checkpoint") or "INSTANCE_CHECKPOINT"}')
-    parameters = inspect.signature(extractor_class('xdecoder')).parameters
-    for name in ('instance_source', 'short_side', 'max_instances', 'score_threshold'):
-        value = section.get(name, parameters[name].default)
-        if value != parameters[name].default:
+    section = frozen if isinstance(frozen, Mapping) and frozen.get('type') == kind else {}
+    files = ['checkpoint', 'text_embeddings' if kind == 'openseed' else 'instance_checkpoint']
+    if kind == 'xdecoder' and section.get('instance_source', 'vita') != 'vita':
+        files.pop()
+    flags = [f'--{name.replace("_", "-")} {section.get(name) or name.upper()}' for name in files]
+    parameters = inspect.signature(extractor_class(kind)).parameters
+    for name in ('instance_source', 'short_side', 'max_instances', 'score_threshold', 'num_tokens'):
+        default = parameters[name].default if name in parameters else None
+        value = section.get(name, default)
+        if value != default:
             flags.append(f'--{name.replace("_", "-")} {0 if value is None else value}')
-    return ' '.join(flags)
+    return ' '.join([*flags, '--pixel-features'] if kind == 'xdecoder' and with_features else flags)
 
 
 def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any]) -> None:
@@ -100,8 +102,12 @@ def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[s
     """Check the checkpoints of the frozen extractor; that of single frames is needed ``online`` only."""
     remedies = {
         'checkpoint': 'Give the released file of X-Decoder, or net_f_*.pth of a stage 1 that trained it.',
+        'text_embeddings': 'Make it with: python tools/make_text_embeddings.py OPENSEED --tokenizer FOLDER --classes '
+        'coco_panoptic --out FILE',
         'instance_checkpoint': 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml',
     }
+    if section.get('type') == 'openseed':
+        remedies['checkpoint'] = 'Give the released file of OpenSeeD, model_state_dict_swint_51.2ap.pt.'
     for key, remedy in remedies.items():
         value = section.get(key)
         needed = online or key == 'instance_checkpoint'

@@ -43,8 +43,8 @@ def option_schema() -> Schema:
     _by_type(definitions, 'dataset', components('dataset'), lambda c: dataset_keys(c.target))
     _by_type(definitions, 'loss', components('loss'), lambda c: keys_of_callable(c.target, c.name))
     _by_type(definitions, 'metric', components('metric'), metric_keys)
-    clips = {name: one for name, one in components('extractor').items() if hasattr(one.target, 'describe_clip')}
-    _by_type(definitions, 'network_s', clips, lambda c: source_keys(c.target))
+    of_tokens = {name: one for name, one in components('extractor').items() if hasattr(one.target, 'describe')}
+    _by_type(definitions, 'network_s', of_tokens, lambda c: source_keys(c.target))
     definitions['frame_decoder'] = _object(frame_decoder_keys(), 'frame_decoder')
     definitions['diffusion'] = _object(diffusion_keys())
     optimizers = {name: Component('optimiser', name, cls) for name, cls in optimizer_types(None).items()}

@@ -148,7 +148,7 @@ class SourceOptions:
     """Section ``network_s``, besides the arguments of the extractor."""
 
     type: str
-    """Extractor of clips: xdecoder."""
+    """Extractor of tokens: xdecoder or openseed."""
     extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
     """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
     the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""
@@ -233,6 +233,7 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
         'score_threshold': (0, 1 - 1e-12, 'at least 0 and less than 1'),
         'feature_memory': (0, 2**20, '0 or more'),
         'frames_at_once': (1, 2**20, 'at least 1'),
+        'num_tokens': (1, 2**20, 'at least 1'),
     },
     'val': {'val_freq': (1, 1e12, 'at least 1')},
     'logger': {
