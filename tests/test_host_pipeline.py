@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from conftest import environment, python, write_options
@@ -146,6 +147,32 @@ def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips
     assert results[0] == results[1]
     assert [len([r for r in results[0]['frames'] if r['clip'] == c]) for c in ('000', '001', '002')] == [7, 7, 7]
     assert [r['index'] for r in results[0]['frames'] if 'warp' not in r] == [0, 4] * 3  # segments of 4 and 3 frames
+
+
+def test_a_network_of_a_metric_comes_from_the_option_file(options, tmp_path, clips):
+    """LPIPS through a backbone of random weights: the report has what the function gives for the frames saved."""
+    pytest.importorskip('lpips')
+    from torchvision.models import squeezenet1_1
+
+    from basicsr_semantic.metrics import calculate_lpips
+
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / 'backbone.pth')
+    opt = options(name='deep', train=None)
+    del opt['train'], opt['logger']
+    data = {'name': 'clips', 'type': 'SemanticClipTestDataset', 'io_backend': {'type': 'disk'}}
+    opt['datasets'] = {'test': data | {'dataroot_gt': str(clips / 'gt'), 'dataroot_lq': str(clips / 'lq')}}
+    lpips = {'type': 'calculate_lpips', 'net': 'squeeze', 'weights': str(tmp_path / 'backbone.pth'), 'device': 'cpu'}
+    opt['val'] = {'save_img': True, 'metrics': {'lpips': lpips}}
+    opt_file = write_options(opt, tmp_path / 'deep.yml')
+    done = python('-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frames = json.loads((tmp_path / 'results/deep/validation/clips_deep.json').read_text())['frames']
+    saved = cv2.imread(str(tmp_path / 'results/deep/visualization/clips/001/00000003_deep.png'))
+    gt = cv2.imread(str(clips / 'gt/001/00000003.png'))
+    expected = calculate_lpips(saved, gt, **{key: lpips[key] for key in ('net', 'weights', 'device')})
+    (row,) = (row for row in frames if (row['clip'], row['index']) == ('001', 3))
+    assert row['lpips'] == pytest.approx(expected, rel=1e-5) and expected > 0
 
 
 def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_path):
