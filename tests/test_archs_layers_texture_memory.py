@@ -61,7 +61,7 @@ def gradient(net: TextureMemory) -> tuple[float, float]:
     return net.semantics.grad.abs().max().item(), net.textures.grad.abs().max().item()
 
 
-def test_as_printed_the_memory_can_never_learn():
+def test_as_printed_no_gradient_reaches_the_memory():
     """C = T = 0 and T <- SA(CA(C T)), without a residual: nothing that is read depends on either."""
     net = memory()
     torch.nn.init.zeros_(net.semantics)

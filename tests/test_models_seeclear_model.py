@@ -311,3 +311,18 @@ def test_a_resumed_stage_ends_as_an_uninterrupted_one(stage, tmp_path, name):
     train(half, tmp_path, '--auto_resume')
     assert equal(weights(tmp_path, 'half')['params'], whole['params'])
     assert equal(weights(tmp_path, 'half')['params_ema'], whole['params_ema'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['condenser', 'memory', 'joint'])
+def test_every_stage_trains_in_two_processes(stage, tmp_path, name):
+    """Every parameter that trains takes part in the step, or DistributedDataParallel would stop at the second one."""
+    opt = neutral(stage(name, train={'total_iter': 3}))
+    if name != 'condenser':
+        torch.save({'params': awake(build()).state_dict()}, 'condenser.pth')
+        opt['path']['pretrain_network_g'] = 'condenser.pth'
+    opt['datasets']['train']['batch_size_per_gpu'] = 1
+    command = [*torchrun(2), '-m', 'basicsr_semantic', 'train', '--launcher', 'pytorch', '-opt']
+    done = python(*command, write_options(opt, tmp_path / 'two.yml'), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert weights(tmp_path, opt['name'])['params'].keys() == build().state_dict().keys()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from basicsr.archs import build_network
 from conftest import ROOT
 
@@ -73,7 +74,8 @@ def test_every_network_can_be_built():
         arguments = json.loads(text)
         if 'BasicVSR' not in arguments['type'] and arguments['type'] != 'PSRTRecurrent':
             del arguments['spynet_path']
-        build_network(arguments)
+        with torch.device('meta'):  # sizes alone: some of these networks have a hundred million parameters
+            build_network(arguments)
     assert len(small) >= 15
 
 
@@ -223,3 +225,79 @@ def test_full_size_files_of_stage_1_fit_x_decoder():
         test = options_of(f'test_stage1_vis_ytvis{year}')
         assert test['network_g'] == one['network_g']
         assert test['path']['pretrain_network_g'] == f'experiments/{one["name"]}/models/net_g_latest.pth'
+
+
+# ----------------------------------------------------------------------------------------------------------- SeeClear
+
+PARTS = ('dwt', 'semantic', 'mfsa', 'incam', 'category')
+TABLE_2 = {
+    'train_SeeClear_base_REDS': (True, False, False, False, False),
+    'train_SeeClear_semantic_REDS': (True, True, False, False, False),
+    'train_SeeClear_semantic_mfsa_REDS': (True, True, True, False, False),
+    'train_SeeClear_semantic_mfsa_incam_REDS': (True, True, True, True, False),
+    'train_SeeClear_semantic_category_joint_REDS': (True, True, False, False, True),
+    'train_SeeClear_no_dwt_joint_REDS': (False, True, True, True, True),
+    'train_SeeClear_joint_REDS': (True, True, True, True, True),
+}
+TABLE_4 = {  # U-Net and variance of the blur
+    'train_SeeClear_frame_wavediff_blur0_REDS': ('wavediff', 0),
+    'train_SeeClear_frame_wavediff_blur2_REDS': ('wavediff', 2),
+    'train_SeeClear_frame_wavediff_blur3_REDS': ('wavediff', 3),
+    'train_SeeClear_frame_swin_blur0_REDS': ('swin', 0),
+    'train_SeeClear_frame_blur2_REDS': ('seeclear', 2),
+}
+STAGES = ('condenser', 'memory', 'joint')
+
+
+def test_the_rows_of_table_2_have_their_parts():
+    for name, parts in TABLE_2.items():
+        opt = options_of(name)
+        assert tuple(opt['network_g'][part] for part in PARTS) == parts, name
+        assert opt['datasets']['val']['meta_info_file'].endswith('REDS4_test_GT.txt')
+        assert ('dataroot_priors' in opt['datasets']['train']) == any(parts[1:])
+
+
+def test_the_rows_of_table_4_have_their_unets_and_blurs():
+    for name, (unet, variance) in TABLE_4.items():
+        opt = options_of(name)
+        assert opt['network_g']['unet'] == unet and not any(opt['network_g'][part] for part in PARTS[1:])
+        assert opt['diffusion']['sigma_max'] ** 2 == pytest.approx(variance, abs=1e-6)
+        assert opt['network_g']['clip_length'] == opt['datasets']['train']['num_frame'] == 1
+        assert opt['datasets']['val']['first_frames'] == 1
+
+
+@pytest.mark.parametrize(
+    ('base', 'data'),
+    [('', 'REDS'), ('', 'Vimeo90K'), ('', 'davis320'), ('', 'demo'), ('BasicVSR_', 'REDS'), ('BasicVSR_', 'Vimeo90K')],
+)
+def test_every_stage_goes_on_from_the_one_before(base, data):
+    before = None
+    for stage in STAGES:
+        name = f'train_SeeClear_{base}{stage}_{data}'
+        opt = options_of(name)
+        assert opt['train']['stage'] == stage and opt['train']['optim_g']['betas'] == [0.5, 0.999]
+        start = (opt.get('path') or {}).get('pretrain_network_g')
+        assert (start is None) == (before is None)
+        if before is not None:
+            assert start.startswith(f'experiments/{before["name"]}/models/net_g_')
+            assert opt['network_g'] == before['network_g'] and opt['diffusion'] == before['diffusion']
+        frames = opt['datasets']['train']['num_frame']
+        assert frames == 5 if stage == 'condenser' else frames > 5
+        before = opt
+
+
+@pytest.mark.parametrize('data', ['REDS', 'Vimeo90K'])
+@pytest.mark.parametrize('base', ['', 'BasicVSR_'])
+def test_the_result_is_tested_with_the_network_that_was_trained(data, base):
+    trained = options_of(f'train_SeeClear_{base}joint_{data}')
+    tested = options_of(f'test_SeeClear_{base}{"REDS4" if data == "REDS" else "Vid4"}')
+    del trained['network_g']['checkpointing']
+    assert tested['network_g'] == trained['network_g'] and tested['diffusion'] == trained['diffusion']
+    assert tested['base_upsampler'] == trained['base_upsampler']
+    assert tested['path']['pretrain_network_g'].startswith(f'experiments/{trained["name"]}/')
+
+
+def test_seeclear_has_the_size_that_its_page_names():
+    with torch.device('meta'):
+        net = build_network(options_of('train_SeeClear_joint_REDS')['network_g'])
+    assert sum(p.numel() for p in net.parameters()) == 110_831_007

@@ -64,7 +64,7 @@ def prepare(data: Path, iterations: int) -> None:
     experiment = train(stage_1, STAGE_1, 0, *lengths, f'val:val_freq={iterations}')
     decoder = ('--checkpoint', str(experiment / 'models' / 'net_f_latest.pth'), '--instance-source', 'mean_over_time')
     for part in ('train', 'val'):
-        extract('xdecoder', part, *decoder, '--short-side', '160', '--pixel-features', 'true', out=STORE)
+        extract('xdecoder', part, *decoder, '--short-side', '160', '--pixel-features', out=STORE)
 
 
 def one_seed(seed: int, clips: int, memory: int, bar: tqdm) -> Results:

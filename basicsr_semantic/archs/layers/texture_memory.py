@@ -39,8 +39,8 @@ class TextureMemory(nn.Module):
 
     C and T must agree in the number of items and, by Eq. 17, T^ = C T in that of the tokens: so M = N.
 
-    The paper initialises C and T with zeros. Then A T and C T are zero and so is every gradient to either: the memory
-    can never be learned. Here T is zero, C is not, and the update adds to T.
+    The paper initialises C and T with zeros. Then A T and C T are zero, and no gradient reaches either but rounding
+    errors. Here T is zero, C is not, and the update adds to T.
 
     Args:
         dim: Width d of clip tokens and textures.
