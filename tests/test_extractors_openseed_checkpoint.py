@@ -48,6 +48,11 @@ def test_a_released_file_loads_frozen_and_the_rest_is_reported(tmp_path):
     assert not found.tokens.requires_grad and not found.mask_features.requires_grad
 
 
+def test_losses_of_other_vocabularies_are_not_needed(tmp_path):
+    path = released_file(tmp_path / 'a.pt', **{'criterion_o365.empty_weight': torch.ones(366)})
+    assert load_openseed(path).report.unused['loss'] == 2
+
+
 def test_our_own_files_come_back_with_all_arguments(tmp_path):
     net = OpenSeeD(**TINY).eval()
     torch.save({'params': net.state_dict(), 'network': net.config}, tmp_path / 'a.pth')

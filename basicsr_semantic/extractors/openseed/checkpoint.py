@@ -30,7 +30,7 @@ UNUSED: dict[str, str] = {
     f'{_PREDICTOR}lang_encoder.': 'text encoder',
     f'{_PREDICTOR}lang_mapper': 'denoising in training',
     f'{_PREDICTOR}label_enc.': 'denoising in training',
-    'criterion.': 'loss',
+    'criterion': 'loss',
 }
 _SECOND_NAMES = 'second names of tensors'
 _INDICES = 'relative positions, which follow from the window size'
