@@ -26,7 +26,8 @@ def load_spynet(spynet: SpyNet, path: str) -> None:
         )
     try:
         weights = torch.load(path, map_location='cpu', weights_only=True)['params']
-        spynet.load_state_dict(weights)
+        # the released file has convolutions alone: BasicSR registers mean and standard deviation after it has loaded
+        spynet.load_state_dict({'mean': spynet.mean, 'std': spynet.std} | weights)
     except Exception as error:  # torch raises half a dozen types here
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
