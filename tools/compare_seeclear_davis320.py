@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument('--data', type=Path, required=True, help='folder with train/ and val/')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--clips', type=int, default=1000, help='clips that each row sees in training')
-    parser.add_argument('--memory', type=int, default=100, help='iterations of each stage of the memory, two clips each')
+    parser.add_argument('--memory', type=int, default=100, help='iterations of both stages of the memory')
     parser.add_argument('--stage-1', type=int, default=1500, help='iterations of the small X-Decoder')
     parser.add_argument('--jobs', type=int, default=2, help='seeds that train at a time, one thread each')
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/results/seeclear_davis320.json')
