@@ -20,14 +20,15 @@ from torch.nn import functional as F
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.checkpoints import file_sha256
 from basicsr_semantic.extractors.openseed import COCO_PANOPTIC, OpenSeeD, load_openseed, load_vocabulary
-from basicsr_semantic.extractors.openseed.checkpoint import OFFICIAL_FILES, openseed_config, split_state
+from basicsr_semantic.extractors.openseed.checkpoint import OFFICIAL_FILES, RELEASED, openseed_config
+from basicsr_semantic.extractors.released import split_state
 from basicsr_semantic.extractors.xdecoder.text import load_text_encoder
 
 
 def test_full_sizes_are_read_off_the_released_names():
     shapes = released_shapes({**SWIN_T, 'dec_layers': 9})
     state = {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
-    needed, unused = split_state(state, 'file')
+    needed, unused = split_state(RELEASED, state, 'file')
     wanted = {k: list(v) if isinstance(v, tuple) else v for k, v in SWIN_T.items()}
     assert openseed_config(needed) == {k: v for k, v in wanted.items() if k not in NETWORK}
     assert {name: tuple(value.shape) for name, value in needed.items()} == needed_shapes(SWIN_T)

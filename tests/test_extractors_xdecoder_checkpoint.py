@@ -22,8 +22,9 @@ from helpers_xdecoder_files import (
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.checkpoints import file_sha256
+from basicsr_semantic.extractors.released import split_state
 from basicsr_semantic.extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
-from basicsr_semantic.extractors.xdecoder.checkpoint import OFFICIAL_FILES, split_state, xdecoder_config
+from basicsr_semantic.extractors.xdecoder.checkpoint import OFFICIAL_FILES, RELEASED, xdecoder_config
 
 
 @pytest.mark.parametrize(('preset', 'size'), [('focal_t', FOCAL_T), ('focal_l', FOCAL_L)])
@@ -31,7 +32,7 @@ def test_full_sizes_are_read_off_the_released_names(preset, size):
     with torch.device('meta'):
         state = {name: torch.empty(shape) for name, shape in released_shapes(size).items()}
         net = build_xdecoder(preset)
-    needed, unused = split_state(state, 'file')
+    needed, unused = split_state(RELEASED, state, 'file')
     assert xdecoder_config(needed) == {
         name: value
         for name, value in net.config.items()

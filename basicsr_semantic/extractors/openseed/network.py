@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...errors import UserError
-from ..xdecoder.report import CheckpointReport
+from ..released import CheckpointReport
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
 from .swin import SwinTransformer

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...errors import UserError
+from ..released import CheckpointReport
 from .focal import FocalNet
 from .pixel_decoder import PixelDecoder
-from .report import CheckpointReport
 from .transformer_decoder import Predictor, unit
 
 #: name -> constructor arguments that differ from the defaults. Focal-T: 100.8 M parameters; Focal-L is the release
