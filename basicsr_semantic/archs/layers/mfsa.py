@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .mlp import Mlp
 from .window_attention import WindowAttention
 from .windows import make_windows
 
@@ -34,24 +34,6 @@ def run(module: Callable[..., Result], *inputs: Any, checkpointing: bool) -> Res
         result: Any = checkpoint(module, *inputs, use_reentrant=False)
         return result
     return module(*inputs)
-
-
-class Mlp(nn.Module):
-    """Two layers with GELU between them.
-
-    Args:
-        dim: Channels in and out.
-        hidden: Channels between.
-    """
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to (..., dim)."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SwinBlock(nn.Module):

@@ -12,28 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...archs.layers.mlp import Mlp
 from ...archs.layers.window_attention import WindowAttention
 from ...archs.layers.windows import make_windows
 
 PATCH = 4
-
-
-class MLP(nn.Module):
-    """Two linear layers with GELU between them.
-
-    Args:
-        dim: Width C.
-        hidden_dim: Width inside.
-    """
-
-    def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to (..., C)."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class SwinBlock(nn.Module):
@@ -53,7 +36,7 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, (1, window_size, window_size), num_heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLP(dim, round(dim * mlp_ratio))
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, h, w, C) to (n, h, w, C)."""

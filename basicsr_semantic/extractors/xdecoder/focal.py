@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ...archs.layers.mlp import Mlp
+
 
 class StochasticDepth(nn.Module):
     """Leaves out a residual branch of whole samples in training and scales the others up.
@@ -64,24 +66,6 @@ class FocalModulation(nn.Module):
         # The division by the number of ranges is X-Decoder's; the paper has the plain sum.
         gathered = (gathered + whole * gates[:, self.levels :]) / (self.levels + 1)
         return self.proj((query * self.h(gathered)).permute(0, 2, 3, 1))
-
-
-class Mlp(nn.Module):
-    """Linear, GELU, linear.
-
-    Args:
-        dim: Width outside.
-        hidden_dim: Width inside.
-    """
-
-    def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to (..., C)."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class FocalBlock(nn.Module):
