@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
-from conftest import python, write_options
 from helpers_seeclear import TINY, awake, build, priors
-from test_host_pipeline import equal, torchrun
 
-from basicsr_semantic.cli import main
 from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.checkpoint import load_file
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel
 
@@ -236,93 +231,3 @@ def test_another_network_makes_the_base(clips):
 def test_refused_bases(section, checkpoint, message):
     with torch.device('meta'), pytest.raises(UserError, match=re.escape(message)):
         make_base_upsampler(section, 4, checkpoint)
-
-
-# ----------------------------------------------------------------------------------------------------------- runs
-
-
-def weights(cwd: Path, name: str) -> dict:
-    return load_file(cwd / f'experiments/{name}/models/net_g_latest.pth')
-
-
-def neutral(opt: dict) -> dict:
-    """Without a store."""
-    opt['network_g'] = opt['network_g'] | {'missing_priors': 'neutral'}
-    return opt
-
-
-def train(opt: dict, cwd: Path, *flags: str) -> str:
-    """Train to the end in this process; gives the log."""
-    file = write_options(opt, cwd / f'{opt["name"]}.yml')
-    assert main(['train', '-opt', str(file), *flags]) == 0
-    return max((cwd / f'experiments/{opt["name"]}').glob(f'train_{opt["name"]}_*.log')).read_text()
-
-
-@pytest.mark.slow
-def test_the_stages_follow_one_another_and_the_result_is_sampled(stage, clips, tmp_path):
-    log = train(neutral(stage('condenser')), tmp_path)
-    assert re.search(r'Stage condenser trains [\d,]+ parameters, in .*encoder.*middle', log)
-    for name, before in (('memory', 'condenser'), ('joint', 'memory')):
-        opt = neutral(stage(name))
-        opt['path']['pretrain_network_g'] = f'experiments/tiny_{before}/models/net_g_latest.pth'
-        assert f'Stage {name} trains' in train(opt, tmp_path)
-    found = weights(tmp_path, 'tiny_joint')
-    assert found['diffusion']['steps'] == 4 and found['params'].keys() == found['params_ema'].keys()
-    opt = neutral(stage('joint'))
-    del opt['train'], opt['logger']
-    opt |= {
-        'name': 'sampled',
-        'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
-    }
-    opt['path']['pretrain_network_g'] = 'experiments/tiny_joint/models/net_g_latest.pth'
-    opt['datasets'] = {
-        'test_1': {
-            'name': 'tiny', 'type': 'SemanticClipTestDataset', 'dataroot_gt': str(clips / 'gt'),
-            'dataroot_lq': str(clips / 'lq'), 'io_backend': {'type': 'disk'},
-        }
-    }  # fmt: skip
-    file = write_options(opt, tmp_path / 'sampled.yml')
-    assert main(['test', '-opt', str(file)]) == 0
-    images = sorted(Path('results/sampled/visualization/tiny').rglob('*.png'))
-    assert len(images) == 21
-    first = [image.read_bytes() for image in images]
-    opt['name'] = 'again'
-    command = [*torchrun(2), '-m', 'basicsr_semantic', 'test', '--launcher', 'pytorch', '-opt']
-    done = python(*command, write_options(opt, tmp_path / 'again.yml'), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    again = sorted(Path('results/again/visualization/tiny').rglob('*.png'))
-    assert [image.read_bytes() for image in again] == first, 'two processes give other frames than one'
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['condenser', 'memory', 'joint'])
-def test_a_resumed_stage_ends_as_an_uninterrupted_one(stage, tmp_path, name):
-    opt = neutral(stage(name))
-    if name != 'condenser':
-        torch.save({'params': awake(build()).state_dict()}, 'condenser.pth')
-        opt['path']['pretrain_network_g'] = 'condenser.pth'
-    train(opt, tmp_path)
-    whole = weights(tmp_path, opt['name'])
-    half = neutral(stage(name)) | {'name': 'half'}
-    half['path'] = dict(opt['path'])
-    half['train'] = opt['train'] | {'total_iter': 2}
-    train(half, tmp_path)
-    half['train'] = opt['train']
-    train(half, tmp_path, '--auto_resume')
-    assert equal(weights(tmp_path, 'half')['params'], whole['params'])
-    assert equal(weights(tmp_path, 'half')['params_ema'], whole['params_ema'])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', ['condenser', 'memory', 'joint'])
-def test_every_stage_trains_in_two_processes(stage, tmp_path, name):
-    """Every parameter that trains takes part in the step, or DistributedDataParallel would stop at the second one."""
-    opt = neutral(stage(name, train={'total_iter': 3}))
-    if name != 'condenser':
-        torch.save({'params': awake(build()).state_dict()}, 'condenser.pth')
-        opt['path']['pretrain_network_g'] = 'condenser.pth'
-    opt['datasets']['train']['batch_size_per_gpu'] = 1
-    command = [*torchrun(2), '-m', 'basicsr_semantic', 'train', '--launcher', 'pytorch', '-opt']
-    done = python(*command, write_options(opt, tmp_path / 'two.yml'), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert weights(tmp_path, opt['name'])['params'].keys() == build().state_dict().keys()
