@@ -227,3 +227,10 @@ def test_a_clip_shorter_than_a_segment_stays_as_it_is(root):
 def test_where_shift_last_has_no_meaning(root, changes, message):
     with pytest.raises(UserError, match=message):
         whole_clips(root, shift_last=True, **changes)
+
+
+@pytest.mark.parametrize('missing_priors', ['error', 'neutral'])
+def test_a_store_of_other_clips_is_refused_at_once(root, tmp_path, missing_priors):
+    make_store(tmp_path / 'other', [('elsewhere', 1)])
+    with pytest.raises(UserError, match=r"holds 'elsewhere/.*no frame of the 2 clips .* example '000/00000000'"):
+        training(root, dataroot_priors=str(tmp_path / 'other'), missing_priors=missing_priors)

@@ -13,6 +13,7 @@ from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
 from ..priors.store_meta import feature_dim, token_shape
+from .clips import Clip
 from .dataset_options import ClipOptions
 
 NEUTRAL = 'neutral'
@@ -43,6 +44,30 @@ class ClipPriorSource:
         stored = self.store is not None and self.store.has_features
         self._with_features = stored if options.with_features is None else options.with_features
         self.crop_step = CELL if self._with_features else 1
+
+    def refuse_other_clips(self, clips: Sequence[Clip]) -> None:
+        """Refuse a store of altogether other frames, which neutral priors would pass over in silence.
+
+        Args:
+            clips: Those of the data set.
+
+        Raises:
+            UserError: The store has no frame of any of them.
+        """
+        store = self.store
+        if store is None:
+            return
+        try:
+            if any(key in store for clip in clips for key in clip.keys):
+                return
+            kept = next(iter(store.keys()), None)
+            holds = 'is empty' if kept is None else f'holds {kept!r} and the like'
+            raise UserError(
+                f'The store {store.path} {holds}, but no frame of the {len(clips)} clips of the data set, for example '
+                f'{clips[0].key(0)!r}. Was it made of these frames, under these names?'
+            )
+        finally:
+            store.close()
 
     def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor | None:
         """Masks of frames through the geometry of their crops.

@@ -73,6 +73,7 @@ class ClipSource:
         self.has_gt = self._gt is not None
         self.index = self._find_clips(options)
         self.priors = ClipPriorSource(options)
+        self.priors.refuse_other_clips(self.index.clips)
         self.prior_kind, self.crop_step = self.priors.kind, self.priors.crop_step
 
     def gt(self, key: str) -> np.ndarray:
