@@ -44,7 +44,7 @@ def test_it_is_eq_10_to_15():
     net = module(moved=True)
     found = net(x, net.guide(features, tokens, clip, (6, 4), (6, 4)))[4, :, 2, 1]
     resized = F.interpolate(features[4:5], (6, 4), mode='bilinear')
-    gamma, beta = net.conv2(F.relu(net.conv1(resized)))[0, :, 2, 1].chunk(2)
+    gamma, beta = (net.conv2(F.relu(net.conv1(resized)))[0, :, 2, 1] / math.sqrt(9 * DIM)).chunk(2)
     f = x[4, :, 2, 1]
     modulated = f * gamma + beta + f
     query = net.query(net.norm(modulated))
@@ -75,3 +75,16 @@ def test_frames_that_were_padded_see_the_same_semantics(padded):
     bare = net.guide(features, tokens, clip, (6, 4), (6, 4))
     assert whole.scale.shape[2:] == padded
     torch.testing.assert_close(whole.scale[..., :4, :2], bare.scale[..., :4, :2])  # two pixels off the border
+
+
+@pytest.mark.parametrize('dim', [8, 64, 256])
+def test_one_step_of_adam_scales_little_at_any_width(dim):
+    """Stages multiply one after the other, so their first steps must be small ones."""
+    torch.manual_seed(0)
+    net = InstanceAlignment(dim, 2, TOKEN_DIM, FEATURE_DIM, clip=False)
+    _, features, tokens, _ = inputs()
+    x = torch.randn(features.size(0), dim, 6, 4)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, betas=(0.5, 0.999))
+    net(x, net.guide(features, tokens, None, (6, 4), (6, 4))).square().mean().backward()
+    optimizer.step()
+    assert 0 < net.guide(features, tokens, None, (6, 4), (6, 4)).scale.abs().max() < 0.05

@@ -54,6 +54,39 @@ def test_the_update_starts_as_the_identity():
     assert torch.equal(net.update(net.initial(2), features()).textures, net.initial(2).textures)
 
 
+def test_the_update_is_eq_17_and_18():
+    """Group by group: T^ = C T attends to the features, then to itself, and what comes out joins what was learned."""
+    net = moved(memory())
+    state = MemoryState(net.initial(1).semantics, torch.randn(1, GROUPS, TOKENS, DIM))
+    levels = features(1)
+    seen = []
+    for k, level in enumerate(levels):
+        for frame in level[0]:
+            cells = torch.nn.functional.adaptive_avg_pool2d(net.levels[k](frame[None]), 8)[0]
+            seen += [cells[:, i, j] + net.level_embed[k] for i in range(8) for j in range(8)]
+    tokens = torch.stack(seen)[None]
+    found = net.update(state, levels)
+    for j in range(GROUPS):
+        x = (state.semantics[0, j] @ state.textures[0, j])[None]
+        x = x + net.cross(net.norms[0](x), tokens, tokens)
+        x = x + net.feedforward[0](net.norms[1](x))
+        y = net.norms[2](x)
+        x = x + net.own(y, y, y)
+        x = x + net.feedforward[1](net.norms[3](x))
+        torch.testing.assert_close(found.textures[0, j], net.textures[j] + net.write(net.norms[4](x))[0])
+
+
+def test_the_memory_does_not_grow_with_the_length_of_a_video():
+    net = moved(memory())
+    state = net.initial(1)
+    sizes = []
+    for _ in range(30):
+        state = net.update(state, features(1))
+        sizes.append(state.textures.norm().item())
+    assert max(sizes[1:]) < 1.5 * sizes[0]
+    assert not torch.equal(net.update(state, features(1)).textures, net.update(net.initial(1), features(1)).textures)
+
+
 def gradient(net: TextureMemory) -> tuple[float, float]:
     state = net.update(net.initial(1), features(1))
     net.read(torch.randn(1, TOKENS, DIM), state).square().sum().add(state.textures.sum()).backward()

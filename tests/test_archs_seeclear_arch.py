@@ -126,14 +126,47 @@ def test_what_does_not_depend_on_the_step_runs_once_a_clip():
     assert calls['middle.0.stage'] == 3
 
 
-def test_checkpointing_changes_nothing():
-    lq, x, base = (z.unsqueeze(1) for z in clip())
+def three_clips() -> tuple[torch.Tensor, ...]:
+    """lq, states, base (1, 3, 3, 3, ., .) of three clips of a video, and their steps."""
+    parts = [torch.stack(z, dim=1) for z in zip(*(clip() for _ in range(3)), strict=True)]
+    generator = torch.Generator().manual_seed(9)
+    return *(z + 0.3 * torch.randn(z.shape, generator=generator) for z in parts), torch.tensor([[2, 1, 3]])
+
+
+def test_checkpointing_changes_no_gradient():
+    lq, x, base, t = three_clips()
     grads = []
     for checkpointing in (False, True):
         net = awake(build(checkpointing=checkpointing))
-        net(x, torch.tensor([[2]]), lq, base, [priors()]).square().mean().backward()
-        grads.append(net.stem.weight.grad)
-    torch.testing.assert_close(*grads)
+        net(x, t, lq, base, [priors()] * 3).square().mean().backward()
+        grads.append({name: p.grad for name, p in net.named_parameters()})
+    assert all(grad is not None for grad in grads[0].values())
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad)
+
+
+def test_a_clip_learns_from_what_the_one_before_wrote_and_no_further():
+    """The loss of the third clip reaches the frames of none before: what they showed is detached."""
+    lq, x, base, t = three_clips()
+    net = awake(build())
+    x.requires_grad_()
+    loss = net(x, t, lq, base, [priors()] * 3)[:, 2].square().mean()
+    shown, written, learned = torch.autograd.grad(loss, [x, net.memory.write.weight, net.memory.textures])
+    assert not shown[:, :2].any() and shown[:, 2].any()
+    assert written.any() and learned.any()
+
+
+@pytest.mark.parametrize('incam', [True, False])
+def test_what_trains_with_the_memory(incam):
+    """Without InCAM, tokens of the clip serve nothing else."""
+    net = build(incam=incam)
+    parts = {name.split('.')[0] for name, _ in net.named_parameters() if net.is_of_memory(name)}
+    assert parts == {'memory', 'middle', 'decoder'} | (set() if incam else {'instances'})
+    rest = [name for name, _ in net.named_parameters() if not net.is_of_memory(name)]
+    lq, x, base = (z.unsqueeze(1) for z in clip())
+    net = awake(net)
+    net(x, torch.tensor([[2]]), lq, base, [priors()], False).square().mean().backward()
+    assert all(net.get_parameter(name).grad is not None for name in rest), 'a part of the condenser has no gradient'
 
 
 def test_further_tokens_of_a_frame_have_no_effect_and_too_few_are_refused():

@@ -29,3 +29,10 @@ def test_amount(size, expected):
 
 def test_no_demand_no_padding():
     assert pad_amount(7, 9, None) == (0, 0)
+
+
+def test_enlarged_frames_go_on_as_the_frames_do():
+    """With blocks, extending and enlarging by repetition change places."""
+    x = torch.rand(1, 1, 3, 5, 7)
+    enlarge = torch.nn.Upsample(scale_factor=(1, 4, 4))
+    assert torch.equal(pad_clip(enlarge(x), 12, 4, 4), enlarge(pad_clip(x, 3, 1)))

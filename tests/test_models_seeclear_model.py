@@ -12,6 +12,7 @@ from helpers_seeclear import TINY, awake, build, priors
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel
+from basicsr_semantic.models.seeclear_sampling import sample_video
 
 NET = {'type': 'SeeClear', **TINY}
 DIFFUSION = {'steps': 4}
@@ -193,6 +194,78 @@ def test_a_checkpoint_knows_its_diffusion(model, stage):
     opt['diffusion'] = {**DIFFUSION, 'kappa': 1.0}
     with pytest.raises(UserError, match=r'was trained with diffusion:kappa: 2.0, but the options say 1.0'):
         SeeClearModel(opt)
+
+
+def test_fewer_digits_are_the_same_diffusion(model, stage):
+    """Option files write the root of 2 with nine digits."""
+    one = model(diffusion={'sigma_max': 1.41421356})
+    torch.save({'params': one.net_g.state_dict(), **one.checkpoint_metadata()}, 'net.pth')
+    opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['path']['pretrain_network_g'] = 'net.pth'
+    SeeClearModel(opt)
+
+
+def test_crops_that_the_network_cannot_halve_are_one_sentence(model):
+    one = model()
+    one.feed_data({'lq': torch.rand(1, 3, 3, 12, 12), 'gt': torch.rand(1, 3, 3, 48, 48), **without_frames(batch(3, 1))})
+    with pytest.raises(UserError, match=r'LR crops of 12 pixels; SeeClear takes multiples of 8\. .* multiple of 32'):
+        one.optimize_parameters(1)
+
+
+def test_too_few_tokens_are_one_sentence(model):
+    with pytest.raises(UserError, match='num_tokens is 5, but the priors have 4 tokens a frame'):
+        model().feed_data(batch(3) | {'frame_tokens': torch.rand(2, 3, 4, 16)})
+
+
+def without_frames(data: dict) -> dict:
+    return {name: value for name, value in data.items() if name not in ('lq', 'gt')}
+
+
+# ---------------------------------------------------------------------------------------------------------- tests
+
+
+@pytest.fixture
+def restored(stage):
+    """A function: what a model with such options of section val makes of a video of 7 frames."""
+
+    def run(train: bool = False, **val):
+        opt = stage(val=val) | {'is_train': train, 'dist': False, 'rank': 0, 'world_size': 1}
+        if not train:
+            del opt['train']
+            opt['path']['pretrain_network_g'] = 'net.pth'
+        torch.save({'params': awake(build()).state_dict()}, 'net.pth')
+        model = SeeClearModel(opt)
+        if train:  # an average that differs from the weights
+            model.net_g_ema.load_state_dict(awake(build()).state_dict())
+        generator = torch.Generator().manual_seed(4)
+        given = priors(1, 7, cells=(2, 3))
+        tensors = {'frame_tokens': given.frame_tokens, 'pixel_features': given.pixel_features}
+        data = {'lq': torch.rand(1, 7, 3, 8, 12, generator=generator), 'clip': 'a', **tensors}
+        model.feed_data(data)
+        model.test()
+        if train:
+            video = (data['lq'][0], enlarge_bicubic(data['lq'], 4)[0], given, 'a')
+            return model.output, sample_video(model.net_g_ema, model.sampler, *video, with_memory=False)[None]
+        return model.output
+
+    return run
+
+
+def test_options_of_sampling_have_their_effect(restored):
+    whole = restored()
+    assert whole.shape == (1, 7, 3, 32, 48) and torch.equal(whole, restored())
+    assert not torch.equal(whole, restored(seed=1))
+    assert not torch.equal(whole, restored(noise_repeat=True))
+    assert not torch.equal(whole, restored(sample_steps=2))
+    assert torch.equal(whole, restored(sample_steps=4))
+    rough = restored(amp='bf16')
+    assert not torch.equal(whole, rough) and (whole - rough).abs().mean() < 0.02
+    assert torch.equal(restored(center_frame_only=True), whole[:, 3])
+
+
+def test_while_the_condenser_trains_its_average_is_sampled_without_the_memory(restored):
+    found, expected = restored(train=True)
+    assert torch.equal(found, expected) and not torch.equal(found, restored())
 
 
 # ---------------------------------------------------------------------------------------------------------- bases

@@ -133,6 +133,36 @@ def test_any_size(net, size):
     assert result.min() >= 0 and result.max() <= 1
 
 
+def test_frames_are_padded_and_their_features_stay_in_place(net, monkeypatch):
+    """Frames of 17x23 are mirrored to 24x24, their base block by block; 5x6 cells cover 20x24 of them."""
+    given = []
+
+    def seen(lq, priors, memory, shown):
+        given.append((lq, shown))
+        return condition(lq, priors, memory, shown)
+
+    condition, denoise = net.condition, net.denoise
+    bases = []
+    monkeypatch.setattr(net, 'condition', seen)
+    monkeypatch.setattr(net, 'denoise', lambda x, t, base, c: bases.append(base) or denoise(x, t, base, c))
+    run(net, frames=3, size=(17, 23))
+    lq, base = video(3, (17, 23))
+    rows, columns = [*range(17), *range(15, 8, -1)], [*range(23), 21]
+
+    def blocks(places):
+        return [4 * place + k for place in places for k in range(4)]
+
+    [(frames, shown)] = given
+    assert torch.equal(frames[0], 2 * lq[:, :, rows][..., columns] - 1) and shown == (20, 24)
+    assert torch.equal(bases[0][0], 2 * base[:, :, blocks(rows)][..., blocks(columns)] - 1)
+
+
+def test_features_of_another_grid_are_refused(net):
+    lq, base = video(3)
+    with pytest.raises(ValueError, match='have 4x6 cells, one for each 4x4 pixels; these have 8x12'):
+        sample_video(net, STEPS, lq, base, priors(1, 3, cells=(8, 12)), 'a')
+
+
 def test_progress_is_told_after_every_step(net):
     told = []
     run(net, frames=4, progress=lambda *place: told.append(place))

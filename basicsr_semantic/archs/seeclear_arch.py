@@ -174,6 +174,7 @@ class SeeClear(nn.Module):
         zero(self.last)
         self.to_hidden = nn.Linear(token_dim, hidden_dim) if token_dim != hidden_dim and self.prior_fields else None
         self.instances = self.memory = None
+        self._memory_prefixes = ('memory.',) if incam else ('memory.', 'instances.')
         if incam or category:
             layers = (feedforward_dim, encoder_layers, decoder_layers)
             self.instances = InstanceEncoderDecoder(
@@ -235,10 +236,12 @@ class SeeClear(nn.Module):
         """The memory at the start of a video; None without ``category``."""
         return None if self.memory is None else self.memory.initial(batch)
 
-    @staticmethod
-    def is_of_memory(name: str) -> bool:
-        """Whether a parameter of this name belongs to CaTeGory, the memory and its readers, which train in a stage."""
-        return name.startswith('memory.') or '.textures.' in name
+    def is_of_memory(self, name: str) -> bool:
+        """Whether a parameter of this name trains in the stage of the memory: CaTeGory and its readers.
+
+        Without InCAM, tokens of the clip serve the memory alone, so what makes them is part of it.
+        """
+        return name.startswith(self._memory_prefixes) or '.textures.' in name
 
     def update_memory(self, state: MemoryState, features: Sequence[torch.Tensor]) -> MemoryState:
         """The memory after a clip; see :meth:`TextureMemory.update`."""
@@ -289,7 +292,7 @@ class SeeClear(nn.Module):
             y = run(stage, y, step, guides[i], textures[i], checkpointing=self.checkpointing)
             if k >= 0:
                 features.append(y.unflatten(0, (b, frames)))
-        y = self.last(F.silu(self.norm(y)))
+        y = self.last(F.silu(self.norm(y))).float()  # frames are made in full precision under autocast, too
         for _ in range(self.packet_levels):
             y = self.bands.join(y)
         return y.unflatten(0, (b, frames)) + base, features
@@ -308,7 +311,8 @@ class SeeClear(nn.Module):
         """Predict m clips of each video, one after the other, with the memory running from clip to clip.
 
         What a clip shows enters the memory without its history; the update and the reading of the next clip keep
-        theirs, so the memory learns from the clip after.
+        theirs, so the memory learns from the clip after. It is shown at the step that was drawn for the clip, whereas
+        Algorithm 1 (line 43) takes the last step: that would cost a sampling of every clip in every iteration.
 
         Args:
             x: Scaled states (b, m, clip_length, 3, H, W).

@@ -231,7 +231,11 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
         return None
     if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
         raise UserError(f'{paths["resume_state"]} is not a training state: it has only {sorted(state)[:6]}.')
+    keys = {name: key for name, key in paths.items() if name.startswith('param_key')}
     check_resume(opt, state['iter'])
+    # it sets all of them to 'params', those of networks that do not train included (basicsr/utils/misc.py)
+    trained = {f'param_key_{label.removeprefix("net_")}' for label in state.get('weights', {})}
+    paths.update({name: key for name, key in keys.items() if name not in trained})
     for label, file_name in state.get('weights', {}).items():
         paths[f'pretrain_network_{label.removeprefix("net_")}'] = str(Path(paths['models']) / file_name)
     paths['strict_load_g'] = True

@@ -30,8 +30,11 @@ def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
     return missing(height), missing(width)
 
 
-def pad_clip(x: Clip, rows: int, columns: int) -> Clip:
+def pad_clip(x: Clip, rows: int, columns: int, block: int = 1) -> Clip:
     """Extend (..., h, w) of any type below and to the right by mirroring at the border, as often as it takes.
+
+    With ``block``, squares of so many pixels change places and stay as they are: frames enlarged so many times then go
+    on as the enlarged frames of the extension do. h, w, rows and columns are multiples of it.
 
     Of priors the masks have the frames' size and are extended; tokens have no place, pixel features a size of their
     own.
@@ -40,7 +43,9 @@ def pad_clip(x: Clip, rows: int, columns: int) -> Clip:
         return x if x.masks is None else replace(x, masks=pad_clip(x.masks, rows, columns))
     for dim, extra in ((-2, rows), (-1, columns)):
         if extra:
-            x = x.index_select(dim, _mirrored(x.size(dim), extra).to(x.device))
+            places = _mirrored(x.size(dim) // block, extra // block)
+            places = (places[:, None] * block + torch.arange(block)).flatten()
+            x = x.index_select(dim, places.to(x.device))
     return x
 
 

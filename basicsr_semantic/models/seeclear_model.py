@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
@@ -55,7 +56,6 @@ class SeeClearModel(SemanticVSRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.diffusion = _diffusion(opt.get('diffusion') or {})
-        self.trained_diffusion: dict[str, Any] | None = None
         super().__init__(opt)
         self.diffusion.to(self.device)
         self.sampler = self._with_steps(self.val_options.sample_steps)
@@ -102,7 +102,7 @@ class SeeClearModel(SemanticVSRModel):
         if not isinstance(trained, Mapping):
             return
         for name, value in self.diffusion.config.items():
-            if name not in _OF_SAMPLING and trained.get(name, value) != value:
+            if name not in _OF_SAMPLING and not _same(trained.get(name, value), value):
                 raise UserError(
                     f'{path} was trained with diffusion:{name}: {trained[name]}, but the options say {value}. A '
                     'network knows one diffusion; only the posterior may be changed.'
@@ -152,6 +152,12 @@ class SeeClearModel(SemanticVSRModel):
                 f'datasets:train:num_frame is {frames}. Stage condenser takes clips of {net.clip_length} frames, the '
                 'stages of the memory two or three times as many.'
             )
+        if self.lq.size(-1) % net.size_requirements.multiple_of:
+            multiple = net.size_requirements.multiple_of
+            raise UserError(
+                f'datasets:train:gt_size makes LR crops of {self.lq.size(-1)} pixels; SeeClear takes multiples of '
+                f'{multiple}. Set gt_size to a multiple of {multiple * net.scale}.'
+            )
         windows = clip_windows(frames, net.clip_length)
         if self.with_memory and len(windows) < 2:
             raise UserError(
@@ -181,8 +187,18 @@ class SeeClearModel(SemanticVSRModel):
     # --------------------------------------------------------------------------------------------------- tests
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; see :meth:`SemanticVSRModel.feed_data`. ``clip`` names the video in a test."""
+        """Take a batch; see :meth:`SemanticVSRModel.feed_data`. ``clip`` names the video in a test.
+
+        Raises:
+            UserError: Of each frame there are fewer tokens than the network takes.
+        """
         super().feed_data(data)
+        tokens, wanted = self.priors.frame_tokens, self._net().num_tokens
+        if tokens is not None and tokens.size(2) < wanted:
+            raise UserError(
+                f'network_g:num_tokens is {wanted}, but the priors have {tokens.size(2)} tokens a frame. Set it to '
+                'that or less, or extract with a larger --num-tokens.'
+            )
         self.clip = str(data.get('clip', data.get('folder', '')))
 
     def test(self) -> None:
@@ -219,6 +235,13 @@ def _diffusion(section: Mapping[str, Any]) -> BlurringResShift:
         return BlurringResShift(**section)
     except (TypeError, ValueError) as error:
         raise UserError(f'diffusion: {error}') from error
+
+
+def _same(stored: Any, value: Any) -> bool:
+    """Equality of an argument; numbers may have been written with fewer digits."""
+    if isinstance(stored, float) or isinstance(value, float):
+        return math.isclose(stored, value, rel_tol=1e-6)
+    return stored == value
 
 
 def _clips(frames: torch.Tensor, windows: list[list[int]]) -> torch.Tensor:

@@ -53,19 +53,21 @@ def sample_video(
 
     Returns:
         (T, 3, H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: The pixel features are not those of cells of 4x4 LR pixels.
     """
     height, width = base.shape[-2:]
     rows, columns = pad_amount(lq.size(-2), lq.size(-1), net.size_requirements)
+    shown = _shown(priors, lq.size(-2), lq.size(-1))
     windows = clip_windows(lq.size(0), net.clip_length)
     memory = net.initial_memory(1) if with_memory else None
     restored = torch.empty(base.shape, dtype=torch.float32, device=base.device)
     for k, (window, fresh) in enumerate(zip(windows, new_frames(windows), strict=True)):
         frames = pad_clip(lq[window], rows, columns) * 2 - 1
-        start = pad_clip(base[window], rows * net.scale, columns * net.scale) * 2 - 1
+        start = pad_clip(base[window], rows * net.scale, columns * net.scale, net.scale) * 2 - 1
         with autocast(lq.device, amp):
-            condition = net.condition(
-                frames[None], None if priors is None else priors.frames(window), memory, _shown(priors)
-            )
+            condition = net.condition(frames[None], None if priors is None else priors.frames(window), memory, shown)
         features: list[torch.Tensor] = []
 
         def predict(x: torch.Tensor, t: int, condition=condition, start=start, features=features) -> torch.Tensor:
@@ -99,9 +101,14 @@ def clip_seed(seed: int, name: str, number: int) -> int:
     return int.from_bytes(digest[:8], 'big') >> 1
 
 
-def _shown(priors: SemanticPriors | None) -> tuple[int, int] | None:
-    """LR height and width that the pixel features cover; frames are padded beyond."""
+def _shown(priors: SemanticPriors | None, height: int, width: int) -> tuple[int, int] | None:
+    """LR height and width that the pixel features of such frames cover; frames are padded beyond."""
     if priors is None or priors.pixel_features is None:
         return None
-    rows, columns = priors.pixel_features.shape[-2:]
-    return rows * CELL, columns * CELL
+    grid = (-(-height // CELL), -(-width // CELL))
+    if tuple(priors.pixel_features.shape[-2:]) != grid:
+        raise ValueError(
+            f'Pixel features of LR frames of {height}x{width} (height x width) have {grid[0]}x{grid[1]} cells, one for '
+            f'each {CELL}x{CELL} pixels; these have {priors.pixel_features.size(-2)}x{priors.pixel_features.size(-1)}.'
+        )
+    return grid[0] * CELL, grid[1] * CELL

@@ -74,7 +74,11 @@ class InstanceAlignment(TokenAttention):
         resized = F.pad(resized, (0, padded[1] - size[1], 0, padded[0] - size[0]), mode='replicate')
         # Eq. 10: "two convolutional layers followed by a ReLU". A ReLU at the end would allow no negative scale or
         # shift, so it stands between the layers.
-        scale, shift = self.conv2(F.relu(self.conv1(resized))).chunk(2, dim=1)
+        modulation = self.conv2(F.relu(self.conv1(resized)))
+        # Seven stages multiply one after the other (Eq. 11), and a step of Adam moves each of the thousands of weights
+        # behind a scale by the learning rate: undivided, features grow ten thousandfold in a hundred steps.
+        modulation = modulation / math.sqrt(self.conv2.weight[0].numel())
+        scale, shift = modulation.chunk(2, dim=1)
         # Eq. 12 writes tokens of the frame, lines 28 and 36 of Algorithm 1 those of the clip: the equation holds, since
         # the ablation calls this step "intra-frame".
         keys, values = self.keys_values(frame_tokens)
@@ -85,6 +89,7 @@ class InstanceAlignment(TokenAttention):
         """Features (n, C, h, w) to the same shape."""
         x = torch.addcmul(guide.shift, x, guide.scale) + x  # Eq. 11
         pixels = x.permute(0, 2, 3, 1)  # (n, h, w, C)
+        # Eq. 12 has Q = F W. Features of a residual stream have any size, so they are normed first.
         # Eq. 13 has no residual. A V is a mixture of a few tokens: without one the pixels would be lost.
         pixels = pixels + self.attend(pixels, guide.keys, guide.values)
         if guide.clip is not None and self.gain is not None:

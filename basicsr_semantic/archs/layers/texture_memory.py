@@ -30,8 +30,8 @@ class MemoryState:
     textures: torch.Tensor
 
     def detach(self) -> MemoryState:
-        """The same values without their history."""
-        return MemoryState(self.semantics.detach(), self.textures.detach())
+        """The same without the history of the textures; semantics are parameters, and have none."""
+        return MemoryState(self.semantics, self.textures.detach())
 
 
 class TextureMemory(nn.Module):
@@ -40,7 +40,7 @@ class TextureMemory(nn.Module):
     C and T must agree in the number of items and, by Eq. 17, T^ = C T in that of the tokens: so M = N.
 
     The paper initialises C and T with zeros. Then A T and C T are zero, and no gradient reaches either but rounding
-    errors. Here T is zero, C is not, and the update adds to T.
+    errors. Here T is zero, C is not, and the update is added to the T that was learned.
 
     Args:
         dim: Width d of clip tokens and textures.
@@ -109,10 +109,11 @@ class TextureMemory(nn.Module):
         y = self.norms[2](x)
         x = x + self.own(y, y, y)
         x = x + self.feedforward[1](self.norms[3](x))
-        # Eq. 18 replaces T by the result, whose N rows belong to tokens; with M = N it is added instead, from zero on,
-        # so that the memory starts as what was learned and its gradient does not vanish.
+        # Eq. 18 replaces T by the result, whose N rows belong to tokens; M = N. Here the result is added, from zero on,
+        # to what was learned, so that the memory starts as that and its gradient does not vanish. Added to the T before
+        # it would grow with every clip of a video; that T is heard through T^.
         written = self.write(self.norms[4](x)).unflatten(0, (-1, groups))
-        return MemoryState(state.semantics, state.textures + written.to(state.textures.dtype))
+        return MemoryState(state.semantics, self.textures + written.to(self.textures.dtype))
 
 
 class TextureReader(TokenAttention):

@@ -19,6 +19,8 @@ class Bands(NamedTuple):
 
     split: Transform
     join: Transform
+    gain: float
+    """How much larger the low band is than what it stands for."""
 
 
 def _polyphase(x: torch.Tensor) -> torch.Tensor:
@@ -30,9 +32,9 @@ def _inverse_polyphase(x: torch.Tensor) -> torch.Tensor:
     return F.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
 
 
-HAAR = Bands(haar, inverse_haar)
+HAAR = Bands(haar, inverse_haar, 2.0)
 #: Stands in for the wavelet in the rows "without DWT": the same sizes, no separation of frequencies.
-POLYPHASE = Bands(_polyphase, _inverse_polyphase)
+POLYPHASE = Bands(_polyphase, _inverse_polyphase, 1.0)
 
 
 class WaveletUp(nn.Module):
@@ -53,8 +55,8 @@ class WaveletUp(nn.Module):
 
     def forward(self, x: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """x (n, in_dim, h, w) and high bands (n, 3 skip_dim, h, w) to (n, C, 2h, 2w)."""
-        # the low band of an orthonormal transform is twice as large as the mean that features stand for
-        return self.bands.join(torch.cat([2 * self.low(x), self.high(high)], dim=1))
+        # the low band of the orthonormal wavelet is twice as large as the mean that features stand for
+        return self.bands.join(torch.cat([self.bands.gain * self.low(x), self.high(high)], dim=1))
 
 
 class FramePyramid(nn.Module):
