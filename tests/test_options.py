@@ -15,6 +15,7 @@ from basicsr_semantic.cli import prepare
 from basicsr_semantic.host.options import load_yaml
 from basicsr_semantic.host.options.check import check_options
 from basicsr_semantic.models.frame_decoders import build_frame_decoder
+from basicsr_semantic.models.semantic_source import SemanticSource
 
 FILES = sorted((ROOT / 'options').rglob('*.yml'))
 IDS = [str(file.relative_to(ROOT / 'options')) for file in FILES]
@@ -301,3 +302,14 @@ def test_seeclear_has_the_size_that_its_page_names():
     with torch.device('meta'):
         net = build_network(options_of('train_SeeClear_joint_REDS')['network_g'])
     assert sum(p.numel() for p in net.parameters()) == 110_831_007
+
+
+@pytest.mark.parametrize('file', [file for file in FILES if 'network_s' in load_yaml(str(file))], ids=lambda f: f.stem)
+def test_the_frozen_extractor_goes_with_the_data(file: Path):
+    """What the run itself would refuse at its start."""
+    opt = load_yaml(str(file))
+    source = object.__new__(SemanticSource)
+    source.mode, source.instances = opt['network_s']['extract_mode'], None
+    source.wanted = ('frame_tokens', 'pixel_features') if opt['model_type'] == 'SeeClearModel' else ('masks',)
+    for name, dataset in opt['datasets'].items():
+        source.check_dataset(dataset, f'datasets:{name}')
