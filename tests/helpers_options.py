@@ -117,7 +117,7 @@ train:
 
 COSINE = TRAIN.replace(
     'type: MultiStepLR\n    milestones: [200000, 400000]\n    gamma: 0.5',
-    'type: CosineAnnealingRestartLR\n    periods: [300000]\n    restart_weights: [1]\n    eta_min: !!float 1e-7',
+    'type: CosineAnnealingRestartLR\n    periods: [500000]\n    restart_weights: [1]\n    eta_min: !!float 1e-7',
 )
 
 GAN = (

@@ -166,6 +166,13 @@ def test_arguments_that_do_not_fit(clips, tmp_path, capsys, arguments, message):
     assert not (tmp_path / 's').exists()
 
 
+def test_the_store_is_not_written_among_the_frames(clips, capsys):
+    folder = str(clips / 'lq')
+    before = sorted(clips.rglob('*'))
+    assert main(['extract', '--extractor', 'regions', '--frames', folder, '--out', f'{folder}/.']) != 0
+    assert 'is the folder of --frames' in capsys.readouterr().err and sorted(clips.rglob('*')) == before
+
+
 def test_frames_that_do_not_exist(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     for frames, message in ((tmp_path / 'none', 'there is no folder'), (tmp_path / 'empty', 'no images')):

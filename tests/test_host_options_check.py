@@ -203,7 +203,7 @@ def test_a_key_in_the_wrong_section_is_sent_home(check):
         ('rcan', 'logger:print_freq=0', 'must be at least 1'),
         ('rcan', 'train:optim_g:lr=-1e-4', 'must be 0 or more'),
         ('rcan', 'train:optim_g:betas=[0.9, 1.5]', 'Adam refuses these values: Invalid beta parameter'),
-        ('basicvsr', 'train:scheduler:periods=[1, 2]', 'restart_weights should have the same length'),
+        ('basicvsr', 'train:scheduler:periods=[1, 500000]', 'restart_weights should have the same length'),
         ('rcan', 'name=a/b', 'cannot be the name of a folder'),
         ('rcan', 'datasets:train:io_backend:type=lmbd', 'Did you mean lmdb?'),
     ],
@@ -213,6 +213,17 @@ def test_a_wrong_value_is_one_problem(check, name, entry, message):
     found = check(name, entry)
     problem = found.get(key) or found[key.rpartition(':')[0]]
     assert len(found) == 1 and message in str(problem) and problem.value is not None
+
+
+def test_a_schedule_that_ends_before_the_run_is_refused(check):
+    """BasicSR's has no learning rate beyond its periods, and stops with an exception when they are over."""
+    name = next(
+        name for name in sorted(stock_options(Path('x'))) if 'CosineAnnealing' in stock_options(Path('x'))[name]
+    )
+    overrides = ('train:scheduler:type=CosineAnnealingRestartLR', 'train:scheduler:periods=[4,3]')
+    problems = check(name, *overrides, 'train:scheduler:restart_weights=[1,1]', 'train:total_iter=8')
+    assert 'They add up to 7, but train:total_iter is 8' in problems['train:scheduler:periods'].message
+    assert check(name, *overrides, 'train:scheduler:restart_weights=[1,1]', 'train:total_iter=7') == {}
 
 
 def test_none_written_as_a_word_is_explained(check, data):

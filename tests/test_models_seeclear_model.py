@@ -10,6 +10,7 @@ import torch
 from helpers_seeclear import TINY, awake, build, priors
 
 from basicsr_semantic.errors import UserError
+from basicsr_semantic.host.options.check import check_options
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel
 from basicsr_semantic.models.seeclear_sampling import sample_video
@@ -138,50 +139,73 @@ def test_gradients_of_an_accumulated_batch_are_those_of_the_whole(model):
 @pytest.mark.parametrize(
     ('name', 'sections', 'message'),
     [
-        ('memory', {'path': {'pretrain_network_g': None}}, 'goes on from a trained condenser'),
-        ('joint', {'path': {'pretrain_network_g': None}}, 'goes on from a trained condenser'),
-        ('memory', {'network_g': {'category': False}}, 'leaves no memory to train'),
-        ('condenser', {'val': {'sample_steps': 5}}, 'val:sample_steps: A process of 4 steps can be sampled in 1 to 4'),
-        ('condenser', {'val': {'sample_steps': 0}}, 'val:sample_steps: .*not 0'),
+        ('memory', {'path': {'pretrain_network_g': None}}, 'train:stage: It is memory, which goes on from a trained'),
+        ('joint', {'path': {'pretrain_network_g': None}}, 'train:stage: It is joint, which goes on from a trained'),
+        ('memory', {'network_g': {'category': False}}, 'train:stage: .* leaves no memory to train'),
+        ('condenser', {'val': {'sample_steps': 5}}, 'val:sample_steps: It is 5; a diffusion of 4 steps'),
+        ('condenser', {'val': {'sample_steps': 0}}, 'val:sample_steps: It is 0'),
         ('condenser', {'diffusion': {'kappa': -1}}, 'diffusion: kappa -1'),
+        ('condenser', {'diffusion': {'kappa': float('inf')}}, 'diffusion: kappa inf'),
         ('condenser', {'diffusion': {'posterior': 'exact'}}, "diffusion: The posterior is 'exact'"),
+        ('condenser', {'diffusion': {'patch': 3}}, 'diffusion:patch: It is 3, but frames are padded'),
         ('condenser', {'diffusion': {'step': 3}}, 'diffusion: .*step'),
-        ('condenser', {'network_g': {'type': 'TinyVSR'}}, 'SeeClearModel trains and tests type: SeeClear'),
+        ('condenser', {'base_upsampler': 'bicubik'}, "base_upsampler: It is 'bicubik'. Say bicubic"),
+        ('condenser', {'base_upsampler': {'type': 'TinyVSR'}}, 'base_upsampler: A TinyVSR without weights'),
+        ('condenser', {'path': {'pretrain_base_upsampler': 'a.pth'}}, 'pretrain_base_upsampler: It serves nothing'),
+        ('condenser', {'datasets:train:num_frame': 6}, 'datasets:train:num_frame: It is 6; stage condenser takes .* 3'),
+        ('memory', {'datasets:train:num_frame': 3, 'path:pretrain_network_g': 'a'}, 'num_frame: It is 3, one clip.* 6'),
+        ('condenser', {'datasets:train:gt_size': 80}, 'datasets:train:gt_size: It is 80; .* multiple of 32: 64 or 96'),
+        ('condenser', {'network_g': {'window': 0}}, 'network_g: .*window are at least 1'),
+        ('condenser', {'network_g:type': 'TinyVSR'}, 'SeeClearModel trains and tests type: SeeClear'),
     ],
 )  # fmt: skip
 def test_refused_options(stage, name, sections, message):
-    if 'type' in sections.get('network_g', {}):
-        opt = stage(name)
+    flat = {key: value for key, value in sections.items() if ':' in key}
+    opt = stage(name, **{key: value for key, value in sections.items() if key not in flat})
+    for key, value in flat.items():
+        *path, last = key.split(':')
+        section = opt
+        for part in path:
+            section = section[part]
+        section[last] = value
+    if 'network_g:type' in flat:
         opt['network_g'] = {'type': 'TinyVSR'}
-    else:
-        opt = stage(name, **sections)
     opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
     with pytest.raises(UserError, match=message):
         SeeClearModel(opt)
+    if 'network_g' not in str(sections) or 'category' in str(sections):  # all but what the network itself refuses
+        found = [str(problem) for problem in check_options(opt, 'file.yml', is_train=True)]
+        assert any(re.search(message, line) for line in found), 'the option checker does not say it'
 
 
 def test_videos_are_not_cut_for_a_network_with_memory(stage):
     opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
     opt['datasets'] = {'test_1': {'max_frames': 5}}
-    with pytest.raises(UserError, match='datasets:test_1:max_frames cuts videos'):
+    with pytest.raises(UserError, match='datasets:test_1:max_frames: It cuts videos'):
         SeeClearModel(opt)
     opt['network_g'] = {**NET, 'category': False}
     SeeClearModel(opt)
 
 
-@pytest.mark.parametrize(
-    ('name', 'frames', 'message'),
-    [
-        ('condenser', 2, 'Stage condenser takes clips of 3 frames'),
-        ('condenser', 6, 'Stage condenser takes clips of 3 frames'),
-        ('memory', 3, 'Set it to 6 or 9'),
-    ],
-)
-def test_refused_lengths(model, name, frames, message):
-    one = model(name)
-    one.feed_data(batch(frames))
-    with pytest.raises(UserError, match=message):
-        one.optimize_parameters(1)
+def test_another_stage_is_not_resumed(model, stage):
+    one = model()
+    torch.save({'params': one.net_g.state_dict(), **one.checkpoint_metadata()}, 'net.pth')
+    opt = stage('memory') | {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['path'] |= {'pretrain_network_g': 'net.pth', 'resume_state': '2.state'}
+    with pytest.raises(UserError, match='is of stage condenser, but train:stage is memory'):
+        SeeClearModel(opt)
+    opt['path']['resume_state'] = None
+    SeeClearModel(opt)
+
+
+def test_another_base_is_a_warning(model, stage, caplog):
+    one = model()
+    torch.save({'params': one.net_g.state_dict(), **one.checkpoint_metadata(), 'base_upsampler': 'BasicVSR'}, 'net.pth')
+    opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['path']['pretrain_network_g'] = 'net.pth'
+    with caplog.at_level('WARNING', 'basicsr'):
+        SeeClearModel(opt)
+    assert 'was trained on the base of BasicVSR, but base_upsampler is bicubic' in caplog.text
 
 
 def test_a_checkpoint_knows_its_diffusion(model, stage):
@@ -205,20 +229,9 @@ def test_fewer_digits_are_the_same_diffusion(model, stage):
     SeeClearModel(opt)
 
 
-def test_crops_that_the_network_cannot_halve_are_one_sentence(model):
-    one = model()
-    one.feed_data({'lq': torch.rand(1, 3, 3, 12, 12), 'gt': torch.rand(1, 3, 3, 48, 48), **without_frames(batch(3, 1))})
-    with pytest.raises(UserError, match=r'LR crops of 12 pixels; SeeClear takes multiples of 8\. .* multiple of 32'):
-        one.optimize_parameters(1)
-
-
 def test_too_few_tokens_are_one_sentence(model):
     with pytest.raises(UserError, match='num_tokens is 5, but the priors have 4 tokens a frame'):
         model().feed_data(batch(3) | {'frame_tokens': torch.rand(2, 3, 4, 16)})
-
-
-def without_frames(data: dict) -> dict:
-    return {name: value for name, value in data.items() if name not in ('lq', 'gt')}
 
 
 # ---------------------------------------------------------------------------------------------------------- tests

@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
+from basicsr.archs import build_network
 from conftest import python, write_options
 from helpers_openseed import TINY as OPENSEED
 from helpers_openseed import openseed_files
@@ -180,3 +182,14 @@ def test_a_store_without_features_is_one_sentence(stage, tested, clips, files, t
     verb = 'train' if phase == 'train' else 'test'
     assert main([verb, '-opt', str(write_options(opt, tmp_path / 'o.yml'))]) != 0
     assert 'with_features is true, but the store' in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_which_weights_make_the_base(stage, tmp_path):
+    """BasicSR turns every params_ema into params on resume, also those of networks that do not train."""
+    torch.save({'params': {}, 'params_ema': build_network({'type': 'TinyVSR'}).state_dict()}, 'base.pth')
+    opt = stage('condenser', train={'total_iter': 2}) | {'base_upsampler': {'type': 'TinyVSR'}}
+    opt['path'] |= {'pretrain_base_upsampler': 'base.pth', 'param_key_base_upsampler': 'params_ema'}
+    train(opt, tmp_path)
+    opt['train']['total_iter'] = 4
+    train(opt, tmp_path, '--auto_resume')  # 'params' of the file would not fit
+    assert weights(tmp_path, opt['name'])['base_upsampler'] == 'TinyVSR'

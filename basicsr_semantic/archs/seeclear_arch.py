@@ -134,8 +134,11 @@ class SeeClear(nn.Module):
             raise ValueError('incam highlights pixels that semantic has embedded: set semantic: true, or incam: false.')
         if upscale not in (2, 4):
             raise ValueError(f'upscale is 2 or 4, not {upscale}.')
-        if clip_length < 1 or groups < 1:
-            raise ValueError(f'clip_length and groups are at least 1; they are {clip_length} and {groups}.')
+        if min(clip_length, groups, window) < 1 or mlp_ratio <= 0:
+            raise ValueError(
+                f'clip_length, groups and window are at least 1, and mlp_ratio above 0; they are {clip_length}, '
+                f'{groups}, {window} and {mlp_ratio}.'
+            )
         self.scale, self.clip_length, self.num_tokens = upscale, clip_length, num_tokens
         self.skip, self.checkpointing, self.missing_priors = skip, checkpointing, missing_priors
         self.token_dims = {'frame_tokens': token_dim, 'pixel_features': feature_dim}

@@ -104,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.batch < 1:
         raise UserError(f'--batch must be at least 1, not {args.batch}.')
+    if args.out.resolve() == args.frames.resolve():
+        raise UserError(f'--out {args.out} is the folder of --frames. Give the store a folder of its own.')
     shard = parse_shard(args.shard)
     keys, read = open_frames(args.frames)
     names = ['max_masks', *(name for arguments in _HELP.values() for name in arguments)]

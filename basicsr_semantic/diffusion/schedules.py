@@ -29,8 +29,8 @@ def shift_schedule(steps: int, kappa: float, min_noise: float, power: float, eta
     """
     if steps < 1:
         raise ValueError(f'steps is {steps}; at least 1 is needed.')
-    if kappa <= 0 or min_noise <= 0 or power <= 0:
-        raise ValueError(f'kappa {kappa}, min_noise {min_noise} and power {power} must be above 0.')
+    if not all(0 < value < math.inf for value in (kappa, min_noise, power)):
+        raise ValueError(f'kappa {kappa}, min_noise {min_noise} and power {power} must be above 0, and finite.')
     first = min(min_noise / kappa, min_noise)
     if not first < etas_end < 1:
         raise ValueError(f'etas_end is {etas_end}; it lies between sqrt(eta_1) = {first} and 1.')

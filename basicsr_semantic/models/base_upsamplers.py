@@ -58,7 +58,15 @@ def make_base_upsampler(
     @torch.no_grad()
     def enlarge(lq: torch.Tensor) -> torch.Tensor:
         height, width = lq.shape[-2:]
-        restored = net(pad_clip(lq, *pad_amount(height, width, requirements))).float()
+        try:
+            restored = net(pad_clip(lq, *pad_amount(height, width, requirements))).float()
+        except (RuntimeError, AssertionError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise UserError(
+                f'base_upsampler: {type(net).__name__} cannot restore LR frames of {height}x{width} (height x width): '
+                f'{str(error).splitlines()[0]}. Networks with SPyNet want 36 pixels or more: choose a larger gt_size.'
+            ) from error
         if restored.shape[:3] != lq.shape[:3]:
             raise UserError(
                 f'base_upsampler made {tuple(restored.shape)} of frames {tuple(lq.shape)}. It must restore every '

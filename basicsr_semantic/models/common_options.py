@@ -34,7 +34,7 @@ class FileOptions:
     """Checkpoint to start from or to test, BasicSR's or ours."""
     strict_load_g: bool = True
     """Whether the checkpoint must fit exactly; false when parts are new, on a released baseline for instance."""
-    param_key_g: str = 'params'
+    param_key_g: Literal['params', 'params_ema'] = 'params'
     """Which weights of the file: ``params`` or ``params_ema``."""
     resume_state: str | None = None
     """Training state to continue from; ``--auto_resume`` finds the newest itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ from ..host.freezing import train_only
 from . import seeclear_options as options
 from .base_upsamplers import make_base_upsampler
 from .clip_windows import clip_windows
+from .seeclear_checks import problems
 from .seeclear_sampling import sample_video
 from .semantic_vsr_model import SemanticVSRModel
 
@@ -55,10 +56,12 @@ class SeeClearModel(SemanticVSRModel):
     val_options: options.ValOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.diffusion = _diffusion(opt.get('diffusion') or {})
+        for keys, sentence in problems(opt, opt['is_train']):
+            raise UserError(f'{":".join(keys)}: {sentence}')
+        self.diffusion = BlurringResShift(**(opt.get('diffusion') or {}))
         super().__init__(opt)
         self.diffusion.to(self.device)
-        self.sampler = self._with_steps(self.val_options.sample_steps)
+        self.sampler = self.diffusion.with_steps(self.val_options.sample_steps or self.diffusion.steps)
         net = self._net()
         self.upsample = make_base_upsampler(
             opt.get('base_upsampler', 'bicubic'),
@@ -67,32 +70,20 @@ class SeeClearModel(SemanticVSRModel):
             self.path_options.param_key_base_upsampler,
             self.device,
         )
-        if net.memory is not None:
-            self._refuse_cut_videos(opt.get('datasets') or {})
 
     def _net(self) -> SeeClear:
         return cast(SeeClear, self.get_bare_model(self.net_g))
 
-    def _with_steps(self, steps: int | None) -> BlurringResShift:
-        try:
-            return self.diffusion if steps is None else self.diffusion.with_steps(steps)
-        except ValueError as error:
-            raise UserError(f'val:sample_steps: {error}') from error
+    @staticmethod
+    def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the option checker is to say about sections that do not go together; see :func:`problems`."""
+        return problems(opt, is_train)
 
     # ------------------------------------------------------------------------------------------------- weights
 
     def _load(self, net: nn.Module) -> None:
         if not isinstance(net, SeeClear):
             raise UserError(f'network_g is a {type(net).__name__}; SeeClearModel trains and tests type: SeeClear.')
-        if self.train_options is not None and self.train_options.stage != 'condenser':
-            stage = self.train_options.stage
-            if net.memory is None:
-                raise UserError(f'train:stage is {stage}, but network_g:category: false leaves no memory to train.')
-            if not self.path_options.pretrain_network_g:
-                raise UserError(
-                    f'train:stage is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage '
-                    'before: path:pretrain_network_g: FILE.'
-                )
         super()._load(net)
 
     def _remember_priors(self, path: str) -> None:
@@ -101,6 +92,17 @@ class SeeClearModel(SemanticVSRModel):
         trained = content.get('diffusion') if isinstance(content, dict) else None
         if not isinstance(trained, Mapping):
             return
+        stage, base = content.get('stage'), content.get('base_upsampler', _name(self.opt))
+        if self.train_options and self.path_options.resume_state and stage != self.train_options.stage:
+            raise UserError(
+                f'{path} is of stage {stage}, but train:stage is {self.train_options.stage}. Give the new stage a name '
+                'of its own, and this file as path:pretrain_network_g.'
+            )
+        if base != _name(self.opt):
+            get_root_logger().warning(
+                f'{path} was trained on the base of {base}, but base_upsampler is {_name(self.opt)}: the diffusion '
+                'starts from other frames than the network knows.'
+            )
         for name, value in self.diffusion.config.items():
             if name not in _OF_SAMPLING and not _same(trained.get(name, value), value):
                 raise UserError(
@@ -110,7 +112,10 @@ class SeeClearModel(SemanticVSRModel):
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides weights: kind of priors, and the diffusion."""
-        return super().checkpoint_metadata() | {'diffusion': dict(self.diffusion.config)}
+        said = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
+        return (
+            super().checkpoint_metadata() | said | ({'stage': self.train_options.stage} if self.train_options else {})
+        )
 
     def _freeze(self, net: nn.Module) -> None:
         """The stage says what trains; ``train.trainable`` may leave out more."""
@@ -125,15 +130,6 @@ class SeeClearModel(SemanticVSRModel):
         count = sum(p.numel() for p in net.parameters() if p.requires_grad)
         get_root_logger().info(f'Stage {stage} trains {count:,d} parameters, in {", ".join(parts)}.')
 
-    def _refuse_cut_videos(self, datasets: Mapping[str, Any]) -> None:
-        for name, dataset in datasets.items():
-            key = next((key for key in ('max_frames', 'num_frame') if dataset.get(key)), None)
-            if not name.startswith('train') and key:
-                raise UserError(
-                    f'datasets:{name}:{key} cuts videos, but the memory of SeeClear runs through the whole video. '
-                    f'Remove it (first_frames samples the beginning of each video only).'
-                )
-
     # ------------------------------------------------------------------------------------------------ training
 
     @property
@@ -147,23 +143,7 @@ class SeeClearModel(SemanticVSRModel):
         batch, frames = self.lq.shape[:2]
         if batch % count:
             raise UserError(f'train:accumulate: {count} does not divide the batch of {batch}.')
-        if frames < net.clip_length or (frames > net.clip_length and not self.with_memory):
-            raise UserError(
-                f'datasets:train:num_frame is {frames}. Stage condenser takes clips of {net.clip_length} frames, the '
-                'stages of the memory two or three times as many.'
-            )
-        if self.lq.size(-1) % net.size_requirements.multiple_of:
-            multiple = net.size_requirements.multiple_of
-            raise UserError(
-                f'datasets:train:gt_size makes LR crops of {self.lq.size(-1)} pixels; SeeClear takes multiples of '
-                f'{multiple}. Set gt_size to a multiple of {multiple * net.scale}.'
-            )
         windows = clip_windows(frames, net.clip_length)
-        if self.with_memory and len(windows) < 2:
-            raise UserError(
-                f'datasets:train:num_frame is {frames}, one clip; what the memory has learnt shows in the next one. '
-                f'Set it to {2 * net.clip_length} or {3 * net.clip_length}.'
-            )
         base = self.upsample(self.lq)
         gt, base, lq = (_clips(frames, windows) for frames in (self.gt, base, self.lq))
         t = torch.randint(1, self.diffusion.steps + 1, gt.shape[:2], device=gt.device)
@@ -230,11 +210,10 @@ class SeeClearModel(SemanticVSRModel):
         self.net_g.train(self.is_train)
 
 
-def _diffusion(section: Mapping[str, Any]) -> BlurringResShift:
-    try:
-        return BlurringResShift(**section)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'diffusion: {error}') from error
+def _name(opt: Mapping[str, Any]) -> str:
+    """What makes the base, by name."""
+    base = opt.get('base_upsampler', 'bicubic')
+    return str(base['type']) if isinstance(base, Mapping) else str(base)
 
 
 def _same(stored: Any, value: Any) -> bool:

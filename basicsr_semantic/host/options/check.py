@@ -66,6 +66,8 @@ def check_options(opt: Mapping[str, Any], path: str | Path, is_train: bool) -> l
         if key in keysets['top'].keys and isinstance(opt.get(key), Mapping):
             check(report, key, opt[key])
     _check_datasets(report, opt.get('datasets'), is_train)
+    for keys, sentence in getattr(owner, 'problems', lambda *_: ())(opt, is_train):
+        report.add(keys, sentence)
     networks = [key[8:] for key in opt if isinstance(key, str) and key.startswith('network_') and key != SOURCE]
     if opt.get('path') is not None and report.section(('path',), opt['path']):
         keys = keysets['path'].merged(*(path_keys(network) for network in networks))
@@ -210,10 +212,24 @@ def _check_train(report: Report, train: Mapping[str, Any], keys: KeySet, owner: 
             types = scheduler_types(owner)
             if types is not None:
                 _check_by_type(report, path, value, types, 'learning-rate schedule')
+            _check_periods(report, train, value)
         else:
             loss = report.component('loss', path, value)
             if loss is not None:
                 report.keys(path, value, keys_of_callable(loss.target, loss.name), allowed={'type'})
+
+
+def _check_periods(report: Report, train: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    """BasicSR's cosine schedule has no learning rate beyond its periods and ends the run with an exception."""
+    periods, length = schedule.get('periods'), train.get('total_iter')
+    if schedule.get('type') != 'CosineAnnealingRestartLR' or not isinstance(periods, list):
+        return
+    if all(isinstance(n, int | float) for n in (*periods, length)) and sum(periods) < length:  # type: ignore[operator]
+        report.add(
+            ('train', 'scheduler', 'periods'),
+            f'They add up to {sum(periods):g}, but train:total_iter is {length:g}; there is no learning rate beyond.',
+            'Make them as long.',
+        )
 
 
 def _check_by_type(

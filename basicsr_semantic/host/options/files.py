@@ -36,7 +36,8 @@ def check_dataset_files(report: Report, path: tuple[str, ...], dataset: Mapping[
 
 def _how_to_make(report: Report, key: str, root: str, dataset: Mapping[str, Any]) -> str:
     """What to type. An option file may say it itself in ``prepare``."""
-    if Path(root).as_posix().startswith(DEMO_FOLDER):
+    made_with_the_clips = key != 'dataroot_priors' or not dataset.get('with_features')
+    if Path(root).as_posix().startswith(DEMO_FOLDER) and made_with_the_clips:
         return f'Make the demo clips with: {DEMO_COMMAND}'
     if key == 'dataroot_priors':
         frames = dataset.get('dataroot_lq') or dataset.get('dataroot_gt') or 'FRAMES'
