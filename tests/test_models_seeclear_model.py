@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
@@ -198,14 +199,29 @@ def test_another_stage_is_not_resumed(model, stage):
     SeeClearModel(opt)
 
 
-def test_another_base_is_a_warning(model, stage, caplog):
+@pytest.fixture
+def warned(monkeypatch) -> list[str]:
+    """What the model warns of in the log."""
+    said: list[str] = []
+    log = SimpleNamespace(warning=said.append, info=lambda *_: None)
+    monkeypatch.setattr('basicsr_semantic.models.seeclear_model.get_root_logger', lambda: log)
+    return said
+
+
+def test_the_printed_posterior_is_a_warning_in_the_log(stage, warned, recwarn):
+    opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['diffusion'] = DIFFUSION | {'posterior': 'paper'}
+    SeeClearModel(opt)
+    assert len(warned) == 1 and 'is Eq. 34-36 as printed' in warned[0] and not list(recwarn)
+
+
+def test_another_base_is_a_warning(model, stage, warned):
     one = model()
     torch.save({'params': one.net_g.state_dict(), **one.checkpoint_metadata(), 'base_upsampler': 'BasicVSR'}, 'net.pth')
     opt = stage() | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
     opt['path']['pretrain_network_g'] = 'net.pth'
-    with caplog.at_level('WARNING', 'basicsr'):
-        SeeClearModel(opt)
-    assert 'was trained on the base of BasicVSR, but base_upsampler is bicubic' in caplog.text
+    SeeClearModel(opt)
+    assert 'was trained on the base of BasicVSR, but base_upsampler is bicubic' in warned[0]
 
 
 def test_a_checkpoint_knows_its_diffusion(model, stage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,7 +45,8 @@ def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[Problem]:
 def _diffusion(opt: Mapping[str, Any]) -> Iterator[Problem]:
     section = _section(opt, 'diffusion')
     try:
-        diffusion = BlurringResShift(**section)
+        with warnings.catch_warnings(record=True):  # the model says them in the log
+            diffusion = BlurringResShift(**section)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         yield ('diffusion',), f'{error}.'.replace('..', '.')
         return

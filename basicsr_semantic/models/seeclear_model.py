@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -58,7 +59,10 @@ class SeeClearModel(SemanticVSRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         for keys, sentence in problems(opt, opt['is_train']):
             raise UserError(f'{":".join(keys)}: {sentence}')
-        self.diffusion = BlurringResShift(**(opt.get('diffusion') or {}))
+        with warnings.catch_warnings(record=True) as said:
+            self.diffusion = BlurringResShift(**(opt.get('diffusion') or {}))
+        for one in said:
+            get_root_logger().warning(str(one.message))
         super().__init__(opt)
         self.diffusion.to(self.device)
         self.sampler = self.diffusion.with_steps(self.val_options.sample_steps or self.diffusion.steps)

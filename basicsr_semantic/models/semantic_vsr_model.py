@@ -81,8 +81,8 @@ class SemanticVSRModel(VideoBaseModel):
                 '--launcher pytorch'
             )
         self.print_network(self.net_g)
-        log_parameter_counts(net)
         if self.is_train:
+            log_parameter_counts(net)
             self.init_training_settings()
 
     # ------------------------------------------------------------------------------------------------- weights
