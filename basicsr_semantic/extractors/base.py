@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import UserError
@@ -180,6 +181,16 @@ def check_frame(frame: np.ndarray) -> None:
     """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         raise ValueError(f'A frame must be (h, w, 3) uint8 RGB, not {frame.dtype} {frame.shape}.')
+
+
+def frame_to_tensor(frame: np.ndarray) -> Tensor:
+    """(h, w, 3) uint8 to (3, h, w) float32 in [0, 1].
+
+    Raises:
+        ValueError: The frame has another shape or type.
+    """
+    check_frame(frame)
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float().div_(255)
 
 
 def check_max_masks(max_masks: int) -> int:

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
 from ..errors import UserError
-from ..host.checkpoint import load_file
 from ..host.freezing import train_only
 from . import seeclear_options as options
 from .base_upsamplers import make_base_upsampler
@@ -85,15 +84,9 @@ class SeeClearModel(SemanticVSRModel):
 
     # ------------------------------------------------------------------------------------------------- weights
 
-    def _load(self, net: nn.Module) -> None:
-        if not isinstance(net, SeeClear):
-            raise UserError(f'network_g is a {type(net).__name__}; SeeClearModel trains and tests type: SeeClear.')
-        super()._load(net)
-
-    def _remember_priors(self, path: str) -> None:
-        super()._remember_priors(path)
-        content = load_file(path)
-        trained = content.get('diffusion') if isinstance(content, dict) else None
+    def _remember(self, path: str, content: dict[str, Any]) -> None:
+        super()._remember(path, content)
+        trained = content.get('diffusion')
         if not isinstance(trained, Mapping):
             return
         stage, base = content.get('stage'), content.get('base_upsampler', _name(self.opt))
@@ -144,10 +137,7 @@ class SeeClearModel(SemanticVSRModel):
     def _parts(self, count: int) -> list[tuple[tuple[Any, ...], torch.Tensor]]:
         """Make clips of the batch, each in a state of its diffusion, and split them for gradient accumulation."""
         net = self._net()
-        batch, frames = self.lq.shape[:2]
-        if batch % count:
-            raise UserError(f'train:accumulate: {count} does not divide the batch of {batch}.')
-        windows = clip_windows(frames, net.clip_length)
+        windows = clip_windows(self.lq.size(1), net.clip_length)
         base = self.upsample(self.lq)
         gt, base, lq = (_clips(frames, windows) for frames in (self.gt, base, self.lq))
         t = torch.randint(1, self.diffusion.steps + 1, gt.shape[:2], device=gt.device)

@@ -125,9 +125,13 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _remember_priors(self, path: str) -> None:
         content = load_file(path)
-        kind = content.get('prior_kind') if isinstance(content, dict) else None
+        if isinstance(content, dict):
+            self._remember(path, content)
+
+    def _remember(self, path: str, content: dict[str, Any]) -> None:
+        """What a checkpoint says besides weights, see :meth:`checkpoint_metadata`."""
+        kind, instances = content.get('prior_kind'), content.get('instances')
         self.prior_kind = kind if isinstance(kind, str) else self.prior_kind
-        instances = content.get('instances') if isinstance(content, dict) else None
         self.instances = instances if isinstance(instances, dict) else self.instances
 
     def _make_ema(self, net: nn.Module) -> nn.Module:
@@ -249,6 +253,8 @@ class SemanticVSRModel(VideoBaseModel):
         assert train is not None
         self.stages.apply(current_iter)
         self.optimizer_g.zero_grad(set_to_none=True)
+        if self.lq.size(0) % train.accumulate:
+            raise UserError(f'train:accumulate: {train.accumulate} does not divide the batch of {self.lq.size(0)}.')
         parts = self._parts(train.accumulate)
         losses: OrderedDict[str, torch.Tensor] = OrderedDict()
         for k, (inputs, gt) in enumerate(parts):
@@ -270,10 +276,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _parts(self, count: int) -> list[tuple[tuple[Any, ...], torch.Tensor]]:
         """Split the batch for gradient accumulation."""
-        inputs, batch = self._inputs(), self.lq.size(0)
-        if batch % count:
-            raise UserError(f'train:accumulate: {count} does not divide the batch of {batch}.')
-        split = [x.chunk(count) for x in (*inputs, self.gt)]
+        split = [x.chunk(count) for x in (*self._inputs(), self.gt)]
         return [(part[:-1], part[-1]) for part in zip(*split, strict=True)]
 
     def _losses(self, output: torch.Tensor, gt: torch.Tensor, parts: int):

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ...errors import UserError
 from ...priors import CELL
-from ..base import FramePriors, check_frame
+from ..base import FramePriors, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_openseed
 from .vocabulary import load_vocabulary
@@ -127,9 +127,7 @@ class OpenSeeDExtractor:
 
     def describe_frame(self, frame: np.ndarray) -> FramePriors:
         """Describe a frame for a store; see :class:`~basicsr_semantic.extractors.base.FrameExtractor`."""
-        check_frame(frame)
-        image = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float().div_(255)
-        found = self.describe(image[None])
+        found = self.describe(frame_to_tensor(frame)[None])
         return FramePriors(
             frame_tokens=found.frame_tokens[0].cpu().numpy(),
             global_token=np.zeros(0, np.float32),

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...priors import CELL
 from ...priors.feature_records import cells
-from ..base import ClipPriors, check_frame, check_max_masks
+from ..base import ClipPriors, check_max_masks, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_xdecoder
 from .clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
@@ -205,12 +205,7 @@ class XDecoderExtractor:
     def describe_clip(self, count: int, read: Callable[[int], np.ndarray]) -> ClipPriors:
         """Describe a clip for a store; see :class:`~basicsr_semantic.extractors.base.ClipExtractor`."""
 
-        def frame(number: int) -> Tensor:
-            image = read(number)
-            check_frame(image)
-            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
-
-        found = self._both_passes(count, frame)
+        found = self._both_passes(count, lambda number: frame_to_tensor(read(number)))
         return ClipPriors(
             found.tokens.cpu().numpy(),
             found.global_tokens.cpu().numpy(),
