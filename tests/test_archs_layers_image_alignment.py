@@ -126,14 +126,14 @@ def test_keeps_queries_keys_values_and_labels_only():
 def test_no_tensor_grows_with_window_times_frame(monkeypatch):
     """An unfolded frame would have 81 times its size; nothing here has more than a portion's squares."""
     largest = []
-    attend = image_alignment.F.scaled_dot_product_attention
+    attend = image_alignment.scaled_attention
     monkeypatch.setattr('basicsr_semantic.archs.layers.window_attention._SCORES_AT_ONCE', {'cpu': 2**16})
 
-    def watch(q, k, v, attn_mask):
+    def watch(q, k, v, mask):
         largest.append(k.numel())
-        return attend(q, k, v, attn_mask=attn_mask)
+        return attend(q, k, v, mask)
 
-    monkeypatch.setattr(image_alignment.F, 'scaled_dot_product_attention', watch)
+    monkeypatch.setattr(image_alignment, 'scaled_attention', watch)
     q, k, v = (x.detach() for x in features((1, 96, 96, 12), torch.float32))
     labels = instance_labels(torch.zeros(1, 0, 96, 96))
     masked_local_attention(q, k, v, labels, labels, 9, 6)

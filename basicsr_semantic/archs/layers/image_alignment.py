@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
+from .scaled_attention import scaled_attention
 from .tiles import Tiles, window_of_tile
 from .window_attention import attention_gradients
 
@@ -99,11 +99,11 @@ class _MaskedLocalAttention(torch.autograd.Function):
         tiles, (q, k, v, labels_q, labels_k) = _prepare(q, k, v, labels_q, labels_k, window, heads)
         out = torch.empty_like(q)
         for rows in tiles.portions(q.device):
-            attended = F.scaled_dot_product_attention(
+            attended = scaled_attention(
                 tiles.split_heads(tiles.queries(q, rows)),
                 tiles.split_heads(tiles.squares(k, rows)),
                 tiles.split_heads(tiles.squares(v, rows)),
-                attn_mask=_mask(tiles, labels_q, labels_k, rows, q.dtype),
+                _mask(tiles, labels_q, labels_k, rows, q.dtype),
             )
             tiles.lay(tiles.join_heads(attended), out, rows)
         return tiles.crop(out, around=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+
+from .scaled_attention import scaled_attention
 
 
 class TokenAttention(nn.Module):
@@ -31,7 +32,7 @@ class TokenAttention(nn.Module):
     def attend(self, pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """What the tokens say to pixels (b * k, ..., C), k frames of each of the b sets of tokens; the same shape."""
         q = self._heads(self.query(self.norm(pixels)).reshape(keys.size(0), -1, pixels.size(-1)))
-        attended = F.scaled_dot_product_attention(q, keys.to(q.dtype), values.to(q.dtype))
+        attended = scaled_attention(q, keys.to(q.dtype), values.to(q.dtype))
         return self.proj(attended.transpose(1, 2).flatten(2)).view(pixels.shape)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:

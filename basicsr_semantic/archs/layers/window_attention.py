@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+
+from .scaled_attention import scaled_attention
 
 #: Added to the score of a pair of tokens that the shift of a window brought together from two ends of the frame. Not
 #: minus infinity: published weights of Swin networks were trained with this number.
@@ -64,7 +65,7 @@ def fused_attention(qkv: torch.Tensor, biases: torch.Tensor, counts: Sequence[in
         (windows, n, heads * d).
     """
     parts = [
-        F.scaled_dot_product_attention(*_heads_first(part), attn_mask=added[None].to(qkv.dtype)).transpose(1, 2)
+        scaled_attention(*_heads_first(part), added[None].to(qkv.dtype)).transpose(1, 2)
         for part, added in zip(qkv.split(list(counts)), biases, strict=True)
         if len(part)
     ]
