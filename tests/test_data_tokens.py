@@ -107,12 +107,14 @@ def test_a_store_of_masks_alone_gives_no_tokens(root):
     assert set(item) == {'lq', 'gt', 'masks', 'prior_kind', 'key'}
 
 
-def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(root, tmp_path):
+def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(root, tmp_path, caplog):
     make_store(tmp_path / 'some', [('000', 1)])
     roots = {'dataroot_priors': str(tmp_path / 'some')}
-    with pytest.raises(UserError, match="no tokens for the frame '000/00000000'"):
-        training(root, **roots)[0]
-    dataset = training(root, missing_priors='neutral', **roots)
+    with pytest.raises(UserError, match=r"lacks 12 of 13 frames, for example '000/00000000'.*basicsr extract"):
+        training(root, **roots)
+    with caplog.at_level('WARNING', 'basicsr'):
+        dataset = training(root, missing_priors='neutral', **roots)
+    assert 'lacks 12 of 13 frames' in caplog.text and 'Neutral priors stand in' in caplog.text
     item = dataset[0]
     assert item['frame_tokens'][1].eq(1.5).all() and item['global_tokens'][1].eq(1.25).all()
     for number in (0, 2):
@@ -232,5 +234,5 @@ def test_where_shift_last_has_no_meaning(root, changes, message):
 @pytest.mark.parametrize('missing_priors', ['error', 'neutral'])
 def test_a_store_of_other_clips_is_refused_at_once(root, tmp_path, missing_priors):
     make_store(tmp_path / 'other', [('elsewhere', 1)])
-    with pytest.raises(UserError, match=r"holds 'elsewhere/.*no frame of the 2 clips .* example '000/00000000'"):
+    with pytest.raises(UserError, match=r"holds 'elsewhere/.*none of the 13 frames .* example '000/00000000'"):
         training(root, dataroot_priors=str(tmp_path / 'other'), missing_priors=missing_priors)

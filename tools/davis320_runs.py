@@ -193,4 +193,8 @@ def run_seeds(
     """
     with tqdm(total=rows * len(seeds), desc='runs') as bar, ThreadPoolExecutor(jobs) as pool:
         runs = {seed: pool.submit(one_seed, seed, bar) for seed in seeds}
-        return {str(seed): run.result() for seed, run in runs.items()}
+        try:
+            return {str(seed): run.result() for seed, run in runs.items()}
+        except BaseException:  # Ctrl-C and failed commands too: seeds that have not begun shall not begin
+            pool.shutdown(cancel_futures=True)
+            raise

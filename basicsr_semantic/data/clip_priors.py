@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from basicsr.utils import get_root_logger
 
 from ..errors import UserError
 from ..priors import CELL
@@ -13,7 +14,6 @@ from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
 from ..priors.store_meta import feature_dim, token_shape
-from .clips import Clip
 from .dataset_options import ClipOptions
 
 NEUTRAL = 'neutral'
@@ -45,29 +45,44 @@ class ClipPriorSource:
         self._with_features = stored if options.with_features is None else options.with_features
         self.crop_step = CELL if self._with_features else 1
 
-    def refuse_other_clips(self, clips: Sequence[Clip]) -> None:
-        """Refuse a store of altogether other frames, which neutral priors would pass over in silence.
+    def check_frames(self, keys: Iterable[str]) -> str | None:
+        """Refuse a store that lacks frames before a run meets them, or say how many are neutral where that is allowed.
+
+        A store of altogether other frames is refused also with neutral priors, which would pass over it in silence.
 
         Args:
-            clips: Those of the data set.
+            keys: Frames whose priors will be read; a frame may come often.
+
+        Returns:
+            The first of them that is in the store; None without a store.
 
         Raises:
-            UserError: The store has no frame of any of them.
+            UserError: The store lacks one of them; with neutral priors, all of them.
         """
         store = self.store
         if store is None:
-            return
-        try:
-            if any(key in store for clip in clips for key in clip.keys):
-                return
-            kept = next(iter(store.keys()), None)
-            holds = 'is empty' if kept is None else f'holds {kept!r} and the like'
+            return None
+        kept, keys = store.keys(), list(dict.fromkeys(keys))
+        self.close()
+        there = set(kept)
+        lacking = [key for key in keys if key not in there]
+        if len(lacking) == len(keys):
             raise UserError(
-                f'The store {store.path} {holds}, but no frame of the {len(clips)} clips of the data set, for example '
-                f'{clips[0].key(0)!r}. Was it made of these frames, under these names?'
+                f'The store {store.path} {f"holds {kept[0]!r} and the like" if kept else "is empty"}, but none of the '
+                f'{len(keys)} frames of the data set, for example {keys[0]!r}. Was it made of these frames, under '
+                'these names?'
             )
-        finally:
-            store.close()
+        if lacking:
+            said = f'The store {store.path} lacks {len(lacking)} of {len(keys)} frames, for example {lacking[0]!r}.'
+            if not self._neutral:
+                raise UserError(f'{said} What is in it is kept. {store.how_to_make()}')
+            get_root_logger().warning(f'{said} Neutral priors stand in for them (missing_priors).')
+        return next(key for key in keys if key in there)
+
+    def close(self) -> None:
+        """Close the store in this process; the next read opens it again."""
+        if self.store is not None:
+            self.store.close()
 
     def masks(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor | None:
         """Masks of frames through the geometry of their crops.

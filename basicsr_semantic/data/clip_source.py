@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,6 @@ class ClipSource:
         self.has_gt = self._gt is not None
         self.index = self._find_clips(options)
         self.priors = ClipPriorSource(options)
-        self.priors.refuse_other_clips(self.index.clips)
         self.prior_kind, self.crop_step = self.priors.kind, self.priors.crop_step
 
     def gt(self, key: str) -> np.ndarray:
@@ -99,6 +98,25 @@ class ClipSource:
         listed = read_lmdb_sizes(reader.root) if reader.backend == 'lmdb' else {}
         sizes = {clip.name: listed.get(clip.name) or reader.read(clip.key(0)).shape[:2] for clip in clips}
         return {name: (height // scale, width // scale) for name, (height, width) in sizes.items()}
+
+    def check_priors(self, clips: Sequence[Clip], keys: Iterable[str]) -> None:
+        """Look for the priors of all frames, and at those of one, so that a store that does not fit ends no long run.
+
+        Args:
+            clips: The clips that are used.
+            keys: Frames of theirs whose priors will be read; a frame may come often.
+
+        Raises:
+            UserError: The store lacks a frame, or its priors are of frames of another size.
+        """
+        if (key := self.priors.check_frames(keys)) is None:
+            return
+        clip = next(clip for clip in clips if key in clip.keys)
+        size = self.lr_sizes([clip])[clip.name]
+        geometry = ClipGeometry.whole(*size)
+        self.priors.masks([key], size, geometry)
+        self.priors.features([key], size, geometry)
+        self.priors.close()
 
     def read(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
@@ -108,6 +108,7 @@ class SemanticClipDataset(Dataset):
             )
         shortest = self._span(min(options.interval_list))
         self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))
+        self.source.check_priors(self.clips, self._prior_keys())
         get_root_logger().info(
             f"Data set '{options.name}': {len(self.clips)} clips, {len(self)} windows of {options.num_frame} frames; "
             f'LQ {options.dataroot_lq or "by " + str(options.degradation)}; priors: {self.prior_kind or "none"}.'
@@ -202,6 +203,15 @@ class SemanticClipDataset(Dataset):
                 'and left out.'
             )
         return tuple(kept)
+
+    def _prior_keys(self) -> Iterator[str]:
+        """The frames that a window may want priors of; some come often."""
+        options = self.options
+        places = [options.num_frame // 2] if options.center_masks_only else range(options.num_frame)
+        for clip in self.clips:
+            for interval in options.interval_list:
+                for start in range(len(clip) - self._span(interval)):
+                    yield from (clip.key(start + place * interval) for place in places)
 
     def _span(self, interval: int) -> int:
         """Frames from the first to the last of a window."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -94,6 +94,7 @@ class SemanticClipTestDataset(Dataset):
         self.clip_lengths = {clip.name: len(clip) for clip in clips}
         items = self._windows if options.num_frame else self._segments
         self._items = [item for clip in clips for item in items(clip)]
+        self.source.check_priors(clips, self._prior_keys())
         get_root_logger().info(
             f"Data set '{options.name}': {len(clips)} clips, {sum(self.clip_lengths.values())} frames; "
             f'LQ {options.dataroot_lq or "by " + str(options.degradation)}; GT: {"yes" if self.has_gt else "none"}; '
@@ -138,6 +139,11 @@ class SemanticClipTestDataset(Dataset):
         clip, shown, _ = self._items[item_index]
         position = shown[frame_position_in_item]
         return to_tensor(self.source.gt(clip.key(position))) if self.has_gt else None
+
+    def _prior_keys(self) -> Iterator[str]:
+        """The frames that an item may want priors of; some come often."""
+        for clip, shown, read in self._items:
+            yield from (clip.key(position) for position in (shown if self.options.center_masks_only else read))
 
     def _segments(self, clip: Clip) -> list[_Item]:
         length = self.options.max_frames or len(clip)

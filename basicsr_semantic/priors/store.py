@@ -39,7 +39,7 @@ class PriorStoreReader:
         self.path = Path(path)
         self._shared = SharedReadEnv(self.path)
         if not self.path.exists():
-            raise UserError(f'The mask store {self.path} does not exist. {self._how_to_make()}')
+            raise UserError(f'The mask store {self.path} does not exist. {self.how_to_make()}')
         try:
             self.meta = self._read_meta()
         finally:
@@ -132,7 +132,7 @@ class PriorStoreReader:
             key = next(key for key, fails in zip(keys, culprits, strict=True) if fails)
             raise UserError(
                 f'The masks of the frame {key!r} in the store {self.path} cannot be used: {error}. Frames and masks '
-                f'must be of the same LR frames; delete the store and make it again from those. {self._how_to_make()}'
+                f'must be of the same LR frames; delete the store and make it again from those. {self.how_to_make()}'
             ) from error
 
     def clip_tokens(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +163,7 @@ class PriorStoreReader:
                 except ValueError as error:
                     raise UserError(
                         f'The tokens of the frame {key!r} in the store {self.path} cannot be used: {error}. Delete '
-                        f'the store and make it again. {self._how_to_make()}'
+                        f'the store and make it again. {self.how_to_make()}'
                     ) from error
             raise
 
@@ -206,7 +206,7 @@ class PriorStoreReader:
                     raise UserError(
                         f'The pixel features of the frame {key!r} in the store {self.path} cannot be used: {error}. '
                         f'Frames and features must be of the same LR frames; delete the store and make it again from '
-                        f'those. {self._how_to_make()}'
+                        f'those. {self.how_to_make()}'
                     ) from error
             raise
 
@@ -230,7 +230,7 @@ class PriorStoreReader:
         if record is None:
             raise UserError(
                 f'The mask store {self.path} has no {what} for the frame {key!r}. '
-                f'{self._what_it_has()} {self._how_to_make()}'
+                f'{self._what_it_has()} {self.how_to_make()}'
             )
         return record
 
@@ -250,7 +250,8 @@ class PriorStoreReader:
             first = next(frame_keys(transaction), None)
         return 'It is empty.' if first is None else f'It has {len(self)} frames, the first is {first!r}.'
 
-    def _how_to_make(self) -> str:
+    def how_to_make(self) -> str:
+        """The call that makes the store, or adds what it lacks."""
         kind = self.meta['kind'] if hasattr(self, 'meta') else 'sam|regions|annotations|xdecoder|openseed'
         return f'To make it: basicsr extract --extractor {kind} --frames LR_FRAMES --out {self.path}'
 
