@@ -184,6 +184,48 @@ def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_p
     assert 'Traceback' not in done.stderr and not (tmp_path / 'experiments').exists()
 
 
+def test_a_refused_run_leaves_an_older_one_of_its_name_where_it_is(options, tmp_path):
+    """Refused while it is built, after the check: nothing is renamed, and what was said is not lost for the next."""
+    opt_file = write_options(options(name='same'), tmp_path / 'same.yml')
+    assert train(opt_file, tmp_path).returncode == 0
+    before = sorted((tmp_path / 'experiments').rglob('*'))
+    network = {'type': 'TinyVSR', 'num_feat': 12}
+    weights = {'pretrain_network_g': str(tmp_path / 'experiments/same/models/net_g_6.pth')}
+    done = train(write_options(options(name='same', network_g=network, path=weights), opt_file), tmp_path)
+    assert done.returncode == 2 and 'net_g_6.pth and TinyVSR differ' in done.stderr
+    assert sorted((tmp_path / 'experiments').rglob('*')) == before
+    # and a run that starts from its own older weights finds them
+    done = train(write_options(options(name='same', path=weights), opt_file), tmp_path)
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / 'experiments/same').glob('train_same_*.log')
+    said = log.read_text()
+    assert 'Version Information' in said and 'Loaded TinyVSR' in said and 'iter:       6' in said
+    assert len(list((tmp_path / 'experiments').glob('same_archived_*'))) == 1
+
+
+def test_a_validation_that_fails_loses_no_iteration(options, tmp_path, clips):
+    """Its clips have one damaged frame, which nobody reads before the fourth iteration."""
+    shutil.copytree(clips, tmp_path / 'clips')
+    frame = tmp_path / 'clips/lq/002/00000005.png'
+    frame.write_bytes(frame.read_bytes()[:60])
+    opt = options(name='held', val={'val_freq': 4, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}})
+    opt['datasets']['val'] = {
+        'name': 'held_out',
+        'type': 'SemanticClipTestDataset',
+        'dataroot_gt': str(tmp_path / 'clips/gt'),
+        'dataroot_lq': str(tmp_path / 'clips/lq'),
+        'io_backend': {'type': 'disk'},
+    }
+    opt['logger']['save_checkpoint_freq'] = 100
+    opt_file = write_options(opt, tmp_path / 'held.yml')
+    done = train(opt_file, tmp_path)
+    assert done.returncode == 2 and '002/00000005' in done.stderr and 'iteration 4 is saved' in done.stderr
+    shutil.copy(clips / 'lq/002/00000005.png', frame)
+    done = train(opt_file, tmp_path, '--auto_resume')
+    assert done.returncode == 0, done.stderr
+    assert 'Resuming after iteration 4.' in done.stderr
+
+
 def test_an_installed_plugin_trains(options, tmp_path):
     """A package with an entry point in ``basicsr.plugins``: installing it is all that its user does."""
     source = tmp_path / 'plugin_source'

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
-import logging
 import random
 import shutil
 import signal
@@ -27,14 +26,11 @@ from basicsr.utils import (
     AvgTimer,
     MessageLogger,
     check_resume,
-    get_env_info,
     get_root_logger,
-    get_time_str,
     make_exp_dirs,
     mkdir_and_rename,
 )
-from basicsr.utils.logger import init_tb_logger, init_wandb_logger, initialized_logger
-from basicsr.utils.options import dict2str
+from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
 
 from ..errors import UserError
@@ -44,6 +40,7 @@ from .judging import prepare_metrics
 from .options import apply_overrides, load_yaml, prepare_options
 from .options.check import check_options, raise_problems
 from .plugins import load_plugins
+from .run_log import start_log, write_log
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
 
@@ -89,16 +86,7 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     resume = _find_resume(opt)
-    if resume is None:
-        _make_dirs(opt)
-    elif opt['rank'] == 0:
-        for folder in ('models', 'training_states'):
-            remove_leftovers(opt['path'][folder])
-    barrier()
-    logger = _open_log(opt, 'train')
-    if opt['rank'] == 0:
-        shutil.copyfile(args.opt, Path(opt['path']['experiments_root']) / Path(args.opt).name)
-    tb_logger = _tensorboard(opt)
+    logger = start_log(opt)
 
     start_iter = resume['iter'] if resume else 0
     seed_from(opt['manual_seed'], 0, 0)  # the same initial weights in every process
@@ -108,6 +96,18 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
     if resume:
         model.resume_training(resume)
         logger.info(f'Resuming after iteration {start_iter}.')
+
+    barrier()  # nothing is made or moved before every process has what it needs
+    if resume is None:
+        _make_dirs(opt)
+    elif opt['rank'] == 0:
+        for folder in ('models', 'training_states'):
+            remove_leftovers(opt['path'][folder])
+    barrier()
+    write_log(opt, 'train')
+    if opt['rank'] == 0:
+        shutil.copyfile(args.opt, Path(opt['path']['experiments_root']) / Path(args.opt).name)
+    tb_logger = _tensorboard(opt)
     _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter)
     if tb_logger:
         tb_logger.close()
@@ -145,8 +145,13 @@ def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) 
                 )
             validates = bool(val.get('val_freq')) and current_iter % val['val_freq'] == 0
             if validates:  # before saving, so that the state holds the best results so far
-                for val_loader in val_loaders:
-                    model.validation(val_loader, current_iter, tb_logger, val.get('save_img', False))
+                try:
+                    for val_loader in val_loaders:
+                        model.validation(val_loader, current_iter, tb_logger, val.get('save_img', False))
+                except UserError:
+                    logger.info(f'Validation failed; iteration {current_iter} is saved. Continue with --auto_resume.')
+                    model.save(epoch, current_iter)
+                    raise
             if current_iter % opt['logger']['save_checkpoint_freq'] == 0 or stop.requested:
                 logger.info('Saving models and training states.')
                 model.save(epoch, current_iter)
@@ -179,12 +184,14 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     opt = _read_options(args, root_path, is_train=False)
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
-    _make_dirs(opt)
-    barrier()
-    logger = _open_log(opt, 'test')
+    logger = start_log(opt)
     seed_from(opt['manual_seed'], 0, 0)
     loaders = [_val_loader(dataset) for _, dataset in sorted(opt['datasets'].items())]
     model = build_model(opt)
+    barrier()
+    _make_dirs(opt)
+    barrier()
+    write_log(opt, 'test')
     results = {}
     for loader in loaders:
         name = cast(Any, loader.dataset).opt['name']
@@ -269,20 +276,6 @@ def _make_dirs(opt: dict[str, Any]) -> None:
             mkdir_and_rename(str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
     except OSError as error:
         raise UserError(f'The folder {opt["path"]["log"]} cannot be made: {error}.') from error
-
-
-def _open_log(opt: dict[str, Any], verb: str) -> logging.Logger:
-    """Start the log of this run, also when another run of the same process had one."""
-    logger = logging.getLogger('basicsr')
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    initialized_logger.pop('basicsr', None)
-    file = Path(opt['path']['log']) / f'{verb}_{opt["name"]}_{get_time_str()}.log'
-    logger = get_root_logger(log_file=str(file))
-    logger.info(get_env_info())
-    logger.info(dict2str(opt))
-    return logger
 
 
 def _writes_tensorboard(opt: dict[str, Any]) -> bool:
