@@ -71,3 +71,16 @@ def test_the_table_has_means_spreads_and_differences_to_the_control():
     assert lines[2] == '| bicubic | 25.0000 | 9.0000 | |'
     assert lines[3] == '| A | 27.0000 ± 1.4142 | 6.0000 ± 1.4142 |  |'
     assert lines[4] == '| B | 27.2500 ± 0.3536 | 4.0000 ± 0.0000 | +1.0000, -0.5000 |'
+
+
+@pytest.mark.parametrize('stopped', [KeyboardInterrupt, SystemExit])
+def test_no_seed_begins_after_a_run_has_failed_or_was_interrupted(stopped):
+    begun = []
+
+    def one_seed(seed: int, bar: Any) -> runs.Results:
+        begun.append(seed)
+        raise stopped
+
+    with pytest.raises(stopped):
+        runs.run_seeds([0, 1, 2], 1, 1, one_seed)
+    assert begun == [0]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
+from threading import Event
 
 from tqdm import tqdm
 
@@ -191,10 +192,21 @@ def run_seeds(
     Returns:
         For every seed, the averages of every row.
     """
-    with tqdm(total=rows * len(seeds), desc='runs') as bar, ThreadPoolExecutor(jobs) as pool:
-        runs = {seed: pool.submit(one_seed, seed, bar) for seed in seeds}
+    stopped = Event()
+
+    def run(seed: int) -> Results:
+        if stopped.is_set():
+            raise SystemExit('An earlier seed has failed or was interrupted.')
         try:
-            return {str(seed): run.result() for seed, run in runs.items()}
-        except BaseException:  # Ctrl-C and failed commands too: seeds that have not begun shall not begin
-            pool.shutdown(cancel_futures=True)
+            return one_seed(seed, bar)
+        except BaseException:
+            stopped.set()
+            raise
+
+    with tqdm(total=rows * len(seeds), desc='runs') as bar, ThreadPoolExecutor(jobs) as pool:
+        runs = {seed: pool.submit(run, seed) for seed in seeds}
+        try:
+            return {str(seed): one.result() for seed, one in runs.items()}
+        except BaseException:  # Ctrl-C reaches this thread alone
+            stopped.set()
             raise
