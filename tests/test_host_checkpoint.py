@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -109,6 +110,27 @@ def test_weights_by_key_with_fallback_and_prefix(tmp_path):
     torch.save({'other': 1}, tmp_path / 'c.pth')
     with pytest.raises(UserError, match='param_key_g'):
         read_weights(tmp_path / 'c.pth')
+
+
+def test_a_folder_is_called_one(tmp_path):
+    with pytest.raises(UserError, match='is a folder'):
+        load_file(tmp_path)
+
+
+def test_advice_names_only_options_that_there_are(tmp_path):
+    save_atomic({'params': nn.Linear(2, 2).state_dict()}, tmp_path / 'a.pth')
+    save_atomic({'other': 1}, tmp_path / 'b.pth')
+    named_otherwise = nn.Sequential(nn.Linear(2, 2))
+    for role, options in (('g', {'param_key_g', 'strict_load_g'}), ('base_upsampler', {'param_key_base_upsampler'})):
+        said = ''
+        for file in ('a.pth', 'b.pth'):
+            with pytest.raises(UserError) as error:
+                load_weights(named_otherwise, tmp_path / file, role=role)
+            said += str(error.value)
+        assert set(re.findall(r'path:(\w+)', said)) == options
+    with pytest.raises(UserError, match='arguments that its weights were trained with') as error:
+        load_weights(nn.Linear(3, 2), tmp_path / 'a.pth')
+    assert 'strict_load_g' not in str(error.value)
 
 
 def test_strict_loading_counts_what_differs(tmp_path):

@@ -133,6 +133,14 @@ def test_arguments_come_from_the_options():
     assert judge.measure(0, frame(10), frame(13)) == {'squared': 9}
 
 
+def test_a_border_that_leaves_nothing_is_named():
+    judge = Judge({'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}, 'set')
+    small, large = (np.zeros((size, 20, 3), np.uint8) for size in (8, 9))
+    assert judge.measure(0, large, large)
+    with pytest.raises(UserError, match='psnr:crop_border: 4 on each side leaves nothing of the frames of set, 20x8'):
+        judge.measure(1, small, small)
+
+
 def test_a_metric_that_is_not_registered_is_named():
     with pytest.raises(UserError, match="No metric is registered as 'calculate_nothing'"):
         Judge({'x': {'type': 'calculate_nothing'}}, 'set')

@@ -274,7 +274,7 @@ METRICS = {
     'niqe': {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'},
     'clip_iqa': {'type': 'calculate_clip_iqa'},
     'warp': {'type': 'calculate_warping_error', 'flow': 'farneback'},
-    'warp_net': {'type': 'calculate_warping_error', 'flow': {'type': 'SpyNet', 'load_path': '.'}},
+    'warp_net': {'type': 'calculate_warping_error', 'flow': {'type': 'SpyNet', 'load_path': __file__}},
     'warp_other': {'type': 'calculate_warping_error', 'flow': {'type': 'RCAN', 'num_in_ch': 3, 'num_out_ch': 2}},
 }
 
@@ -385,6 +385,26 @@ def test_missing_data_comes_with_the_command_that_makes_it(tmp_path, monkeypatch
     (problem,) = check_options(opt, 'a.yml', False)
     assert problem.key == f'datasets:test_1:{key}' and problem.missing_file
     assert f"'{value}' does not exist" in problem.message and advice in problem.suggestion
+
+
+def test_a_missing_checkpoint_comes_with_the_run_that_writes_it(tmp_path):
+    (tmp_path / 'first_stage.yml').touch()
+    for run, advice in (
+        ('first_stage', f'The run first_stage writes it: basicsr train -opt {tmp_path / "first_stage.yml"}'),
+        ('elsewhere', 'The run elsewhere writes it.'),
+        ('pretrained_models', 'Give the path of the file, or ~ for none.'),
+    ):
+        opt = clip_options()
+        opt['path'] = {'pretrain_network_g': f'experiments/{run}/models/net_g_latest.pth'}
+        problems = check_options(opt, str(tmp_path / 'second_stage.yml'), False)
+        assert [p.suggestion for p in problems if p.key == 'path:pretrain_network_g'] == [advice]
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    opt = clip_options()
+    opt['path'] = {'pretrain_network_g': str(tmp_path)}
+    (problem,) = [p for p in check_options(opt, 'a.yml', False) if p.key == 'path:pretrain_network_g']
+    assert 'is a folder' in problem.message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The mask store: what is put in comes out, cropped alike, in any process; and every failure is a sentence."""
+"""The store of priors: what is put in comes out, cropped alike, in any process; and every failure is a sentence."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_an_lmdb_of_frames_is_no_store(tmp_path):
     with lmdb.open(str(tmp_path / 'lq.lmdb')) as env, env.begin(write=True) as transaction:
         transaction.put(b'000/00000000', b'png')
     for use in (PriorStoreReader, lambda path: PriorStoreWriter(path, META)):
-        with pytest.raises(UserError, match=r'is an LMDB, but no mask store.*--frames .*lq.lmdb'):
+        with pytest.raises(UserError, match=r'is an LMDB, but no store of priors.*--frames .*lq.lmdb'):
             use(tmp_path / 'lq.lmdb')
 
 
@@ -290,9 +290,9 @@ def test_a_store_of_garbage(store):
             'masks of the frame .* cannot be used: the record is',
         ),
         (b'000/00000000', b'\x00\xff', 'the record is damaged'),
-        (b'__meta__', b'\x00\xff', 'metadata of the mask store .* are damaged'),
+        (b'__meta__', b'\x00\xff', 'metadata of the store .* are damaged'),
         (b'__meta__', b'{"format":"basicsr_semantic.priors/9"}', "has the format 'basicsr_semantic.priors/9'"),
-        (b'__meta__', b'[1]', 'metadata of the mask store .* are damaged'),
+        (b'__meta__', b'[1]', 'metadata of the store .* are damaged'),
     ],
 )
 def test_damaged_values(store, key, value, message):

@@ -1,4 +1,4 @@
-"""The benchmark of the mask store runs and compares like with like."""
+"""The benchmark of the store runs and compares like with like."""
 
 from __future__ import annotations
 

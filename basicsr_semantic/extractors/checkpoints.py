@@ -85,7 +85,10 @@ def _load(path: str | os.PathLike[str]) -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'The checkpoint {path} cannot be read as PyTorch weights: {first.rstrip(".")}.') from error
+        raise UserError(
+            f'The checkpoint {path} cannot be read as PyTorch weights: {first.rstrip(".")}. If it was downloaded or '
+            'copied, it may be cut short.'
+        ) from error
 
 
 def _flat(state: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:

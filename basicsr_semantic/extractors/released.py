@@ -106,6 +106,8 @@ def load_released(
         UserError: The file is missing, damaged or of another network, or the device cannot be used.
     """
     path, name = Path(path), released.name
+    if path.is_dir():
+        raise UserError(f'The checkpoint {path} is a folder. Give the file in it.')
     if not path.is_file():
         raise UserError(f'The checkpoint {path} does not exist. What is released is at {released.download}')
     expected, why = released.files.get(path.name), 'that of the official file of this name'

@@ -52,6 +52,8 @@ def load_file(path: str | Path) -> Any:
         UserError: The file is missing, cut short, or holds more than tensors and plain containers.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f'The checkpoint {path} is a folder. Give a file in it.')
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob('*.pth'))[:8] if path.parent.is_dir() else []
         hint = f' The folder has {", ".join(near)}.' if near else ''
@@ -66,13 +68,15 @@ def load_file(path: str | Path) -> Any:
         ) from error
 
 
-def read_weights(path: str | Path, param_key: str | None = 'params') -> dict[str, torch.Tensor]:
+def read_weights(path: str | Path, param_key: str | None = 'params', role: str | None = 'g') -> dict[str, torch.Tensor]:
     """Return the state dict in a checkpoint, without DataParallel's ``module.`` prefix.
 
     Args:
         path: A file as BasicSR writes it, ``{'params': state dict, 'params_ema': ...}``, or a bare state dict.
         param_key: Which of them; a key that is not there falls back to ``params`` with a log line. None: the
             file itself.
+        role: Ending of the options in section ``path`` that are about this file, as of ``param_key_g``; None where
+            there are none.
 
     Raises:
         UserError: Unreadable file, or no state dict under that key.
@@ -85,7 +89,8 @@ def read_weights(path: str | Path, param_key: str | None = 'params') -> dict[str
         if param_key not in content and content and all(torch.is_tensor(v) for v in content.values()):
             get_root_logger().info(f'{path} is a bare state dict and is loaded as it is.')
         elif param_key not in content:
-            raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}. Set path:param_key_g.')
+            advice = f' Set path:param_key_{role}.' if role else ''
+            raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}.{advice}')
         else:
             content = content[param_key]
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
@@ -94,7 +99,7 @@ def read_weights(path: str | Path, param_key: str | None = 'params') -> dict[str
 
 
 def load_weights(
-    net: nn.Module, path: str | Path, strict: bool = True, param_key: str | None = 'params'
+    net: nn.Module, path: str | Path, strict: bool = True, param_key: str | None = 'params', role: str | None = 'g'
 ) -> tuple[list[str], list[str]]:
     """Load a checkpoint into a network and say what did not match.
 
@@ -106,6 +111,7 @@ def load_weights(
         path: See :func:`read_weights`.
         strict: Every key must match, in name and size. False: what matches is loaded, the rest is logged.
         param_key: See :func:`read_weights`.
+        role: See :func:`read_weights`.
 
     Returns:
         (missing, unexpected): keys of the network that kept their values, keys of the file that were not used.
@@ -113,7 +119,7 @@ def load_weights(
     Raises:
         UserError: Strict and something does not match, or not strict and nothing does: the wrong checkpoint.
     """
-    loaded = read_weights(path, param_key)
+    loaded = read_weights(path, param_key, role)
     if (filter_checkpoint := getattr(net, 'filter_checkpoint', None)) is not None:
         loaded, left_out = filter_checkpoint(loaded)
         if left_out:
@@ -132,11 +138,17 @@ def load_weights(
             f'the file has unused {_summary(unexpected)}.{sizes}'
         )
         if strict:
-            raise UserError(f'{said} Set path:strict_load_g: false if this is meant (new modules on a baseline).')
+            advice = ''
+            if wrong_size:
+                advice = ' A network needs the arguments that its weights were trained with.'
+            elif role == 'g':
+                advice = ' Set path:strict_load_g: false if this is meant (new modules on a baseline).'
+            raise UserError(f'{said}{advice}')
         if len(missing) == len(current):
             raise UserError(f'{said} Not one tensor fits: this is the checkpoint of another network.')
         get_root_logger().warning(said)
     net.load_state_dict({k: v for k, v in loaded.items() if k not in unexpected}, strict=False)
+    get_root_logger().info(f'Loaded {type(net).__name__} from {path} [{param_key}].')
     return missing, unexpected
 
 

@@ -101,6 +101,9 @@ class Judge:
             index: Position of the frame in its clip.
             img: The restored frame, (H, W, 3) uint8, BGR.
             img2: The GT, or None.
+
+        Raises:
+            UserError: A metric's ``crop_border`` leaves nothing of the frame.
         """
         self._without_gt |= img2 is None
         frames = {'img': img, 'img2': img2}
@@ -113,12 +116,20 @@ class Judge:
             if (asked.gt and img2 is None) or (asked.over_time and 'previous' not in frames):
                 continue
             data = {key: frame for key, frame in frames.items() if key in asked.takes and frame is not None}
+            self._refuse_border(name, options.get('crop_border'), img)
             value = float(calculate_metric(data, dict(options)))
             if math.isnan(value):
                 self._undefined[name] += 1
             else:
                 values[name] = value
         return values
+
+    def _refuse_border(self, name: str, border: Any, img: np.ndarray) -> None:
+        if isinstance(border, int) and 2 * border >= min(img.shape[:2]):
+            raise UserError(
+                f'val:metrics:{name}:crop_border: {border} on each side leaves nothing of the frames of '
+                f'{self.dataset}, {img.shape[1]}x{img.shape[0]} pixels.'
+            )
 
     def end_item(self) -> None:
         """Say it once where a metric that compares consecutive frames will not see any."""

@@ -7,7 +7,6 @@ from functools import wraps
 from pathlib import Path
 
 import torch
-from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -70,7 +69,6 @@ def load_network(self, net: nn.Module, load_path: str, strict: bool = True, para
     bare = self.get_bare_model(net)
     missing, _ = load_weights(bare, load_path, strict, param_key)
     self.__dict__.setdefault('_not_in_file', {})[id(bare)] = missing
-    get_root_logger().info(f'Loaded {type(bare).__name__} from {load_path} [{param_key}].')
 
 
 def with_equal_ema(init_training_settings: Callable) -> Callable:

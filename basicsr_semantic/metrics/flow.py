@@ -70,7 +70,7 @@ def _network(section: str, device: torch.device) -> Flow:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f'flow: {name} cannot be made with {section}: {first}.'.replace('..', '.')) from error
     if file and not loads_itself:
-        load_weights(net, file)
+        load_weights(net, file, role=None)
     if not file and any(True for _ in net.parameters()):
         raise UserError(
             f'flow: {name} has weights and no load_path names them; with random ones the error would mean nothing. '

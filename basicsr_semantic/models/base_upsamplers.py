@@ -51,7 +51,7 @@ def make_base_upsampler(
             f'base_upsampler is a {type(net).__name__}, which takes priors of its own. Choose an arch that takes '
             'frames alone.'
         )
-    load_weights(net, checkpoint, True, param_key)
+    load_weights(net, checkpoint, True, param_key, 'base_upsampler')
     net.requires_grad_(False).eval().to(device)
     requirements = getattr(net, 'size_requirements', None)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
+from ..host.options.problems import nearest
 
 Problem = tuple[tuple[str, ...], str]
 """Keys of the option, and a sentence."""
@@ -66,9 +67,11 @@ def _diffusion(opt: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _base(opt: Mapping[str, Any]) -> Iterator[Problem]:
     base = opt.get('base_upsampler', 'bicubic')
-    weights = _section(opt, 'path').get('pretrain_base_upsampler')
+    path = _section(opt, 'path')
+    weights = path.get('pretrain_base_upsampler')
     if isinstance(base, Mapping):
-        if not weights:
+        misspelt = nearest('pretrain_base_upsampler', path, 0.9)  # which is said once already
+        if not weights and not misspelt:
             yield (
                 ('base_upsampler',),
                 f'A {base.get("type")} without weights makes frames that mean nothing. Give them: '

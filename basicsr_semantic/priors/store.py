@@ -32,14 +32,14 @@ class PriorStoreReader:
         path: folder of the store.
 
     Raises:
-        UserError: There is no mask store at the path; the message says what is there.
+        UserError: There is no store at the path; the message says what is there.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._shared = SharedReadEnv(self.path)
         if not self.path.exists():
-            raise UserError(f'The mask store {self.path} does not exist. {self.how_to_make()}')
+            raise UserError(f'The store {self.path} does not exist. {self.how_to_make()}')
         try:
             self.meta = self._read_meta()
         finally:
@@ -229,8 +229,7 @@ class PriorStoreReader:
         record = self._read(place)
         if record is None:
             raise UserError(
-                f'The mask store {self.path} has no {what} for the frame {key!r}. '
-                f'{self._what_it_has()} {self.how_to_make()}'
+                f'The store {self.path} has no {what} for the frame {key!r}. {self._what_it_has()} {self.how_to_make()}'
             )
         return record
 

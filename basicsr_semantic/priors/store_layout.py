@@ -78,18 +78,17 @@ def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
     record = transaction.get(META_KEY)
     if record is None:
         raise UserError(
-            f'{path} is an LMDB, but no mask store: it has no {META_KEY.decode()!r}. If these are frames, make their '
-            f'masks with: basicsr extract --extractor sam|regions|annotations|xdecoder --frames {path} --out MASKS'
+            f'{path} is an LMDB, but no store of priors: it has no {META_KEY.decode()!r}. If these are frames, make '
+            'their priors with: basicsr extract --extractor sam|regions|annotations|xdecoder|openseed '
+            f'--frames {path} --out STORE'
         )
     try:
         meta = dict(json.loads(bytes(record)))
     except (ValueError, TypeError) as error:
-        raise UserError(
-            f'The metadata of the mask store {path} are damaged ({error}). Make the store again.'
-        ) from error
+        raise UserError(f'The metadata of the store {path} are damaged ({error}). Make the store again.') from error
     if meta.get('format') != FORMAT:
         raise UserError(
-            f'The mask store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
+            f'The store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
             f'Make the store again with: basicsr extract'
         )
     return meta

@@ -73,7 +73,7 @@ def store_metadata(
     try:
         return json.loads(json.dumps(meta))
     except TypeError as error:
-        raise ValueError(f'The metadata of a mask store must be plain JSON values: {error}.') from error
+        raise ValueError(f'The metadata of a store must be plain JSON values: {error}.') from error
 
 
 def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -209,7 +209,7 @@ class PriorStoreWriter:
         found = differences(stored, self.meta)
         if found:
             raise UserError(
-                f'The mask store {self.path} was made otherwise: {"; ".join(found)}. Use the same arguments, '
+                f'The store {self.path} was made otherwise: {"; ".join(found)}. Use the same arguments, '
                 f'choose another --out, or delete the store.'
             )
 

@@ -87,7 +87,9 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             continue
         named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings')
         is_file = named or (path != ('path',) and key.endswith('_path'))
-        if is_file and not _exists(value):
+        if is_file and Path(value).is_dir():
+            report.add((*path, key), f"'{value}' is a folder.", 'Give a file in it.')
+        elif is_file and not _exists(value):
             folder = Path(os.path.expanduser(value)).parent  # noqa: PTH111
             near = nearest(Path(value).name, [e.name for e in folder.iterdir()]) if folder.is_dir() else None
             if value.lower() == 'none':
@@ -95,8 +97,19 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             elif near:
                 advice = f'Did you mean {folder / near}?'
             else:
-                advice = _REMEDIES.get(key, 'Give the path of the file, or ~ for none.').format(value=value)
+                general = _of_a_run(report, value) or 'Give the path of the file, or ~ for none.'
+                advice = _REMEDIES.get(key, general).format(value=value)
             report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
+
+
+def _of_a_run(report: Report, file: str) -> str | None:
+    """How to make ``experiments/RUN/models/FILE``: by the option file of that name in the folder of this one."""
+    parts = Path(file).parts
+    if 'models' not in parts[-2:-1] or len(parts) < 3 or parts[-3] == 'pretrained_models':
+        return None
+    option_file = Path(report.file).parent / f'{parts[-3]}.yml'
+    how = f': basicsr train -opt {option_file}' if option_file.is_file() else '.'
+    return f'The run {parts[-3]} writes it{how}'
 
 
 def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[str, Any], online: bool) -> None:
