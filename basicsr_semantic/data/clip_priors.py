@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -101,18 +101,13 @@ class ClipPriorSource:
         store = self.store
         if self.kind is None or (store is not None and not store.has_masks):
             return None
-        different = list(dict.fromkeys(keys))
-        there = self._in_store(different)
-        masks = np.zeros((len(different), self._num_masks, geometry.height, geometry.width), np.uint8)
-        if store is not None and there:
-            read = store.clip_masks(there, self._num_masks, geometry.box(), frame_size=size)
-            if len(there) == len(different):
-                masks = read
-            else:
-                masks[[different.index(key) for key in there]] = read
-        masks = geometry.flip(masks, (2, 3))
-        if len(different) < len(keys):
-            masks = masks[[different.index(key) for key in keys]]
+        shape, box = (self._num_masks, geometry.height, geometry.width), geometry.box()
+
+        def read(there: Sequence[str]) -> np.ndarray:
+            assert store is not None
+            return store.clip_masks(there, self._num_masks, box, frame_size=size)
+
+        masks = self._rows(keys, np.zeros(shape, np.uint8), read, geometry)
         return torch.from_numpy(np.ascontiguousarray(masks))
 
     def features(self, keys: Sequence[str], size: tuple[int, int], geometry: ClipGeometry) -> torch.Tensor | None:
@@ -134,16 +129,13 @@ class ClipPriorSource:
         dim = None if store is None or not self._with_features else feature_dim(store.meta)
         if store is None or dim is None:
             return None
-        different = list(dict.fromkeys(keys))
-        there = self._in_store(different)
-        features = np.zeros((len(different), dim, cells(geometry.height), cells(geometry.width)), np.float32)
-        if there:
-            read = store.clip_features(there, geometry.box(), frame_size=size)
-            features[[different.index(key) for key in there]] = read
-        features = geometry.flip(features, (2, 3))
-        if len(different) < len(keys):
-            features = features[[different.index(key) for key in keys]]
-        return torch.from_numpy(features)
+        shape, box = (dim, cells(geometry.height), cells(geometry.width)), geometry.box()
+
+        def read(there: Sequence[str]) -> np.ndarray:
+            return store.clip_features(there, box, frame_size=size)
+
+        features = self._rows(keys, np.zeros(shape, np.float32), read, geometry)
+        return torch.from_numpy(np.ascontiguousarray(features))
 
     def tokens(self, keys: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None] | tuple[None, None]:
         """Tokens of frames; they belong to whole frames and do not depend on crops and flips.
@@ -163,21 +155,42 @@ class ClipPriorSource:
         shape = None if store is None else token_shape(store.meta)
         if store is None or shape is None:
             return None, None
-        different = list(dict.fromkeys(keys))
-        there = self._in_store(different)
-        found = store.clip_tokens(there) if there else None
-        result = []
-        for number, sizes in enumerate((shape[:2], shape[2:])):
-            rows = np.zeros((len(different), *sizes), np.float32)
-            if found is not None:
-                rows[[different.index(key) for key in there]] = found[number]
-            result.append(torch.from_numpy(rows[[different.index(key) for key in keys]]))
-        return result[0], result[1] if shape[2] else None
+        count, dim, global_dim = shape
 
-    def _in_store(self, keys: Sequence[str]) -> list[str]:
-        """The frames to look up in the store: all, or with neutral priors those that are there."""
-        store = self.store
-        return [] if store is None else [key for key in keys if not (self._neutral and key not in store)]
+        def read(there: Sequence[str]) -> np.ndarray:
+            frame_tokens, global_tokens = store.clip_tokens(there)
+            return np.concatenate([frame_tokens.reshape(len(there), -1), global_tokens], 1)
+
+        rows = torch.from_numpy(self._rows(keys, np.zeros(count * dim + global_dim, np.float32), read))
+        frame_tokens, global_tokens = rows.split([count * dim, global_dim], 1)
+        return frame_tokens.reshape(-1, count, dim), global_tokens.contiguous() if global_dim else None
+
+    def _rows(
+        self,
+        keys: Sequence[str],
+        neutral: np.ndarray,
+        read: Callable[[Sequence[str]], np.ndarray],
+        geometry: ClipGeometry | None = None,
+    ) -> np.ndarray:
+        """One array a frame: each is read, cut and flipped once, and stands wherever its key does.
+
+        Args:
+            keys: Frames, in order; a frame may come twice.
+            neutral: What stands for a frame that is not in the store.
+            read: Reads the frames of some keys that are there.
+            geometry: Flips what was read; None flips nothing.
+        """
+        store, different = self.store, list(dict.fromkeys(keys))
+        there = [] if store is None else [key for key in different if not (self._neutral and key not in store)]
+        if len(there) == len(different):
+            rows = read(there)
+        else:
+            rows = np.repeat(neutral[None], len(different), 0)
+            if there:
+                rows[[different.index(key) for key in there]] = read(there)
+        if geometry is not None:
+            rows = geometry.flip(rows, (2, 3))
+        return rows if len(different) == len(keys) else rows[[different.index(key) for key in keys]]
 
 
 def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | None]:
