@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
+from basicsr_semantic.data.semantic_clip_test_dataset import SemanticClipTestDataset
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata
 
@@ -89,3 +91,33 @@ class Seeded(Dataset):
 
     def __getitem__(self, index):
         return seeded(self.dataset, index, index)
+
+
+def training(root: Path, priors: str, **changes) -> SemanticClipDataset:
+    """Crops of three frames of the clips of :func:`make_coded_clips`, with the priors of a store beside them."""
+    opt = {
+        'name': 'coded',
+        'type': 'SemanticClipDataset',
+        'dataroot_gt': str(root / 'gt'),
+        'dataroot_lq': str(root / 'lq'),
+        'dataroot_priors': str(root / priors),
+        'num_masks': NUM_MASKS,
+        'num_frame': 3,
+        'gt_size': 64,
+        'use_hflip': True,
+        'use_rot': True,
+    }
+    return SemanticClipDataset(opt | changes)
+
+
+def whole_clips(root: Path, priors: str, **changes) -> SemanticClipTestDataset:
+    """The same clips, whole."""
+    opt = {
+        'name': 'coded',
+        'type': 'SemanticClipTestDataset',
+        'phase': 'val',
+        'dataroot_gt': str(root / 'gt'),
+        'dataroot_lq': str(root / 'lq'),
+        'dataroot_priors': str(root / priors),
+    }
+    return SemanticClipTestDataset(opt | changes)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import helpers_clips
 import numpy as np
 import pytest
 import torch
 from helpers_clips import make_coded_clips, places, seeded
 from torch.utils.data import DataLoader
 
-from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
-from basicsr_semantic.data.semantic_clip_test_dataset import SemanticClipTestDataset
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
 
@@ -43,31 +42,12 @@ def root(tmp_path_factory):
     return root
 
 
-def training(root, **changes) -> SemanticClipDataset:
-    opt = {
-        'name': 'coded',
-        'type': 'SemanticClipDataset',
-        'dataroot_gt': str(root / 'gt'),
-        'dataroot_lq': str(root / 'lq'),
-        'dataroot_priors': str(root / 'features'),
-        'num_frame': 3,
-        'gt_size': 64,
-        'use_hflip': True,
-        'use_rot': True,
-    }
-    return SemanticClipDataset(opt | changes)
+def training(root, **changes):
+    return helpers_clips.training(root, 'features', **changes)
 
 
-def whole_clips(root, **changes) -> SemanticClipTestDataset:
-    opt = {
-        'name': 'coded',
-        'type': 'SemanticClipTestDataset',
-        'phase': 'val',
-        'dataroot_gt': str(root / 'gt'),
-        'dataroot_lq': str(root / 'lq'),
-        'dataroot_priors': str(root / 'features'),
-    }
-    return SemanticClipTestDataset(opt | changes)
+def whole_clips(root, **changes):
+    return helpers_clips.whole_clips(root, 'features', **changes)
 
 
 def cells_shown(lq: torch.Tensor) -> np.ndarray:

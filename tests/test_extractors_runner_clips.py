@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
+from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
 from basicsr_semantic.errors import UserError
@@ -52,12 +50,6 @@ class Means:
 
 def read(key: str) -> np.ndarray:
     return np.random.default_rng(KEYS.index(key)).integers(0, 255, (12, 10, 3), dtype=np.uint8)
-
-
-def content(path: Path) -> dict[bytes, bytes]:
-    """Everything in a store, byte by byte."""
-    with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
-        return {bytes(key): bytes(value) for key, value in transaction.cursor()}
 
 
 @pytest.fixture
@@ -115,19 +107,10 @@ def run_slowly(path: Path) -> None:
 @pytest.mark.parametrize('delay', [0.0, 0.05, 0.15, 0.25])
 def test_a_killed_run_leaves_whole_clips_and_is_continued_to_the_same_store(whole, tmp_path, delay):
     path = tmp_path / 's'
-    child = multiprocessing.get_context('fork').Process(target=run_slowly, args=(path,))
-    child.start()
-    while not (path / 'data.mdb').exists():
-        time.sleep(0.001)
-    time.sleep(delay)
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    if (path / 'data.mdb').stat().st_size:
-        left = {key for key in content(path) if key != b'__meta__'}
-        clips = [{key for key in whole if key.startswith((f'{clip}/'.encode(), f'__tokens__/{clip}/'.encode()))}
-                 for clip in CLIPS]  # fmt: skip
-        assert all(clip <= left or not clip & left for clip in clips)
+    left = kill_while_writing(run_slowly, path, delay).keys() - {b'__meta__'}
+    for clip in CLIPS:
+        of_clip = {key for key in whole if key.startswith((f'{clip}/'.encode(), f'__tokens__/{clip}/'.encode()))}
+        assert of_clip <= left or not of_clip & left
     extract(Means(), KEYS, read, path, progress=False)
     assert content(path) == whole
 

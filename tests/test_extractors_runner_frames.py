@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
+from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
 from basicsr_semantic.errors import UserError
@@ -49,12 +46,6 @@ def read(key: str) -> np.ndarray:
     return np.random.default_rng(KEYS.index(key)).integers(0, 255, (12, 8, 3), dtype=np.uint8)
 
 
-def content(path: Path) -> dict[bytes, bytes]:
-    """Everything in a store, byte by byte."""
-    with lmdb.open(str(path), readonly=True, lock=False) as env, env.begin() as transaction:
-        return {bytes(key): bytes(value) for key, value in transaction.cursor()}
-
-
 @pytest.fixture
 def whole(tmp_path) -> dict[bytes, bytes]:
     """The store of an uninterrupted run."""
@@ -90,19 +81,10 @@ def run_slowly(path: Path) -> None:
 @pytest.mark.parametrize('delay', [0.0, 0.05, 0.15])
 def test_a_killed_run_is_continued_to_the_same_store(whole, tmp_path, delay):
     path = tmp_path / 's'
-    child = multiprocessing.get_context('fork').Process(target=run_slowly, args=(path,))
-    child.start()
-    while not (path / 'data.mdb').exists():
-        time.sleep(0.001)
-    time.sleep(delay)
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    if (path / 'data.mdb').stat().st_size:
-        left = set(content(path))
-        for key in KEYS:
-            if key.encode() in left:
-                assert {f'__tokens__/{key}'.encode(), f'__features__/{key}'.encode()} <= left
+    left = set(kill_while_writing(run_slowly, path, delay))
+    for key in KEYS:
+        if key.encode() in left:
+            assert {f'__tokens__/{key}'.encode(), f'__features__/{key}'.encode()} <= left
     extract(Colours(), KEYS, read, path, progress=False)
     assert content(path) == whole
 
