@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -177,6 +178,13 @@ def test_refused_options(stage, name, sections, message):
     if 'network_g' not in str(sections) or 'category' in str(sections):  # all but what the network itself refuses
         found = [str(problem) for problem in check_options(opt, 'file.yml', is_train=True)]
         assert any(re.search(message, line) for line in found), 'the option checker does not say it'
+
+
+def test_a_misspelt_option_is_one_problem(stage):
+    opt = stage(base_upsampler={'type': 'TinyVSR'}, path={'pretrain_base_upsamplr': 'base.pth'})
+    Path('base.pth').touch()
+    found = check_options(opt, 'file.yml', is_train=True)
+    assert [problem.key for problem in found] == ['path:pretrain_base_upsamplr']
 
 
 def test_videos_are_not_cut_for_a_network_with_memory(stage):
