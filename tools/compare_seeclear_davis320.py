@@ -51,7 +51,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Label and parts of each row of Table 2."""
 POSTERIORS = ('resshift', 'ddim', 'paper')
 LABELS = {row: label for row, (label, _) in ROWS.items()} | {p: f'7, posterior {p}' for p in POSTERIORS}
-COLUMNS = METRICS | {'niqe': 'NIQE', 'warping_error': 'warping error'}
+COLUMNS = METRICS | {'niqe': 'NIQE', 'warping_error': 'warping error x 1000'}
 
 
 def prepare(data: Path, iterations: int) -> None:
@@ -107,6 +107,11 @@ def sampled(label: str, seed: int, *changes: str) -> dict[str, float]:
     return test(f'{OPTIONS}/test_SeeClear_davis320.yml', name, f'val:seed={seed}', *changes)
 
 
+def shown(results: Results) -> Results:
+    """The averages as the table shows them."""
+    return {row: one | {'warping_error': 1000 * one['warping_error']} for row, one in results.items()}
+
+
 def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,7 +131,7 @@ def main() -> None:
     reference = bicubic(f'{OPTIONS}/test_SeeClear_davis320.yml', first_frames=10)
     settings = {'clips': args.clips, 'memory': args.memory, 'stage_1': args.stage_1}
     write_json(args.out, {'settings': settings, 'bicubic': reference, 'seeds': results})
-    print(table(LABELS, list(results.values()), reference, 'base', COLUMNS))
+    print(table(LABELS, [shown(one) for one in results.values()], shown({'': reference})[''], 'base', COLUMNS))
 
 
 if __name__ == '__main__':
