@@ -6,7 +6,7 @@ in one thread as in a loader worker, and the median of the pairs' ratios counts.
 the page cache: reading from a disk would add more to the frames, which are a hundred times as large as their masks.
 
     python tools/benchmark_store.py                   # frames made from the photographs in scikit-image
-    python tools/benchmark_store.py --frames ../shared/data/davis320/val/frames
+    python tools/benchmark_store.py --frames FOLDER_OF_CLIPS
 """
 
 from __future__ import annotations
