@@ -226,6 +226,20 @@ def test_a_schedule_that_ends_before_the_run_is_refused(check):
     assert check(name, *overrides, 'train:scheduler:restart_weights=[1,1]', 'train:total_iter=7') == {}
 
 
+@pytest.mark.parametrize(
+    ('network', 'message'),
+    [
+        ('{type: SemanticLens, embed_dim: 100, num_heads: [6, 6, 6]}', '6 does not divide 100'),
+        ('{type: PSRTRecurrent, upscale: 2, align: none}', 'PSRTRecurrent enlarges 2 times, but scale is 4.'),
+        ('{type: SeeClear, window: 0}', 'window are at least 1'),
+        ('{type: BasicVSRSEEM, branches: [sideways]}', 'branches'),
+    ],
+)
+def test_what_a_network_of_ours_refuses_is_known_before_it_is_built(check, network, message):
+    (problem,) = check('rcan', f'network_g={network}').values()
+    assert problem.key == 'network_g' and message in problem.message
+
+
 def test_none_written_as_a_word_is_explained(check, data):
     text = stock_options(data)['rcan'].replace('pretrain_network_g: ~', 'pretrain_network_g: None')
     (problem,) = check('rcan', text=text).values()

@@ -109,9 +109,28 @@ def _check_top(report: Report, keys: KeySet, owner: type | None, is_train: bool)
 
 def _check_network(report: Report, key: str, network: Mapping[str, Any]) -> None:
     arch = report.component('arch', (key,), network)
+    before = len(report.problems)
     if arch is not None:
         report.keys((key,), network, keys_of_callable(arch.target, arch.name), allowed={'type'})
+    if arch is not None and len(report.problems) == before and module_of(arch.target) == 'basicsr_semantic':
+        _check_size(report, (key,), arch.target, {k: v for k, v in network.items() if k != 'type'})
     check_weight_files(report, (key,), network)
+
+
+def _check_size(report: Report, path: tuple[str, ...], arch: Any, arguments: dict[str, Any]) -> None:
+    """Build one of our networks without memory for its weights: what it refuses, it says."""
+    import torch
+
+    files = dict.fromkeys((name for name in arguments if name.endswith('_path')), None)
+    try:
+        with torch.device('meta'):
+            net = arch(**arguments | files)
+    except ValueError as error:
+        report.add(path, f'{error}.'.replace('..', '.'))
+        return
+    own, scale = getattr(net, 'scale', None), report.opt.get('scale')
+    if isinstance(own, int) and isinstance(scale, int) and own != scale:
+        report.add(path, f'{arch.__name__} enlarges {own} times, but scale is {scale}.')
 
 
 def _check_source(report: Report, section: Mapping[str, Any]) -> None:
