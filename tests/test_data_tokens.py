@@ -103,6 +103,18 @@ def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(r
     assert nothing['frame_tokens'].shape == (3, 3, 4) and not nothing['frame_tokens'].any()
 
 
+def test_items_say_which_weights_and_which_vocabulary_made_their_tokens(root, tmp_path):
+    made = {'parameters': {'text_sha256': 'b' * 64}, 'checkpoint': {'file': 'x.pt', 'sha256': 'a' * 64}}
+    meta = store_metadata('openseed', order='id', max_masks=0, tokens=SIZES, **made)
+    with PriorStoreWriter(tmp_path / 'made', meta) as store:
+        for clip, count in CLIPS.items():
+            for number in range(count):
+                store.put(f'{clip}/{number:08d}', np.zeros((0, 24, 40), bool))
+                store.put_tokens(f'{clip}/{number:08d}', *tokens_of(number))
+    for item in (one(root, dataroot_priors=str(tmp_path / 'made'))[0] for one in (training, whole_clips)):
+        assert item['prior_origin'] == f'weights with the SHA-256 {"a" * 12}, vocabulary with the SHA-256 {"b" * 12}'
+
+
 def test_neutral_priors_without_a_store_have_no_tokens(root):
     item = training(root, dataroot_priors=None, missing_priors='neutral')[0]
     assert set(item) == {'lq', 'gt', 'masks', 'prior_kind', 'key'}

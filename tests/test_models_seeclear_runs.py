@@ -125,6 +125,7 @@ def test_the_stages_follow_one_another_and_the_result_is_sampled(stage, tested, 
         assert f'Stage {name} trains' in train(opt, tmp_path)
     found = weights(tmp_path, 'tiny_joint')
     assert found['prior_kind'] == 'openseed' and found['diffusion']['steps'] == 4
+    assert re.fullmatch(r'weights with the SHA-256 \w{12}, vocabulary with the SHA-256 \w{12}', found['prior_origin'])
     assert found['params'].keys() == found['params_ema'].keys() == build(**tiny()).state_dict().keys()
     result = str(tmp_path / 'experiments/tiny_joint/models/net_g_latest.pth')
     sample(tested('one', result), tmp_path)

@@ -7,6 +7,7 @@ import copy
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
+from basicsr.utils import get_root_logger
 
 from basicsr_semantic.errors import UserError
 from basicsr_semantic.host.checkpoint import load_file
@@ -204,6 +205,21 @@ def test_another_kind_of_priors_is_refused_unless_allowed(options, tmp_path):
     allowing = make_model(options, tmp_path, network_g=SEEM, path={'allow_prior_mismatch': True})
     step(allowing, masks=True, kind='sam')
     allowing.feed_data(batch(masks=True, kind='regions'))
+
+
+def test_tokens_of_other_weights_are_said_once(options, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(get_root_logger(), 'warning', said.append)
+    model = make_model(options, tmp_path, network_g=SEEM)
+    for origin in ('a', 'a', 'b', 'b', 'a', 'c'):
+        model.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': [origin] * 2})
+    assert ['tokens of a; these are of b' in said[0], 'tokens of a; these are of c' in said[1]] == [True, True]
+    assert len(said) == 2 and model.checkpoint_metadata()['prior_origin'] == 'a'
+    model.save(0, 1)
+    path = {'pretrain_network_g': str(tmp_path / 'models/net_g_1.pth')}
+    restored = make_model(options, tmp_path, network_g=SEEM, path=path)
+    restored.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': 'b'})
+    assert len(said) == 3 and 'tokens of a; these are of b' in said[2]
 
 
 def test_missing_priors_are_an_error_unless_neutral_ones_are_asked_for(options, tmp_path):

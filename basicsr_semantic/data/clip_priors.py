@@ -13,7 +13,7 @@ from ..priors import CELL
 from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
-from ..priors.store_meta import feature_dim, token_shape
+from ..priors.store_meta import feature_dim, token_origin, token_shape
 from .dataset_options import ClipOptions
 
 NEUTRAL = 'neutral'
@@ -30,6 +30,7 @@ class ClipPriorSource:
 
     Attributes:
         store: The store; None without one.
+        origin: What made the tokens, see :func:`..priors.store_meta.token_origin`; None where there are none.
         kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
         crop_step: Crops begin at multiples of so many LR pixels: those of a cell where there are pixel features.
 
@@ -41,6 +42,8 @@ class ClipPriorSource:
         self._num_masks = options.num_masks
         self._neutral = options.missing_priors == 'neutral'
         self.store, self.kind = _open_priors(options)
+        meta = self.store.meta if self.store is not None and self.store.has_tokens else None
+        self.origin = None if meta is None else token_origin(meta['checkpoint'], meta['parameters'])
         stored = self.store is not None and self.store.has_features
         self._with_features = stored if options.with_features is None else options.with_features
         self.crop_step = CELL if self._with_features else 1

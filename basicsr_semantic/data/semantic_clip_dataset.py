@@ -36,7 +36,8 @@ class SemanticClipDataset(Dataset):
     - ``gt``: (t, 3, H, W), or (3, H, W) of the centre frame with ``center_frame_only``
     - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, t is 1 with ``center_masks_only``; and ``prior_kind``: str; both
       only with priors, masks only of an extractor that makes some
-    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has such tokens
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, and ``prior_origin``: str, what made them,
+      only where the store has such tokens
     - ``pixel_features``: (t, Cp, h / 4, w / 4) float32, rounded up, one vector for each 4x4 low-resolution pixels, only
       where the store has them and ``with_features`` is not false
     - ``lq_whole``: (t, 3, hf, wf) float32, the whole low-resolution frames, and ``crop``: (8,) int64 with what ``lq``
@@ -155,6 +156,8 @@ class SemanticClipDataset(Dataset):
         item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
         if self.prior_kind is not None:
             item['prior_kind'] = self.prior_kind
+        if self.source.priors.origin is not None:
+            item['prior_origin'] = self.source.priors.origin
         priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features', 'lq_whole')
         item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         if options.flip_sequence:

@@ -43,7 +43,8 @@ class SemanticClipTestDataset(Dataset):
     - ``gt``: (3, H, W) of the centre frame; windows only, and only with GT
     - ``masks``: (t, num_masks, h, w) uint8 of 0 and 1, and ``prior_kind``: str, both only with priors, masks only of an
       extractor that makes some
-    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, only where the store has such tokens
+    - ``frame_tokens``: (t, K, Ct) and ``global_tokens``: (t, Cg), float32, and ``prior_origin``: str, what made them,
+      only where the store has such tokens
     - ``pixel_features``: (t, Cp, h / 4, w / 4) float32, rounded up, one vector for each 4x4 low-resolution pixels, only
       where the store has them and ``with_features`` is not false
     - ``clip``: str; ``frame_names``: list of str and ``frame_indices``: list of int (positions in the clip) of the
@@ -115,6 +116,8 @@ class SemanticClipTestDataset(Dataset):
             item['gt'] = crop.gt[0]
         if self.prior_kind is not None:
             item['prior_kind'] = self.prior_kind
+        if self.source.priors.origin is not None:
+            item['prior_origin'] = self.source.priors.origin
         priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features')
         item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         item['clip'] = clip.name

@@ -153,9 +153,15 @@ class OnlineExtractor(Protocol):
 
     Attributes:
         kind: as in :class:`MaskExtractor`.
+        checkpoint: as in :class:`MaskExtractor`.
+        parameters: as in :class:`MaskExtractor`.
     """
 
     kind: str
+    checkpoint: dict[str, str] | None
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
 
     def describe(self, frames: Tensor, wanted: Collection[str] = ...) -> Any:
         """Describe one clip.

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..extractors import EXTRACTORS, OnlineExtractor, build_extractor, extractor_class
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
 from ..priors import CELL, ClipGeometry, PriorStoreReader
+from ..priors.store_meta import token_origin
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
@@ -127,6 +128,12 @@ class SemanticSource:
                     ' so masks and instance tokens do not belong together. Has stage 1 been trained again? Then delete '
                     'the store and extract it anew.'
                 )
+
+    @property
+    def origin(self) -> str | None:
+        """What makes the tokens of frames here; None where they come from the store."""
+        made_by = self.extractor
+        return None if made_by is None else token_origin(made_by.checkpoint, made_by.parameters)
 
     @property
     def kind(self) -> str | None:

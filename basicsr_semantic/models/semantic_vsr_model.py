@@ -58,6 +58,8 @@ class SemanticVSRModel(VideoBaseModel):
         self.path_options = self.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
         self.val_options = self.ValOptions(**(opt.get('val') or {}))
         self.prior_kind: str | None = None
+        self.prior_origin: str | None = None
+        self._known_origins: set[str] = set()
         self.instances: dict[str, Any] | None = None
 
         net = make_network(opt['network_g'], opt.get('scale'))
@@ -130,8 +132,9 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _remember(self, path: str, content: dict[str, Any]) -> None:
         """What a checkpoint says besides weights, see :meth:`checkpoint_metadata`."""
-        kind, instances = content.get('prior_kind'), content.get('instances')
+        kind, origin, instances = (content.get(name) for name in ('prior_kind', 'prior_origin', 'instances'))
         self.prior_kind = kind if isinstance(kind, str) else self.prior_kind
+        self.prior_origin = origin if isinstance(origin, str) else self.prior_origin
         self.instances = instances if isinstance(instances, dict) else self.instances
 
     def _make_ema(self, net: nn.Module) -> nn.Module:
@@ -142,8 +145,8 @@ class SemanticVSRModel(VideoBaseModel):
         return ema.requires_grad_(False).to(self.device).eval()
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: the kind of priors, and what made the instance tokens of training."""
-        said = {'prior_kind': self.prior_kind, 'instances': self.instances}
+        """What a checkpoint says besides weights: the kind of priors, and what made the tokens of training."""
+        said = {'prior_kind': self.prior_kind, 'prior_origin': self.prior_origin, 'instances': self.instances}
         return {name: value for name, value in said.items() if value}
 
     def save(self, epoch: int, current_iter: int) -> None:
@@ -172,7 +175,7 @@ class SemanticVSRModel(VideoBaseModel):
         Args:
             data: ``lq`` (b, t, 3, h, w); ``gt`` (b, t, 3, H, W) or (b, 3, H, W) if there is one; what the network's
                 ``prior_fields`` name, e.g. ``masks`` (b, t, n, h, w) uint8, or what ``network_s`` makes it of:
-                ``frame_tokens``, ``lq_whole`` and ``crop``; ``prior_kind``.
+                ``frame_tokens``, ``lq_whole`` and ``crop``; ``prior_kind``; ``prior_origin``.
 
         Raises:
             UserError: Priors that the network needs are missing, of another width, or of another kind than it was
@@ -187,10 +190,11 @@ class SemanticVSRModel(VideoBaseModel):
             given: dict[str, Any] = dict(self.source.priors(data, self.lq))
         else:
             given = {field: data[field] for field in wanted if field in data}
-        kind = data.get('prior_kind') if self.source is None else self.source.kind or data.get('prior_kind')
+        kind, origin = (getattr(self.source, name, None) or data.get(f'prior_{name}') for name in ('kind', 'origin'))
         missing = [field for field in wanted if field not in given]
         if given:
             self._check_prior_kind(kind)
+            self._compare_origin(origin)
         if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
             any_masks = wanted == ('masks',) and not getattr(net, 'takes_priors_object', False)
             advice = how_to_get(missing, any_masks, 'frame_tokens' in data, self.source is not None)
@@ -211,6 +215,18 @@ class SemanticVSRModel(VideoBaseModel):
                 raise UserError(
                     f'The network was trained with priors of kind {self.prior_kind!r}, but dataroot_priors holds '
                     f'{given!r}. Extract priors of its kind, or set path:allow_prior_mismatch: true to mix them.'
+                )
+
+    def _compare_origin(self, origins: str | list[str] | None) -> None:
+        """Warn once where tokens are of other weights or another vocabulary than those of training."""
+        for given in {origins} if isinstance(origins, str) else set(origins or ()):
+            if self.prior_origin is None:
+                self.prior_origin = given
+            elif given not in self._known_origins | {self.prior_origin}:
+                self._known_origins.add(given)
+                get_root_logger().warning(
+                    f'The network was trained with tokens of {self.prior_origin}; these are of {given}. They may mean '
+                    'something else to it. Extract them as those of training were.'
                 )
 
     def _inputs(self) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .semantic_priors import CELL
@@ -80,6 +81,23 @@ def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:
     """(K, Ct, Cg) of the tokens of each frame; None for a store of masks alone."""
     sizes = meta.get('tokens')  # absent from stores that are older than tokens
     return None if sizes is None else (sizes['num'], sizes['dim'], sizes['global_dim'])
+
+
+def token_origin(checkpoint: Mapping[str, Any] | None, parameters: Mapping[str, Any]) -> str | None:
+    """What tokens mean depends on: the weights that made them and, where names chose them, the vocabulary.
+
+    Args:
+        checkpoint: ``{'file': name, 'sha256': hex digits}`` of the extractor, or None.
+        parameters: Its parameters, as the metadata of a store have them.
+
+    Returns:
+        Both, equal for equal ones; None without weights.
+    """
+    if checkpoint is None:
+        return None
+    words = parameters.get('text_sha256')
+    vocabulary = f', vocabulary with the SHA-256 {words[:12]}' if words else ''
+    return f'weights with the SHA-256 {checkpoint["sha256"][:12]}{vocabulary}'
 
 
 def feature_dim(meta: dict[str, Any]) -> int | None:
