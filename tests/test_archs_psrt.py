@@ -161,10 +161,11 @@ def test_released_weights_load_strictly_and_what_is_not_needed_is_reported(tmp_p
     assert load_weights(net, tmp_path / 'psrt.pth', strict=True) == ([], [])
     for key, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[key], value)
-    assert said == [f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.']
+    assert said[0] == f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.'
+    assert said[1:] == [f'Loaded PSRTRecurrent from {tmp_path / "psrt.pth"} [params].']
     without_flow = PSRTRecurrent(**PLAIN)
     load_weights(without_flow, tmp_path / 'psrt.pth', strict=True)
-    assert 'spynet' in said[1]
+    assert 'spynet' in said[2]
     with pytest.raises(UserError, match='differ'):
         load_weights(PSRTRecurrent(**{**SMALL, 'embed_dim': 4}), tmp_path / 'psrt.pth', strict=True)
 
