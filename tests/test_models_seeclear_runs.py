@@ -160,8 +160,8 @@ def test_a_resumed_stage_ends_as_an_uninterrupted_one(stage, tmp_path, name):
         assert equal(weights(tmp_path, 'half')[key], whole[key])
 
 
-@pytest.mark.parametrize('name', ['condenser', 'joint'])  # the second trains what the memory's stage does, and more
-def test_stages_train_in_two_processes(stage, tmp_path, name):
+@pytest.mark.parametrize('name', FRAMES)
+def test_every_stage_trains_in_two_processes(stage, tmp_path, name):
     """Every parameter that trains takes part in the step, or DistributedDataParallel would stop at the second one."""
     opt = stage(name, train={'total_iter': 3})
     opt['datasets']['train']['batch_size_per_gpu'] = 1

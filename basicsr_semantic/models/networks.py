@@ -9,6 +9,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..errors import UserError
+from ..host.options.check import wrong_scale
 
 
 def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
@@ -25,9 +26,8 @@ def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
         net = build_network(section)
     except (ValueError, RuntimeError, ZeroDivisionError, AssertionError) as error:
         raise UserError(f'network_g: {error}') from error
-    own = getattr(net, 'scale', None)
-    if isinstance(own, int) and scale is not None and own != scale:
-        raise UserError(f'network_g: {type(net).__name__} enlarges {own} times, but scale is {scale}.')
+    if said := wrong_scale(net, scale):
+        raise UserError(f'network_g: {said}')
     return net
 
 

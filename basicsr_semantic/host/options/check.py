@@ -109,11 +109,11 @@ def _check_top(report: Report, keys: KeySet, owner: type | None, is_train: bool)
 
 def _check_network(report: Report, key: str, network: Mapping[str, Any]) -> None:
     arch = report.component('arch', (key,), network)
-    before = len(report.problems)
     if arch is not None:
+        before = len(report.problems)
         report.keys((key,), network, keys_of_callable(arch.target, arch.name), allowed={'type'})
-    if arch is not None and len(report.problems) == before and module_of(arch.target) == 'basicsr_semantic':
-        _check_size(report, (key,), arch.target, {k: v for k, v in network.items() if k != 'type'})
+        if len(report.problems) == before and module_of(arch.target) == 'basicsr_semantic':
+            _check_size(report, (key,), arch.target, {k: v for k, v in network.items() if k != 'type'})
     check_weight_files(report, (key,), network)
 
 
@@ -128,9 +128,16 @@ def _check_size(report: Report, path: tuple[str, ...], arch: Any, arguments: dic
     except ValueError as error:
         report.add(path, f'{error}.'.replace('..', '.'))
         return
-    own, scale = getattr(net, 'scale', None), report.opt.get('scale')
+    if said := wrong_scale(net, report.opt.get('scale')):
+        report.add(path, said)
+
+
+def wrong_scale(net: Any, scale: Any) -> str | None:
+    """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
+    own = getattr(net, 'scale', None)
     if isinstance(own, int) and isinstance(scale, int) and own != scale:
-        report.add(path, f'{arch.__name__} enlarges {own} times, but scale is {scale}.')
+        return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
+    return None
 
 
 def _check_source(report: Report, section: Mapping[str, Any]) -> None:

@@ -87,10 +87,11 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             continue
         named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings')
         is_file = named or (path != ('path',) and key.endswith('_path'))
-        if is_file and Path(value).is_dir():
+        file = Path(os.path.expanduser(value))  # noqa: PTH111
+        if is_file and file.is_dir():
             report.add((*path, key), f"'{value}' is a folder.", 'Give a file in it.')
-        elif is_file and not _exists(value):
-            folder = Path(os.path.expanduser(value)).parent  # noqa: PTH111
+        elif is_file and not file.exists():
+            folder = file.parent
             near = nearest(Path(value).name, [e.name for e in folder.iterdir()]) if folder.is_dir() else None
             if value.lower() == 'none':
                 advice = 'Write ~ for no file.'
