@@ -22,7 +22,10 @@ case "$1 $2" in
     '-m pip')
         shift 2
         echo "pip $*" >> "$FAKE_LOG"
-        case "$*" in *"${{FAKE_FAIL:-nothing fails}}"*) exit 1 ;; esac ;;
+        case "$*" in *"${{FAKE_FAIL:-nothing fails}}"*)
+            echo >> "$FAKE_LOG.failed"
+            [ "$(sed -n '$=' "$FAKE_LOG.failed")" -gt "${{FAKE_FAILURES:-99}}" ] || exit 1 ;;
+        esac ;;
     *) echo "unexpected: $*" >&2; exit 9 ;;
 esac
 """
@@ -34,7 +37,7 @@ def machine(tmp_path) -> Path:
     """A folder to use as PATH, with the few commands that install.sh needs and no Python."""
     folder = tmp_path / 'bin'
     folder.mkdir()
-    for command in ('sh', 'sed', 'rm', 'touch', 'mkdir', 'cp', 'basename', 'make'):
+    for command in ('sh', 'sed', 'rm', 'touch', 'mkdir', 'cp', 'basename', 'make', 'sleep'):
         (folder / command).symlink_to(str(shutil.which(command)))
     return folder
 
@@ -141,7 +144,7 @@ class TestMake:
 
         def make_venv(**environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
             log.write_text('')
-            done = run(machine, 'make', 'venv', cwd=tree, FAKE_LOG=str(log), **environment)
+            done = run(machine, 'make', 'venv', cwd=tree, FAKE_LOG=str(log), **({'PAUSE': '0'} | environment))
             return done, log.read_text().splitlines()
 
         return make_venv
@@ -182,6 +185,30 @@ class TestMake:
         assert done.returncode == 0
         assert calls[0] == 'venv --clear'
         assert (tree / '.venv' / '.installed').exists()
+
+    def test_a_step_that_fails_is_tried_again(self, make, tree):
+        done, calls = make(FAKE_FAIL='torch torchvision', FAKE_FAILURES='2')
+        assert done.returncode == 0, done.stderr
+        assert (tree / '.venv' / '.installed').exists()
+        assert len([call for call in calls if call.endswith('torch torchvision')]) == 3
+        assert done.stdout.count('-- pip stopped; trying again in 0 seconds') == 2
+
+    def test_a_step_that_keeps_failing_is_one_sentence_after_three_attempts(self, make, tree):
+        done, calls = make(FAKE_FAIL='torch torchvision')
+        assert done.returncode != 0
+        assert calls[-3:] == calls[-1:] * 3
+        assert done.stderr.count('basicsr_semantic: the installation in .venv did not finish') == 1
+
+    @pytest.mark.parametrize(('free', 'said'), [(72788824, False), (2621440, True)])
+    def test_a_nearly_full_disk_is_said_before_the_large_download(self, make, machine, free, said):
+        disk = machine / 'df'
+        table = f'Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/vda 264212084 33602088 {free} 32% /'
+        disk.write_text(f'#!/bin/sh\necho "{table}"\n')
+        disk.chmod(0o755)
+        done, _ = make(TMPDIR='/tmp')
+        assert done.returncode == 0, done.stderr
+        assert ('-- .venv has 2621 MB free' in done.stdout) is said
+        assert ('-- /tmp has 2621 MB free' in done.stdout) is said
 
     def test_an_interrupted_update_is_not_taken_for_a_finished_one(self, make, tree):
         make()

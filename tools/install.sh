@@ -6,12 +6,15 @@
 #   sh tools/install.sh check PYTHON   check that OpenCV finds its system libraries
 #
 # Read from the environment: PYTHON (default: the first of 3.12, 3.11, 3.10 that works), VENV (.venv), CONSTRAINTS (a
-# file of exact versions; empty: whatever pip chooses), EXTRAS (dev), PIP_ARGS (more arguments for `pip install`).
+# file of exact versions; empty: whatever pip chooses), EXTRAS (dev), PIP_ARGS (more arguments for `pip install`), PAUSE
+# (10: seconds before a step of pip that failed is tried again).
 set -eu
 
 PACKAGES='make python3-venv git libgl1 libglib2.0-0'
 VENV=${VENV:-.venv}
 EXTRAS=${EXTRAS:-dev}
+PAUSE=${PAUSE:-10}
+ATTEMPTS=3
 
 fail() {
     printf 'basicsr_semantic: %s\n' "$*" >&2
@@ -79,12 +82,29 @@ check_opencv() {
     fail "OpenCV (import cv2) does not work in $VENV; the message is above"
 }
 
+# pip takes up a download that broke off where it stopped; where a mirror keeps breaking it off at the same byte, only
+# a download from the start helps, so the step is repeated.
 install() {
     printf '%s\n' "-- $1"
     shift
+    attempt=1
     # shellcheck disable=SC2086  # PIP_ARGS is a list of arguments
-    "$VENV/bin/python" -m pip install --disable-pip-version-check ${CONSTRAINTS:+-c "$CONSTRAINTS"} ${PIP_ARGS:-} "$@" ||
-        fail "the installation in $VENV did not finish; pip's message is above. The next make starts it afresh"
+    until "$VENV/bin/python" -m pip install --disable-pip-version-check ${CONSTRAINTS:+-c "$CONSTRAINTS"} ${PIP_ARGS:-} "$@"; do
+        [ "$attempt" -lt "$ATTEMPTS" ] ||
+            fail "the installation in $VENV did not finish; pip's message is above. The next make starts it afresh"
+        attempt=$((attempt + 1))
+        printf '%s\n' "-- pip stopped; trying again in $PAUSE seconds ($attempt of $ATTEMPTS)"
+        sleep "$PAUSE"
+    done
+}
+
+# The wheels of the CUDA build are 2.7 GB, unpacked 6 GB. Other builds need less, so this is said and not refused.
+say_room() {
+    for folder in "$VENV" "${TMPDIR:-/tmp}"; do
+        free=$(df -Pk "$folder" 2>/dev/null | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9]*%.*/\1/p')
+        [ "${free:-10000000}" -ge 10000000 ] ||
+            printf '%s\n' "-- $folder has $((free / 1000)) MB free; PyTorch's CUDA build takes about 9000 MB while it is installed"
+    done
 }
 
 make_venv() {
@@ -100,6 +120,7 @@ make_venv() {
     install 'Installing pip and setuptools' -q --upgrade pip setuptools wheel
     install 'Installing NumPy and OpenCV' -q numpy opencv-python cython
     check_opencv "$VENV/bin/python" # before the large download, not after it
+    say_room
     install 'Installing PyTorch (large: several minutes)' torch torchvision
     # BasicSR's setup.py asks for Cython, NumPy and torch; an isolated build would download torch a second time.
     install 'Installing BasicSR' -q --no-build-isolation basicsr
