@@ -226,6 +226,21 @@ def test_a_validation_that_fails_loses_no_iteration(options, tmp_path, clips):
     assert 'Resuming after iteration 4.' in done.stderr
 
 
+def test_validation_data_without_priors_are_refused_before_anything_is_made(options, tmp_path, clips):
+    network = {'type': 'BasicVSRSEEM', 'num_feat': 4, 'num_block': 1, 'num_masks': 4, 'reduction': 4, 'zero_flow': True}
+    opt = options(name='late', network_g=network, val={'val_freq': 4})
+    opt['datasets']['train'] |= {'missing_priors': 'neutral', 'num_masks': 4}
+    opt['datasets']['val'] = {
+        'name': 'held_out',
+        'type': 'SemanticClipTestDataset',
+        'dataroot_gt': str(clips / 'gt'),
+        'dataroot_lq': str(clips / 'lq'),
+    }
+    done = train(write_options(opt, tmp_path / 'late.yml'), tmp_path)
+    assert done.returncode == 2 and 'BasicVSRSEEM needs masks, but the data set gives none' in done.stderr
+    assert not (tmp_path / 'experiments').exists()
+
+
 def test_an_installed_plugin_trains(options, tmp_path):
     """A package with an entry point in ``basicsr.plugins``: installing it is all that its user does."""
     source = tmp_path / 'plugin_source'

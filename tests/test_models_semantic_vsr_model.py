@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
@@ -178,7 +179,7 @@ def test_adapter_checkpoints_hold_only_new_keys_and_load_on_a_baseline(options, 
     }
     restored = make_model(options, tmp_path, is_train=False, network_g=SEEM, path=path, train=None)
     assert not differing(model.net_g.state_dict(), restored.net_g.state_dict())
-    assert restored.prior_kind == 'regions'
+    assert restored.trained_priors.kind == 'regions'
     whole = load_file(tmp_path / 'models' / 'net_g_2.pth')
     assert whole['params'].keys() == model.net_g.state_dict().keys()
 
@@ -207,19 +208,34 @@ def test_another_kind_of_priors_is_refused_unless_allowed(options, tmp_path):
     allowing.feed_data(batch(masks=True, kind='regions'))
 
 
-def test_tokens_of_other_weights_are_said_once(options, tmp_path, monkeypatch):
+def test_the_origin_of_tokens_goes_into_checkpoints_and_is_compared(options, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(get_root_logger(), 'warning', said.append)
     model = make_model(options, tmp_path, network_g=SEEM)
-    for origin in ('a', 'a', 'b', 'b', 'a', 'c'):
-        model.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': [origin] * 2})
-    assert ['tokens of a; these are of b' in said[0], 'tokens of a; these are of c' in said[1]] == [True, True]
-    assert len(said) == 2 and model.checkpoint_metadata()['prior_origin'] == 'a'
+    model.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': ['a', 'a']})
     model.save(0, 1)
     path = {'pretrain_network_g': str(tmp_path / 'models/net_g_1.pth')}
     restored = make_model(options, tmp_path, network_g=SEEM, path=path)
     restored.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': 'b'})
-    assert len(said) == 3 and 'tokens of a; these are of b' in said[2]
+    assert len(said) == 1 and 'tokens of a; these are of b' in said[0]
+
+
+def test_a_data_set_is_refused_before_its_first_batch(options, tmp_path):
+    """A validation may come hours after the start."""
+    with_kind = {kind: SimpleNamespace(prior_kind=kind) for kind in ('sam', 'regions', None)}
+    model = make_model(options, tmp_path, network_g=SEEM)
+    model.check_dataset(SimpleNamespace())  # BasicSR's own classes do not say what they give
+    for kind in ('sam', 'sam'):
+        model.check_dataset(with_kind[kind])
+    with pytest.raises(UserError, match="kind 'sam', but dataroot_priors holds 'regions'"):
+        model.check_dataset(with_kind['regions'])
+    with pytest.raises(UserError, match='needs masks, but the data set gives none. .*basicsr extract'):
+        model.check_dataset(with_kind[None])
+    make_model(options, tmp_path, network_g=SEEM | {'missing_priors': 'neutral'}).check_dataset(with_kind[None])
+    without = make_model(options, tmp_path)
+    for dataset in with_kind.values():
+        without.check_dataset(dataset)
+    assert without.trained_priors.kind is None
 
 
 def test_missing_priors_are_an_error_unless_neutral_ones_are_asked_for(options, tmp_path):

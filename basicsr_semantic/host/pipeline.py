@@ -96,6 +96,7 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
     if resume:
         model.resume_training(resume)
         logger.info(f'Resuming after iteration {start_iter}.')
+    _check_data(model, [loader, *val_loaders])
 
     barrier()  # nothing is made or moved before every process has what it needs
     if resume is None:
@@ -188,6 +189,7 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     seed_from(opt['manual_seed'], 0, 0)
     loaders = [_val_loader(dataset) for _, dataset in sorted(opt['datasets'].items())]
     model = build_model(opt)
+    _check_data(model, loaders)
     barrier()
     _make_dirs(opt)
     barrier()
@@ -338,6 +340,13 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_data(model: Any, loaders: list[DataLoader]) -> None:
+    """Let a model that can tell refuse data before anything is made; BasicSR's own models cannot."""
+    if hasattr(model, 'check_dataset'):
+        for loader in loaders:
+            model.check_dataset(loader.dataset)
 
 
 def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:

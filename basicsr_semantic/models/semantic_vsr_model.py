@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from basicsr.losses import build_loss
@@ -28,6 +29,7 @@ from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
 from .semantic_source import SemanticSource, check_token_widths, how_to_get
 from .steps import autocast, clip_gradients, refuse_non_finite, take_step
+from .trained_priors import TrainedPriors
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -57,10 +59,7 @@ class SemanticVSRModel(VideoBaseModel):
         known = self.PathOptions.__dataclass_fields__
         self.path_options = self.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
         self.val_options = self.ValOptions(**(opt.get('val') or {}))
-        self.prior_kind: str | None = None
-        self.prior_origin: str | None = None
-        self._known_origins: set[str] = set()
-        self.instances: dict[str, Any] | None = None
+        self.trained_priors = TrainedPriors(self.path_options.allow_prior_mismatch)
 
         net = make_network(opt['network_g'], opt.get('scale'))
         warn_without_weights(self.is_train, self.path_options.pretrain_network_g)
@@ -116,8 +115,8 @@ class SemanticVSRModel(VideoBaseModel):
         for name, dataset in self.opt.get('datasets', {}).items():
             source.check_dataset(dataset, f'datasets:{name}')
         if not self.path_options.allow_prior_mismatch:
-            source.check_training(self.instances)
-        self.instances = source.identity or self.instances
+            source.check_training(self.trained_priors.instances)
+        self.trained_priors.instances = source.identity or self.trained_priors.instances
         return source
 
     def _freeze(self, net: nn.Module) -> None:
@@ -132,10 +131,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _remember(self, path: str, content: dict[str, Any]) -> None:
         """What a checkpoint says besides weights, see :meth:`checkpoint_metadata`."""
-        kind, origin, instances = (content.get(name) for name in ('prior_kind', 'prior_origin', 'instances'))
-        self.prior_kind = kind if isinstance(kind, str) else self.prior_kind
-        self.prior_origin = origin if isinstance(origin, str) else self.prior_origin
-        self.instances = instances if isinstance(instances, dict) else self.instances
+        self.trained_priors.read(content)
 
     def _make_ema(self, net: nn.Module) -> nn.Module:
         """Copy the network; on resume the average itself comes from the checkpoint."""
@@ -146,8 +142,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides weights: the kind of priors, and what made the tokens of training."""
-        said = {'prior_kind': self.prior_kind, 'prior_origin': self.prior_origin, 'instances': self.instances}
-        return {name: value for name, value in said.items() if value}
+        return self.trained_priors.metadata()
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Write ``net_g_*.pth``, the adapter ``net_g_seem_*.pth`` when only new modules train, and last the state."""
@@ -168,6 +163,25 @@ class SemanticVSRModel(VideoBaseModel):
         return bool(prefixes) and all(name.startswith(prefixes) for name in trains)
 
     # ---------------------------------------------------------------------------------------------------- data
+
+    def check_dataset(self, dataset: Any) -> None:
+        """Refuse a data set before anything runs: its first batch may be hours away when it is that of a validation.
+
+        Args:
+            dataset: A data set; one that does not say its ``prior_kind``, as BasicSR's, is judged by its batches alone.
+
+        Raises:
+            UserError: It has no priors and the network needs some, or they are of another kind than those of training.
+        """
+        net = self.get_bare_model(self.net_g)
+        wanted = tuple(getattr(net, 'prior_fields', ()))
+        if not wanted or not hasattr(dataset, 'prior_kind'):
+            return
+        kind = getattr(self.source, 'kind', None) or dataset.prior_kind
+        if kind is not None:
+            self.trained_priors.compare(kind)
+        elif getattr(net, 'missing_priors', 'error') != 'neutral':
+            self._refuse_missing(wanted, has_tokens=False)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch.
@@ -193,41 +207,23 @@ class SemanticVSRModel(VideoBaseModel):
         kind, origin = (getattr(self.source, name, None) or data.get(f'prior_{name}') for name in ('kind', 'origin'))
         missing = [field for field in wanted if field not in given]
         if given:
-            self._check_prior_kind(kind)
-            self._compare_origin(origin)
+            self.trained_priors.compare(kind, origin)
         if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
-            any_masks = wanted == ('masks',) and not getattr(net, 'takes_priors_object', False)
-            advice = how_to_get(missing, any_masks, 'frame_tokens' in data, self.source is not None)
-            raise UserError(
-                f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. {advice}, or set '
-                'network_g:missing_priors: neutral.'
-            )
+            self._refuse_missing(missing, 'frame_tokens' in data)
         check_token_widths(net, given)
         priors = SemanticPriors(**given, kind=kind[0] if isinstance(kind, list | tuple) else kind)
         self.priors = priors.to(self.device, non_blocking=True)
 
-    def _check_prior_kind(self, kind: str | list[str] | None) -> None:
-        kinds = {kind} if isinstance(kind, str) else set(kind or ())
-        for given in kinds:
-            if self.prior_kind is None:
-                self.prior_kind = given
-            elif given != self.prior_kind and not self.path_options.allow_prior_mismatch:
-                raise UserError(
-                    f'The network was trained with priors of kind {self.prior_kind!r}, but dataroot_priors holds '
-                    f'{given!r}. Extract priors of its kind, or set path:allow_prior_mismatch: true to mix them.'
-                )
-
-    def _compare_origin(self, origins: str | list[str] | None) -> None:
-        """Warn once where tokens are of other weights or another vocabulary than those of training."""
-        for given in {origins} if isinstance(origins, str) else set(origins or ()):
-            if self.prior_origin is None:
-                self.prior_origin = given
-            elif given not in self._known_origins | {self.prior_origin}:
-                self._known_origins.add(given)
-                get_root_logger().warning(
-                    f'The network was trained with tokens of {self.prior_origin}; these are of {given}. They may mean '
-                    'something else to it. Extract them as those of training were.'
-                )
+    def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
+        net = self.get_bare_model(self.net_g)
+        any_masks = tuple(getattr(net, 'prior_fields', ())) == ('masks',) and not getattr(
+            net, 'takes_priors_object', False
+        )
+        raise UserError(
+            f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
+            f'{how_to_get(missing, any_masks, has_tokens, self.source is not None)}, or set '
+            'network_g:missing_priors: neutral.'
+        )
 
     def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""
