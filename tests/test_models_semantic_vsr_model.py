@@ -229,7 +229,7 @@ def test_a_data_set_is_refused_before_its_first_batch(options, tmp_path):
         model.check_dataset(with_kind[kind])
     with pytest.raises(UserError, match="kind 'sam', but dataroot_priors holds 'regions'"):
         model.check_dataset(with_kind['regions'])
-    with pytest.raises(UserError, match='needs masks, but the data set gives none. .*basicsr extract'):
+    with pytest.raises(UserError, match=r'needs masks, but the data set gives none\. .*basicsr extract'):
         model.check_dataset(with_kind[None])
     make_model(options, tmp_path, network_g=SEEM | {'missing_priors': 'neutral'}).check_dataset(with_kind[None])
     without = make_model(options, tmp_path)

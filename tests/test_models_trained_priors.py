@@ -23,9 +23,12 @@ def test_the_first_kind_is_that_of_training_and_another_is_refused():
     assert priors.metadata() == {}
     for same in ('sam', ['sam', 'sam'], ('sam',)):
         priors.compare(same)
-    with pytest.raises(UserError, match="kind 'sam', but dataroot_priors holds 'regions'.*allow_prior_mismatch"):
+    with pytest.raises(UserError, match=r"kind 'sam', but dataroot_priors holds 'regions'\..*allow_prior_mismatch"):
         priors.compare(['sam', 'regions'])
     assert priors.metadata() == {'prior_kind': 'sam'}
+    mixed = TrainedPriors(allow_mismatch=True)
+    mixed.compare(['sam', 'regions'])
+    assert mixed.kind == 'sam', 'the first sample speaks'
 
 
 def test_another_kind_passes_where_mixing_is_allowed():

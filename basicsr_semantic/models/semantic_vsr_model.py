@@ -216,9 +216,8 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
         net = self.get_bare_model(self.net_g)
-        any_masks = tuple(getattr(net, 'prior_fields', ())) == ('masks',) and not getattr(
-            net, 'takes_priors_object', False
-        )
+        fields, in_one_object = (getattr(net, name, None) for name in ('prior_fields', 'takes_priors_object'))
+        any_masks = tuple(fields or ()) == ('masks',) and not in_one_object
         raise UserError(
             f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
             f'{how_to_get(missing, any_masks, has_tokens, self.source is not None)}, or set '

@@ -72,5 +72,5 @@ class TrainedPriors:
                 )
 
 
-def _different(value: str | Sequence[str] | None) -> set[str]:
-    return {value} if isinstance(value, str) else set(value or ())
+def _different(value: str | Sequence[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(dict.fromkeys(value or ()))
