@@ -15,7 +15,14 @@ import yaml
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before any test imports it)
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_DATA = ROOT.parent / 'shared' / 'data'
+# Frames that may not lie in the repository: `davis320` (made by tools/make_davis320.py) and `vid4_calendar` (that clip
+# of Vid4: gt, lr_bi of MATLAB, lr_bd).
+REAL_CLIPS = Path(os.environ.get('REAL_CLIPS', '')).resolve()
+
+
+def needs_clips(name: str) -> pytest.MarkDecorator:
+    """Skip where the environment variable REAL_CLIPS names no folder that has these clips."""
+    return pytest.mark.skipif(not (REAL_CLIPS / name).is_dir(), reason=f'REAL_CLIPS names no folder with {name}')
 
 
 @pytest.fixture(scope='session')

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from pathlib import Path
 
 import pytest
+from conftest import REAL_CLIPS, needs_clips
 from helpers_clips import coded_frame, write_png
 from helpers_ytvis import make_ytvis
 
 from basicsr_semantic.cli import main, prepare
 from basicsr_semantic.errors import UserError
-
-REAL = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 
 @pytest.fixture
@@ -94,10 +92,10 @@ def test_youtube_vis_elsewhere(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason=f'needs the real clips in {REAL}')
+@needs_clips('davis320')
 def test_real_frames(tmp_path):
     clips = tmp_path / 'clips'
     clips.mkdir()
-    (clips / 'goat').symlink_to(REAL / 'davis320' / 'val' / 'frames' / 'goat')
+    (clips / 'goat').symlink_to(REAL_CLIPS / 'davis320' / 'val' / 'frames' / 'goat')
     assert run('clips', clips, tmp_path / 'dst', '--verify') == 0
     assert (tmp_path / 'dst' / 'meta_info.txt').read_text() == 'goat 32 (320,544,3)\n'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -11,14 +9,15 @@ import torch
 from basicsr.data.data_util import duf_downsample
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils.matlab_functions import imresize
+from conftest import REAL_CLIPS, needs_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from basicsr_semantic.data.degradations import DEGRADATIONS, check_degradation, degrade, mod_crop, taps
 from basicsr_semantic.errors import UserError
 
-CALENDAR = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'vid4_calendar'
-needs_calendar = pytest.mark.skipif(not CALENDAR.is_dir(), reason=f'needs the Vid4 clip calendar in {CALENDAR}')
+CALENDAR = REAL_CLIPS / 'vid4_calendar'
+needs_calendar = needs_clips('vid4_calendar')
 
 KINDS_AND_SCALES = [(kind, scale) for kind in ('BI', 'BD_DUF') for scale in (2, 3, 4)] + [('BD', 4)]
 

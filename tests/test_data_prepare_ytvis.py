@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from conftest import REAL_DATA
+from conftest import REAL_CLIPS, needs_clips
 from helpers_ytvis import LISTED, SIZES, STEP, box_mask, frame, make_ytvis, train_json
 from test_data_prepare_clips import KilledError, content
 
@@ -25,7 +25,7 @@ from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.priors import lmdb_env
 from basicsr_semantic.priors.youtube_vis import read_youtube_vis
 
-DAVIS = REAL_DATA / 'davis320'
+DAVIS = REAL_CLIPS / 'davis320'
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_annotations_that_are_read_are_not_written_over(source, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DAVIS.is_dir(), reason=f'needs the real clips in {DAVIS}')
+@needs_clips('davis320')
 def test_real_clips(tmp_path):
     """DAVIS clips in the layout of YouTube-VIS."""
     text = json.loads((DAVIS / 'val' / 'instances.json').read_text())

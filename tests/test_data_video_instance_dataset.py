@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_DATA
+from conftest import REAL_CLIPS, needs_clips
 from helpers_ytvis import LISTED, STEP, box_mask, make_ytvis
 from torch.utils.data import DataLoader
 
@@ -233,9 +233,9 @@ def test_data_that_do_not_fit(root, prepared, tmp_path):
         VideoInstanceDataset(options(root, annotation_file=str(other)))
 
 
-@pytest.mark.skipif(not (REAL_DATA / 'davis320').is_dir(), reason=f'needs the real clips in {REAL_DATA / "davis320"}')
+@needs_clips('davis320')
 def test_real_clips():
-    train = REAL_DATA / 'davis320' / 'train'
+    train = REAL_CLIPS / 'davis320' / 'train'
     opt = {'name': 'davis320', 'type': 'VideoInstanceDataset', 'dataroot_gt': str(train / 'frames')}
     dataset = VideoInstanceDataset(opt | {'annotation_file': str(train / 'instances.json'), 'val_every': 4})
     assert len(dataset) == 9 and dataset.num_classes == 10

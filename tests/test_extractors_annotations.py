@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask as coco
 import pytest
-from conftest import REAL_DATA
+from conftest import REAL_CLIPS, needs_clips
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -239,10 +239,10 @@ def test_davis_folders_that_do_not_fit(tmp_path):
 # ------------------------------------------------------------------------------------------------------- real clips
 
 
-@pytest.mark.skipif(not (REAL_DATA / 'davis320').is_dir(), reason='davis320 (shared/data) is not there')
+@needs_clips('davis320')
 def test_real_annotations_against_pycocotools():
     """All frames of the three validation clips of davis320, shrunk by hand."""
-    path = REAL_DATA / 'davis320' / 'val' / 'instances.json'
+    path = REAL_CLIPS / 'davis320' / 'val' / 'instances.json'
     content = json.loads(path.read_text())
     extractor = build_extractor('annotations', annotations=str(path))
     frames = 0
