@@ -23,6 +23,7 @@ case "$1 $2" in
         shift 2
         echo "pip $*" >> "$FAKE_LOG"
         case "$*" in *"${{FAKE_FAIL:-nothing fails}}"*)
+            [ -z "${{FAKE_INTERRUPT:-}}" ] || kill -INT "$PPID"
             echo >> "$FAKE_LOG.failed"
             [ "$(sed -n '$=' "$FAKE_LOG.failed")" -gt "${{FAKE_FAILURES:-99}}" ] || exit 1 ;;
         esac ;;
@@ -198,6 +199,19 @@ class TestMake:
         assert done.returncode != 0
         assert calls[-3:] == calls[-1:] * 3
         assert done.stderr.count('basicsr_semantic: the installation in .venv did not finish') == 1
+
+    @pytest.mark.parametrize('shell', ['bash', 'dash'])
+    def test_an_interrupted_step_is_not_tried_again(self, machine, tree, tmp_path, shell):
+        """pip catches Ctrl-C and returns 1; bash, unlike dash, would go on."""
+        if shutil.which(shell) is None:
+            pytest.skip(f'no {shell}')
+        add_python(machine, 'python3', '3.11')
+        log = tmp_path / 'log'
+        asked = {'FAKE_LOG': str(log), 'FAKE_FAIL': 'torch torchvision', 'FAKE_INTERRUPT': '1', 'PAUSE': '0'}
+        stopped = run(machine, str(shutil.which(shell)), 'tools/install.sh', 'venv', cwd=tree, **asked)
+        assert stopped.returncode == 130 and 'trying again' not in stopped.stdout
+        assert log.read_text().count('torch torchvision') == 1
+        assert not (tree / '.venv' / '.installed').exists()
 
     @pytest.mark.parametrize(('free', 'said'), [(72788824, False), (2621440, True)])
     def test_a_nearly_full_disk_is_said_before_the_large_download(self, make, machine, free, said):

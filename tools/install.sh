@@ -108,6 +108,8 @@ say_room() {
 }
 
 make_venv() {
+    # pip answers Ctrl-C with an exit status like any other, and some shells would then try again.
+    trap 'exit 130' INT
     python=$(find_python)
     stamp=$VENV/.installed
     if [ ! -e "$stamp" ]; then
