@@ -9,3 +9,8 @@ class UserError(ValueError):
     The message is one or more full sentences that say what was wrong, where (file, key, frame) and what to do.
     The command line prints it alone; every other exception is a defect of ours and keeps its trace.
     """
+
+
+def full_stop(message: object) -> str:
+    """Another's message as a sentence of ours: it ends in one full stop."""
+    return f'{str(message).rstrip(".")}.'

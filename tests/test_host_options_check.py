@@ -232,6 +232,8 @@ def test_a_schedule_that_ends_before_the_run_is_refused(check):
         ('{type: SemanticLens, embed_dim: 100, num_heads: [6, 6, 6]}', '6 does not divide 100'),
         ('{type: PSRTRecurrent, upscale: 2, align: none}', 'PSRTRecurrent enlarges 2 times, but scale is 4.'),
         ('{type: SeeClear, window: 0}', 'window are at least 1'),
+        ('{type: SeeClear, head_dim: 0}', 'by zero'),
+        ('{type: BasicVSRSEEM, num_feat: -3}', 'negative dimension'),
         ('{type: BasicVSRSEEM, branches: [sideways]}', 'branches'),
     ],
 )

@@ -30,8 +30,9 @@ class ClipPriorSource:
 
     Attributes:
         store: The store; None without one.
-        origin: What made the tokens, see :func:`..priors.store_meta.token_origin`; None where there are none.
         kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
+        labels: What every item says of its priors: ``prior_kind`` and, of tokens, ``prior_origin``, see
+            :func:`..priors.store_meta.token_origin`; nothing that is not known.
         crop_step: Crops begin at multiples of so many LR pixels: those of a cell where there are pixel features.
 
     Raises:
@@ -43,7 +44,8 @@ class ClipPriorSource:
         self._neutral = options.missing_priors == 'neutral'
         self.store, self.kind = _open_priors(options)
         meta = self.store.meta if self.store is not None and self.store.has_tokens else None
-        self.origin = None if meta is None else token_origin(meta['checkpoint'], meta['parameters'])
+        origin = None if meta is None else token_origin(meta['checkpoint'], meta['parameters'])
+        self.labels = {k: v for k, v in (('prior_kind', self.kind), ('prior_origin', origin)) if v is not None}
         stored = self.store is not None and self.store.has_features
         self._with_features = stored if options.with_features is None else options.with_features
         self.crop_step = CELL if self._with_features else 1

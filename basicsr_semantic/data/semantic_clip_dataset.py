@@ -154,10 +154,7 @@ class SemanticClipDataset(Dataset):
         crop = self.source.read(keys, gt_keys, draw, mask_keys, options.whole_frames)
         assert crop.gt is not None
         item: dict[str, Any] = {'lq': crop.lq, 'gt': crop.gt[0] if options.center_frame_only else crop.gt}
-        if self.prior_kind is not None:
-            item['prior_kind'] = self.prior_kind
-        if self.source.priors.origin is not None:
-            item['prior_origin'] = self.source.priors.origin
+        item |= self.source.priors.labels
         priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features', 'lq_whole')
         item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         if options.flip_sequence:

@@ -114,10 +114,7 @@ class SemanticClipTestDataset(Dataset):
         item: dict[str, Any] = {'lq': crop.lq}
         if crop.gt is not None:
             item['gt'] = crop.gt[0]
-        if self.prior_kind is not None:
-            item['prior_kind'] = self.prior_kind
-        if self.source.priors.origin is not None:
-            item['prior_origin'] = self.source.priors.origin
+        item |= self.source.priors.labels
         priors = ('masks', 'frame_tokens', 'global_tokens', 'pixel_features')
         item |= {name: tensor for name in priors if (tensor := getattr(crop, name)) is not None}
         item['clip'] = clip.name

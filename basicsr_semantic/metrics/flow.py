@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, full_stop
 from ..host.checkpoint import load_weights
 from .frames import rgb_tensor
 
@@ -68,7 +68,7 @@ def _network(section: str, device: torch.device) -> Flow:
             net = arch.target(**options, **({'load_path': file} if loads_itself else {}))
         except Exception as error:  # of the network's own code: wrong arguments, a file of another network
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f'flow: {name} cannot be made with {section}: {first}.'.replace('..', '.')) from error
+            raise UserError(f'flow: {name} cannot be made with {section}: {full_stop(first)}') from error
     if file and not loads_itself:
         load_weights(net, file, role=None)
     if not file and any(True for _ in net.parameters()):

@@ -9,7 +9,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..errors import UserError
-from ..host.options.check import wrong_scale
+from ..host.options.check import REFUSALS, wrong_scale
 
 
 def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
@@ -24,7 +24,7 @@ def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
     """
     try:
         net = build_network(section)
-    except (ValueError, RuntimeError, ZeroDivisionError, AssertionError) as error:
+    except REFUSALS as error:
         raise UserError(f'network_g: {error}') from error
     if said := wrong_scale(net, scale):
         raise UserError(f'network_g: {said}')

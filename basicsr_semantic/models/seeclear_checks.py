@@ -9,6 +9,7 @@ from typing import Any
 
 from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
+from ..errors import full_stop
 from ..host.options.problems import nearest
 
 Problem = tuple[tuple[str, ...], str]
@@ -49,7 +50,7 @@ def _diffusion(opt: Mapping[str, Any]) -> Iterator[Problem]:
         with warnings.catch_warnings(record=True):  # the model says them in the log
             diffusion = BlurringResShift(**section)
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        yield ('diffusion',), f'{error}.'.replace('..', '.')
+        yield ('diffusion',), full_stop(error)
         return
     smallest = _multiple(_section(opt, 'network_g'))
     if smallest % diffusion.patch:

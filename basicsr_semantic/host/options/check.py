@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...errors import full_stop
 from ..components import components
 from . import sections
 from .component_keys import (
@@ -29,10 +30,13 @@ from .keys import KeySet, keys_of_callable, keys_of_dataclass, module_of
 from .problems import Problem, nearest, raise_problems, shown
 from .report import Report
 
-__all__ = ['Problem', 'check_options', 'raise_problems']
+__all__ = ['REFUSALS', 'Problem', 'check_options', 'raise_problems', 'wrong_scale']
 
 SOURCE = 'network_s'
 """The frozen extractor of priors; every other ``network_*`` is an arch."""
+
+REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)
+"""How constructors of networks, ours and PyTorch's, say that arguments are out of range."""
 
 
 def check_options(opt: Mapping[str, Any], path: str | Path, is_train: bool) -> list[Problem]:
@@ -113,11 +117,11 @@ def _check_network(report: Report, key: str, network: Mapping[str, Any]) -> None
         before = len(report.problems)
         report.keys((key,), network, keys_of_callable(arch.target, arch.name), allowed={'type'})
         if len(report.problems) == before and module_of(arch.target) == 'basicsr_semantic':
-            _check_size(report, (key,), arch.target, {k: v for k, v in network.items() if k != 'type'})
+            _check_building(report, (key,), arch.target, {k: v for k, v in network.items() if k != 'type'})
     check_weight_files(report, (key,), network)
 
 
-def _check_size(report: Report, path: tuple[str, ...], arch: Any, arguments: dict[str, Any]) -> None:
+def _check_building(report: Report, path: tuple[str, ...], arch: Any, arguments: dict[str, Any]) -> None:
     """Build one of our networks without memory for its weights: what it refuses, it says."""
     import torch
 
@@ -125,8 +129,8 @@ def _check_size(report: Report, path: tuple[str, ...], arch: Any, arguments: dic
     try:
         with torch.device('meta'):
             net = arch(**arguments | files)
-    except ValueError as error:
-        report.add(path, f'{error}.'.replace('..', '.'))
+    except REFUSALS as error:
+        report.add(path, full_stop(error))
         return
     if said := wrong_scale(net, report.opt.get('scale')):
         report.add(path, said)
@@ -295,7 +299,7 @@ def _check_construction(report: Report, path: tuple[str, ...], cls: type, argume
     try:
         cls(first, **arguments)
     except (ValueError, TypeError, AssertionError) as error:
-        report.add(path, f'{cls.__name__} refuses these values: {error}.'.replace('..', '.'))
+        report.add(path, f'{cls.__name__} refuses these values: {full_stop(error)}')
 
 
 def _check_metrics(report: Report, metrics: Any) -> None:

@@ -22,7 +22,7 @@ EXTRACT_REGIONS = '(or --extractor regions, which needs no weights)'
 def check_dataset_files(report: Report, path: tuple[str, ...], dataset: Mapping[str, Any]) -> None:
     """Check the data roots, the meta info file and the annotations of a data set section."""
     for key, value in dataset.items():
-        if not isinstance(value, str) or not isinstance(key, str) or _exists(value):
+        if not isinstance(value, str) or not isinstance(key, str) or _path(value).exists():
             continue
         if key.startswith('dataroot') or key == 'annotation_file':
             message = f"The {'folder' if key.startswith('dataroot') else 'file'} '{value}' does not exist."
@@ -87,7 +87,7 @@ def check_weight_files(report: Report, path: tuple[str, ...], section: Mapping[s
             continue
         named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings')
         is_file = named or (path != ('path',) and key.endswith('_path'))
-        file = Path(os.path.expanduser(value))  # noqa: PTH111
+        file = _path(value)
         if is_file and file.is_dir():
             report.add((*path, key), f"'{value}' is a folder.", 'Give a file in it.')
         elif is_file and not file.exists():
@@ -126,7 +126,7 @@ def check_source_files(report: Report, path: tuple[str, ...], section: Mapping[s
     for key, remedy in remedies.items():
         value = section.get(key)
         needed = online or key == 'instance_checkpoint'
-        if needed and isinstance(value, str) and value and not _exists(value):
+        if needed and isinstance(value, str) and value and not _path(value).exists():
             report.add((*path, key), f"The file '{value}' does not exist.", remedy, missing_file=True)
 
 
@@ -134,7 +134,7 @@ def check_metric_files(report: Report, path: tuple[str, ...], section: Mapping[s
     """Check the local copies of weights (``weights``, ``*_weights``) that a metric is given."""
     for key, value in section.items():
         is_file = isinstance(key, str) and (key == 'weights' or key.endswith('_weights'))
-        if is_file and isinstance(value, str) and value and not _exists(value):
+        if is_file and isinstance(value, str) and value and not _path(value).exists():
             advice = 'Write ~ to download the official file once; docs/metrics.md names it.'
             report.add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
 
@@ -152,5 +152,5 @@ _REMEDIES = {
 }
 
 
-def _exists(path: str) -> bool:
-    return Path(os.path.expanduser(path)).exists()  # noqa: PTH111
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111
