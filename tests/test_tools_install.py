@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -52,7 +53,13 @@ def add_python(folder: Path, name: str, version: str, *, venv: bool = True, open
 def run(machine: Path, *command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     keep = {key: value for key, value in os.environ.items() if key not in ('PYTHON', 'VENV', 'MAKEFLAGS', 'MAKELEVEL')}
     return subprocess.run(
-        command, cwd=cwd, env=keep | {'PATH': str(machine)} | environment, capture_output=True, text=True
+        command,
+        cwd=cwd,
+        env=keep | {'PATH': str(machine)} | environment,
+        capture_output=True,
+        text=True,
+        # in the background of a script SIGINT is ignored, and what it starts cannot even trap it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
