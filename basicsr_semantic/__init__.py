@@ -12,9 +12,9 @@ __version__ = '0.1.0'
 
 def register() -> None:
     """Repair BasicSR and register all components. May be called any number of times."""
-    from .host import compat
+    from .compat import repairs
 
-    compat.apply()
+    repairs.apply()
     from . import archs, data, losses, metrics, models  # noqa: F401  (imported for what they register)
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from basicsr_semantic.archs import PSRTRecurrent
 from basicsr_semantic.archs.layers.patch_alignment import patch_warp
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.checkpoint import load_weights
+from basicsr_semantic.engine.checkpoint import load_weights
+from basicsr_semantic.utils.errors import UserError
 
 SMALL = {'embed_dim': 8, 'mid_channels': 4, 'depths': [2, 1], 'num_heads': [2, 1], 'window_size': [3, 4, 4]}
 PLAIN = {**SMALL, 'align': 'none'}
@@ -151,7 +151,7 @@ def released_state(net):
 
 
 def test_released_weights_load_strictly_and_what_is_not_needed_is_reported(tmp_path, monkeypatch):
-    from basicsr_semantic.host import checkpoint
+    from basicsr_semantic.engine import checkpoint
 
     said = []
     monkeypatch.setattr(checkpoint, 'get_root_logger', lambda: type('', (), {'info': lambda _, x: said.append(x)})())

@@ -11,7 +11,7 @@ from torch import nn
 
 from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
 from basicsr_semantic.archs.layers.recurrent_enhancer import BRANCHES, Step
-from basicsr_semantic.host.checkpoint import load_weights
+from basicsr_semantic.engine.checkpoint import load_weights
 from basicsr_semantic.priors import SemanticPriors
 
 CORE = {'embed_dim': 8, 'mid_channels': 4, 'depths': [1, 2], 'num_heads': [2, 1], 'window_size': [3, 4, 4]}

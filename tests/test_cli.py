@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from basicsr_semantic import __version__, cli
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 
 def test_help_names_every_verb(capsys):

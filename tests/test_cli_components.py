@@ -9,7 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from basicsr_semantic.cli import main
-from basicsr_semantic.host.components import KINDS, components, find
+from basicsr_semantic.config.components import KINDS, components, find
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from basicsr_semantic.data.degradations import DEGRADATIONS, check_degradation, degrade, mod_crop, taps
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 CALENDAR = REAL_CLIPS / 'vid4_calendar'
 needs_calendar = needs_clips('vid4_calendar')

@@ -9,8 +9,8 @@ import torch
 from helpers_clips import make_coded_clips, places, seeded
 from torch.utils.data import DataLoader
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'000': 5, '001': 4}
 HEIGHT, WIDTH = 22, 39  # 6 x 10 cells

@@ -12,7 +12,7 @@ from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
 
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import DamagedImageError, decode, encode_png, png_size
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 DISK, LMDB = {'type': 'disk'}, {'type': 'lmdb'}
 KEY = '000/00000001'

@@ -23,8 +23,8 @@ from basicsr_semantic.data.images import decode
 from basicsr_semantic.data.prepare_clips import prepare_clips, verify_clips
 from basicsr_semantic.data.prepare_input import find_source_clips
 from basicsr_semantic.data.prepare_output import Prepared, PreparedClip, original_keys
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import lmdb_env
+from basicsr_semantic.utils.errors import UserError
 
 
 def image(number: int, height: int = 42, width: int = 50) -> np.ndarray:

@@ -20,10 +20,10 @@ from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.prepare_clips import verify_clips
 from basicsr_semantic.data.prepare_output import original_keys
 from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.priors import lmdb_env
 from basicsr_semantic.priors.youtube_vis import read_youtube_vis
+from basicsr_semantic.utils.errors import UserError
 
 DAVIS = REAL_CLIPS / 'davis320'
 

@@ -28,9 +28,9 @@ from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.prepare_clips import prepare_clips
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'000': 7, '001': 9, '011': 6}
 
@@ -266,7 +266,7 @@ def test_built_by_basicsr_and_the_dict_is_left_alone(root):
 
 def test_every_option_has_a_description():
     source_names = {one.name for one in fields(SemanticClipDataset.Options)}
-    from basicsr_semantic.host.options.keys import field_docs
+    from basicsr_semantic.config.keys import field_docs
 
     docs = field_docs(SemanticClipDataset.Options)
     assert {name for name in source_names if not docs.get(name)} == set()

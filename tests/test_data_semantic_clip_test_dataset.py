@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.semantic_clip_test_dataset import PADDINGS, SemanticClipTestDataset
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'000': 7, '001': 6, '011': 9}
 
@@ -198,7 +198,7 @@ def test_built_by_basicsr_with_its_name(root):
 
 
 def test_every_option_has_a_description():
-    from basicsr_semantic.host.options.keys import field_docs
+    from basicsr_semantic.config.keys import field_docs
 
     docs = field_docs(SemanticClipTestDataset.Options)
     assert {one.name for one in fields(SemanticClipTestDataset.Options) if not docs.get(one.name)} == set()

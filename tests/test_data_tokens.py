@@ -10,8 +10,8 @@ from basicsr.utils import get_root_logger
 from helpers_clips import NUM_MASKS, SCALE, coded_masks, make_coded_clips, places, seeded, write_png
 from torch.utils.data import DataLoader
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'000': 7, '001': 6}
 SIZES = {'num': 3, 'dim': 4, 'global_dim': 2}

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from basicsr_semantic.data import VideoInstanceDataset
 from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
 from basicsr_semantic.data.video_instance_dataset import sample_frames
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.seeding import SeededDataset
+from basicsr_semantic.engine.seeding import SeededDataset
+from basicsr_semantic.utils.errors import UserError
 
 PLAIN = {'short_sides': [64], 'max_long_side': None, 'crop_range': None, 'use_hflip': False}
 

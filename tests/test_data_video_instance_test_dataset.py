@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from basicsr_semantic.data import VideoInstanceTestDataset
 from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -99,7 +99,7 @@ def test_sizes_that_make_no_sense(root):
 
 
 def test_the_loops_make_batches_by_collate(root):
-    from basicsr_semantic.host import pipeline
+    from basicsr_semantic.engine import pipeline
 
     item = next(iter(pipeline._val_loader(options(root))))
     assert item['clip'] == 'ant' and item['size'] == (64, 96) and item['frames'].ndim == 4

@@ -6,10 +6,10 @@ import re
 
 from conftest import ROOT
 
-from basicsr_semantic.host.components import better_of, components
-from basicsr_semantic.host.judging import wants
-from basicsr_semantic.host.options import load_yaml
-from basicsr_semantic.host.options.check import check_options
+from basicsr_semantic.config import load_yaml
+from basicsr_semantic.config.check import check_options
+from basicsr_semantic.config.components import better_of, components
+from basicsr_semantic.engine.judging import wants
 from basicsr_semantic.metrics import clip_iqa, perceptual
 
 TEXT = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')

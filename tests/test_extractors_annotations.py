@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.extractors.annotations import shrink_masks
 from basicsr_semantic.priors.segmentations import decode_segmentation
+from basicsr_semantic.utils.errors import UserError
 
 HIGH, WIDE = 24, 32
 LR_FRAME = np.zeros((HIGH // 4, WIDE // 4, 3), np.uint8)

@@ -8,8 +8,8 @@ import sys
 import pytest
 from conftest import ROOT, environment
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import EXTRACTORS, build_extractor, extractor_class
+from basicsr_semantic.utils.errors import UserError
 
 
 def test_unknown_names_and_arguments_get_the_nearest_one():

@@ -7,8 +7,8 @@ import torch
 from helpers_openseed import SWIN_T, TINY, needed_shapes, random_state
 from torch.nn import functional as F
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.openseed import OpenSeeD, QuerySemantics
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture

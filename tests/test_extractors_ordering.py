@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.ordering import order_and_keep, stack_masks
+from basicsr_semantic.utils.errors import UserError
 
 AREAS = [5, 9, 9, 1, 0, 7]
 CORNERS = [(0, 0), (3, 1), (2, 8), (0, 4), (0, 0), (1, 1)]

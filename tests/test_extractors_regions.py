@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.priors import store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 
 def patches() -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.runner import extract, parse_shard
 from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.utils.errors import UserError
 
 KEYS = [f'{clip}/{frame:08d}' for clip in ('000', '001') for frame in range(15)]
 

@@ -12,10 +12,10 @@ import pytest
 from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.base import ClipPriors
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'a': 5, 'b/c': 3, 'b/d': 4, 'e': 1}
 KEYS = [f'{clip}/{frame:08d}' for clip, count in CLIPS.items() for frame in range(count)]

@@ -11,10 +11,10 @@ import pytest
 from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.base import FramePriors
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.utils.errors import UserError
 
 KEYS = [f'{clip}/{frame:08d}' for clip in 'ab' for frame in range(6)]
 

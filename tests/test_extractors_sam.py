@@ -14,9 +14,9 @@ import segment_anything
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor, sam
 from basicsr_semantic.priors import store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 KEEP_ALL = {'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'box_nms_thresh': 1.0}
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 from helpers_vocabulary import write_vocabulary
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.xdecoder.clip_tokenizer import clip_tokenizer
+from basicsr_semantic.utils.errors import UserError
 
 
 def test_texts_become_tokens(tmp_path):

@@ -8,11 +8,11 @@ import torch
 from helpers_semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances, tiny_xdecoder
 from torch.nn import functional as F
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.extractors.xdecoder.clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
 from basicsr_semantic.extractors.xdecoder.extractor import XDecoderExtractor
 from basicsr_semantic.extractors.xdecoder.instance_tokens import InstanceTokens
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture(scope='module')

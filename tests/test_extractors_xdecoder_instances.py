@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from basicsr_semantic.archs.layers.instance_transformer import InstanceTransformer
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.xdecoder import load_instance_transformer
+from basicsr_semantic.utils.errors import UserError
 
 TINY = {
     'hidden_dim': 16,

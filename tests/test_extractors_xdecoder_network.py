@@ -7,8 +7,8 @@ import torch
 from helpers_xdecoder_files import FOCAL_L, FOCAL_T, TINY, TINY_XDECODER, needed_shapes
 from torch import nn
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.xdecoder import PRESETS, XDecoder, build_xdecoder
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import torch
 from helpers_xdecoder_files import FOCAL_T, PREDICTOR, TINY, released_file, released_shapes
 from torch import nn
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.extractors.xdecoder.text import (
     PREFIX,
     TextEncoder,
@@ -16,6 +15,7 @@ from basicsr_semantic.extractors.xdecoder.text import (
     load_text_encoder,
     prompts,
 )
+from basicsr_semantic.utils.errors import UserError
 
 END = TINY['vocabulary'] - 1
 

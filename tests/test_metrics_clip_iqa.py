@@ -10,9 +10,9 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics import clip_iqa
 from basicsr_semantic.metrics.frames import rgb_tensor
+from basicsr_semantic.utils.errors import UserError
 
 FULL = {'embed_dim': 1024, 'layers': (3, 4, 6, 3), 'width': 64, 'resolution': 224, 'text_width': 512, 'depth': 12}
 TINY = {'embed_dim': 16, 'layers': (1, 1, 1, 1), 'width': 8, 'resolution': 64, 'text_width': 64, 'depth': 1}

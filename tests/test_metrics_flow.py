@@ -10,10 +10,10 @@ from basicsr.archs.spynet_arch import SpyNet
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics import flow as module
 from basicsr_semantic.metrics.flow import flow_of
 from basicsr_semantic.metrics.frames import rgb_tensor
+from basicsr_semantic.utils.errors import UserError
 
 CPU = torch.device('cpu')
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics.frames import chosen_device, optional_package, prepared_by, rgb_tensor, to_tensor
+from basicsr_semantic.utils.errors import UserError
 
 CPU = torch.device('cpu')
 

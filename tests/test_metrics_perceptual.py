@@ -11,9 +11,9 @@ import torch
 import torchvision
 from basicsr.metrics import calculate_metric
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics import perceptual
 from basicsr_semantic.metrics.frames import rgb_tensor
+from basicsr_semantic.utils.errors import UserError
 
 CPU = torch.device('cpu')
 FILES = {'vgg': 'vgg16-397923af.pth', 'alex': 'alexnet-owt-7be5be79.pth', 'squeeze': 'squeezenet1_1-b8a52dc0.pth'}

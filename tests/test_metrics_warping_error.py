@@ -10,9 +10,9 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import ARCH_REGISTRY
 from test_metrics_flow import GivenFlow
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics import flow as flow_module
 from basicsr_semantic.metrics.warping_error import calculate_warping_error, visible
+from basicsr_semantic.utils.errors import UserError
 
 
 class FlowOfShift(GivenFlow):

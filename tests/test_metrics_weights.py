@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.metrics.weights import Official, read_weights
+from basicsr_semantic.utils.errors import UserError
 
 OFFICIAL = Official('net-0123abcd.pth', 'https://example.org/net-0123abcd.pth', '0123abcd', 'weights')
 STATE = {'a.weight': torch.arange(6.0).view(2, 3)}

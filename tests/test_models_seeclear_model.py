@@ -11,11 +11,11 @@ import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
 from helpers_seeclear import TINY, awake, build, priors
 
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.options.check import check_options
+from basicsr_semantic.config.check import check_options
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel
 from basicsr_semantic.models.seeclear_sampling import sample_video
+from basicsr_semantic.utils.errors import UserError
 
 NET = {'type': 'SeeClear', **TINY}
 DIFFUSION = {'steps': 4}

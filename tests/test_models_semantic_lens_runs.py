@@ -14,7 +14,7 @@ from helpers_semantics import WIDTH, checkpoints
 from test_host_pipeline import equal, torchrun
 
 from basicsr_semantic.cli import main
-from basicsr_semantic.host.checkpoint import load_file
+from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.priors import PriorStoreReader
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from helpers_semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_ins
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.data.semantic_clip_test_dataset import SemanticClipTestDataset
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.checkpoint import load_file
+from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.models import SemanticVSRModel
 from basicsr_semantic.models.semantic_source import SemanticSource
 from basicsr_semantic.priors import SemanticPriors
+from basicsr_semantic.utils.errors import UserError
 
 LENS = {
     'type': 'SemanticLens', 'mid_channels': 8, 'embed_dim': 12, 'depths': [1, 1], 'num_heads': [2, 2],

@@ -10,10 +10,10 @@ from helpers_semantics import WIDTH, checkpoints
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.models.padding import pad_clip
 from basicsr_semantic.models.semantic_source import SemanticSource, check_token_widths, how_to_get
 from basicsr_semantic.priors import SemanticPriors
+from basicsr_semantic.utils.errors import UserError
 
 WANTED = ('frame_tokens', 'pixel_features')
 EXTRACTION = {'num_tokens': 4, 'short_side': 32}

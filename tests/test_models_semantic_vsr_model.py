@@ -10,9 +10,9 @@ import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
 from basicsr.utils import get_root_logger
 
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.checkpoint import load_file
+from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.models import SemanticVSRModel
+from basicsr_semantic.utils.errors import UserError
 
 SEEM = {'type': 'BasicVSRSEEM', 'num_feat': 8, 'num_block': 1, 'num_masks': 4, 'reduction': 4, 'zero_flow': True}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from basicsr.utils import get_root_logger
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.models.trained_priors import TrainedPriors
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture

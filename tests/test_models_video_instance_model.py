@@ -13,13 +13,13 @@ from conftest import python, write_options
 from helpers_instances import FRAMES, INSTANCES, MovingSquares, MovingSquaresTest
 from test_host_pipeline import torchrun
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.extractors.xdecoder import build_xdecoder, load_xdecoder
-from basicsr_semantic.host.checkpoint import load_file
 from basicsr_semantic.models import VideoInstanceModel
 from basicsr_semantic.models.frame_decoders import class_embeddings
 from basicsr_semantic.models.video_instance_inference import VideoPrediction, predict_video
 from basicsr_semantic.models.video_instance_validation import validate_videos
+from basicsr_semantic.utils.errors import UserError
 
 BOTH = ['frame_decoder', 'instance']
 

@@ -12,8 +12,8 @@ from basicsr.archs import build_network
 from conftest import ROOT
 
 from basicsr_semantic.cli import prepare
-from basicsr_semantic.host.options import load_yaml
-from basicsr_semantic.host.options.check import check_options
+from basicsr_semantic.config import load_yaml
+from basicsr_semantic.config.check import check_options
 from basicsr_semantic.models.frame_decoders import build_frame_decoder
 from basicsr_semantic.models.semantic_source import SemanticSource
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import ClipGeometry
+from basicsr_semantic.utils.errors import UserError
 
 SCALE = 4
 

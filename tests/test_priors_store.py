@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import ClipGeometry, PriorStoreReader, PriorStoreWriter, store_metadata
+from basicsr_semantic.utils.errors import UserError
 
 META = store_metadata('regions', {'scales': (50, 150)})
 SHAPE = (5, 20, 30)

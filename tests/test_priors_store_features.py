@@ -8,10 +8,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter, store_metadata
 from basicsr_semantic.priors.feature_records import decode_features, encode_features
 from basicsr_semantic.priors.store_layout import feature_key, token_key
+from basicsr_semantic.utils.errors import UserError
 
 SIZES = {'dim': 5, 'cell': 4}
 TOKENS = {'num': 2, 'dim': 3, 'global_dim': 0}

@@ -10,10 +10,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter, store_metadata
 from basicsr_semantic.priors.store_layout import token_key
 from basicsr_semantic.priors.token_records import decode_tokens, encode_tokens
+from basicsr_semantic.utils.errors import UserError
 
 SIZES = {'num': 5, 'dim': 8, 'global_dim': 6}
 META = store_metadata('xdecoder', order='id', max_masks=3, tokens=SIZES)

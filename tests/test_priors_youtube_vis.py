@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers_ytvis import LISTED, SIZES, box_mask, train_json
 
-from basicsr_semantic.errors import UserError
 from basicsr_semantic.priors.segmentations import encode_mask
 from basicsr_semantic.priors.youtube_vis import read_youtube_vis
+from basicsr_semantic.utils.errors import UserError
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ import demo_table
 from demo_steps import Runner, Step
 from demo_table import Result
 
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.options.safe_yaml import load_yaml
+from basicsr_semantic.config.safe_yaml import load_yaml
 from basicsr_semantic.priors.store import PriorStoreWriter
+from basicsr_semantic.utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

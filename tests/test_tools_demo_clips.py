@@ -20,7 +20,7 @@ import demo_render
 import make_demo_clips as command
 from demo_scenes import CUTOUTS, SCENES, Camera, Ellipse, Outline, Scene
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 SMALL = {'size': 64, 'frames': 3}
 SCENE_IDS = [scene.name for scene in SCENES]

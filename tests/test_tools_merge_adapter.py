@@ -12,7 +12,7 @@ from helpers_seem import random_input, randomise
 
 from basicsr_semantic.archs import BasicVSRSEEM
 from basicsr_semantic.archs.adapters import adapter_state
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 import picture_seeclear
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 DATA = {'name': 'tiny', 'type': 'SemanticClipTestDataset', 'io_backend': {'type': 'disk'}}
 

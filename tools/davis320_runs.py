@@ -15,9 +15,9 @@ from threading import Event
 from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
-from basicsr_semantic.host.files import write_whole
-from basicsr_semantic.host.judging import Judge
-from basicsr_semantic.host.options import load_yaml
+from basicsr_semantic.config import load_yaml
+from basicsr_semantic.engine.judging import Judge
+from basicsr_semantic.utils.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path('datasets/davis320')

@@ -23,7 +23,7 @@ from demo_clips import MANIFEST
 from demo_report import report
 from demo_steps import Runner, Step
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = 'results/demo'
@@ -94,7 +94,7 @@ def test_name(training: str) -> str:
 
 def options_of(name: str) -> dict:
     """The content of an option file of the demo."""
-    from basicsr_semantic.host.options.safe_yaml import load_yaml
+    from basicsr_semantic.config.safe_yaml import load_yaml
 
     return load_yaml(REPOSITORY / 'options' / 'demo' / f'{name}.yml')
 

@@ -14,7 +14,7 @@ from demo_render import FRAMES, SEED, SIZE, photograph_path, render_clip
 from demo_scenes import CUTOUTS, SCENES
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 VERSION = 1
 """Raised whenever the same seed gives other pixels, so that older clips are made again."""

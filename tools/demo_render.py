@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from demo_scenes import CUTOUTS, SCENES, Camera, Cutout, Ellipse, Outline, Scene, Silhouette, Tint
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 SEED = 2024
 FRAMES = 16

@@ -12,7 +12,7 @@ import lmdb
 import numpy as np
 from demo_table import Result
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 CROP = 64
 """Side of the enlarged crop, in pixels of the frame."""

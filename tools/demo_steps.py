@@ -23,7 +23,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 # "[epoch: 3, iter:   1,200, lr:(...,)] l_pix: 1e-2" of BasicSR's log; "12/32 [00:01<00:02" of tqdm
 ITERATION = re.compile(r'\[epoch:\s*[\d,]+,\s*iter:\s*([\d,]+)')

@@ -26,7 +26,7 @@ from demo_picture import resize
 from demo_report import write_frame
 from torch import Tensor
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = 'forward_2'
@@ -62,7 +62,7 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     from basicsr.models import build_model
 
     import basicsr_semantic  # noqa: F401  (registers everything)
-    from basicsr_semantic.host.options import load_yaml, prepare_options
+    from basicsr_semantic.config import load_yaml, prepare_options
 
     opt = prepare_options(load_yaml(option_file), str(Path.cwd()), is_train=False)
     dataset: Any = build_dataset(next(iter(opt['datasets'].values())))

@@ -22,8 +22,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.files import write_whole
+from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import write_whole
 
 FRAMES, HEIGHT, WIDTH = 32, 320, 544
 CATEGORIES = ('camel', 'car', 'cow', 'dog', 'duck', 'goat', 'horse', 'motorbike', 'person', 'vehicle')

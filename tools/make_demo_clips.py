@@ -14,7 +14,7 @@ from pathlib import Path
 from demo_clips import make_demo_clips
 from demo_render import FRAMES, SEED, SIZE
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.engine.checkpoint import save_atomic
 from basicsr_semantic.extractors.checkpoints import verified_sha256
 from basicsr_semantic.extractors.openseed.vocabulary import COCO_PANOPTIC
 from basicsr_semantic.extractors.xdecoder.clip_tokenizer import clip_tokenizer
 from basicsr_semantic.extractors.xdecoder.text import embed_background, embed_classes, load_text_encoder
-from basicsr_semantic.host.checkpoint import save_atomic
+from basicsr_semantic.utils.errors import UserError
 
 #: The classes of YouTube-VIS in the order of their ids (Yang et al., "Video Instance Segmentation", ICCV 2019).
 YTVIS_2019 = (

@@ -15,8 +15,8 @@ import torch
 
 from basicsr_semantic.archs.adapters import merge_adapter
 from basicsr_semantic.archs.seem_configuration import read_configuration
-from basicsr_semantic.errors import UserError
-from basicsr_semantic.host.checkpoint import load_file, read_weights, save_atomic
+from basicsr_semantic.engine.checkpoint import load_file, read_weights, save_atomic
+from basicsr_semantic.utils.errors import UserError
 
 _WEIGHTS = ('params', 'params_ema')
 

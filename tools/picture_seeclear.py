@@ -22,7 +22,7 @@ from demo_picture import compose, hardest_crop, resize
 from demo_report import write_frame
 from torch import Tensor
 
-from basicsr_semantic.errors import UserError
+from basicsr_semantic.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 CROP = 64
@@ -64,7 +64,7 @@ def sample_frame(option_file: Path, clip: str | None, frame: int) -> Sampled:
     from basicsr.models import build_model
 
     import basicsr_semantic  # noqa: F401  (registers everything)
-    from basicsr_semantic.host.options import load_yaml, prepare_options
+    from basicsr_semantic.config import load_yaml, prepare_options
     from basicsr_semantic.models import SeeClearModel
     from basicsr_semantic.models.clip_windows import clip_windows, new_frames
 

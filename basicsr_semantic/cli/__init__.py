@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import UserError
+from ..utils.errors import UserError
 from . import check, components, extract, prepare, test, train
 
 VERBS = (train, test, extract, prepare, check, components)

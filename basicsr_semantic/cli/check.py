@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 def add_parser(subparsers) -> None:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 if all files are in order, 1 if any is not.
     """
-    from ..host.plugins import load_plugins
+    from ..config.plugins import load_plugins
 
     load_plugins(args.imports)
     if args.schema:
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_schema(output: str | None) -> int:
-    from ..host.files import write_whole
-    from ..host.options.schema import schema_text
+    from ..config.schema import schema_text
+    from ..utils.files import write_whole
 
     text = schema_text()
     if output is None:
@@ -70,8 +70,8 @@ def _write_schema(output: str | None) -> int:
 
 def _check(file: str, overrides: list[str] | None, ignore_missing: bool) -> bool:
     """Check one file and print the outcome; whether it is in order."""
-    from ..host.options import apply_overrides, load_yaml
-    from ..host.options.check import check_options
+    from ..config import apply_overrides, load_yaml
+    from ..config.check import check_options
 
     try:
         opt = apply_overrides(load_yaml(file), overrides)

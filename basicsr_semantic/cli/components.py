@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 WIDTH = 100
 
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: There is none of that name.
     """
-    from ..host.components import KINDS, components
-    from ..host.plugins import load_plugins
+    from ..config.components import KINDS, components
+    from ..config.plugins import load_plugins
 
     load_plugins(args.imports)
     kinds: list[str] = [args.kind] if args.kind else [*KINDS]
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unknown(name: str, kinds: list[str]) -> UserError:
-    from ..host.components import components
-    from ..host.options.problems import nearest
+    from ..config.components import components
+    from ..config.problems import nearest
 
     near = nearest(name, [known for kind in kinds for known in components(kind)])
     advice = f'Did you mean {near}?' if near else 'Without a name the command lists all.'
@@ -71,7 +71,7 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    from ..host.options.component_keys import component_keys
+    from ..config.component_keys import component_keys
 
     name = f'  {component.name}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
@@ -88,7 +88,7 @@ def _in_brief(component: Any) -> str:
 
 def _argument(key: Any) -> str:
     """``num_feat=64``; ``num_in_ch`` if it must be given; ``use_rot=...`` if it need not, with no known default."""
-    from ..host.options.keys import REQUIRED
+    from ..config.keys import REQUIRED
 
     if key.default is REQUIRED:
         return key.name if key.required else f'{key.name}=...'
@@ -119,9 +119,9 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    from ..host.options.component_keys import component_keys
-    from ..host.options.keys import REQUIRED
-    from ..host.options.value_types import describe
+    from ..config.component_keys import component_keys
+    from ..config.keys import REQUIRED
+    from ..config.value_types import describe
 
     lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
     lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
@@ -147,9 +147,9 @@ def _in_full(component: Any) -> str:
 
 
 def _as_json(component: Any) -> dict[str, Any]:
-    from ..host.options.component_keys import component_keys
-    from ..host.options.keys import REQUIRED
-    from ..host.options.value_types import describe
+    from ..config.component_keys import component_keys
+    from ..config.keys import REQUIRED
+    from ..config.value_types import describe
 
     arguments = []
     for section, keys in component_keys(component).items():

@@ -98,9 +98,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract; prints what was done."""
     from ..data.prepare_output import original_keys
-    from ..errors import UserError
     from ..extractors import build_extractor
     from ..extractors.runner import extract, parse_shard
+    from ..utils.errors import UserError
 
     if args.batch < 1:
         raise UserError(f'--batch must be at least 1, not {args.batch}.')

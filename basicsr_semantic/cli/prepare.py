@@ -129,7 +129,7 @@ def run_ytvis(args: argparse.Namespace) -> int:
 def _only_verifies(args: argparse.Namespace) -> bool:
     """Whether the source is gone and what was made of it is to be verified."""
     from ..data.prepare_output import MANIFEST
-    from ..errors import UserError
+    from ..utils.errors import UserError
 
     if args.workers is not None and args.workers < 1:
         raise UserError(f'--workers is {args.workers}; at least 1 is needed.')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_parser(subparsers) -> None:
     """Add the verb to the command."""
-    from ..host.pipeline import add_run_arguments
+    from ..engine.pipeline import add_run_arguments
 
     parser = subparsers.add_parser('test', help='test a model on data sets from an option file', description=__doc__)
     add_run_arguments(parser)
@@ -17,7 +17,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test; results go below the current folder."""
-    from ..host.pipeline import test
+    from ..engine.pipeline import test
 
     test(args, Path.cwd())
     return 0

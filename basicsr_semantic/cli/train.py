@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_parser(subparsers) -> None:
     """Add the verb to the command."""
-    from ..host.pipeline import add_run_arguments
+    from ..engine.pipeline import add_run_arguments
 
     parser = subparsers.add_parser('train', help='train a model from an option file', description=__doc__)
     add_run_arguments(parser)
@@ -17,7 +17,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; experiments and logs go below the current folder."""
-    from ..host.pipeline import train
+    from ..engine.pipeline import train
 
     train(args, Path.cwd())
     return 0

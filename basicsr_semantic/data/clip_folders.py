@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .images import IMAGE_SUFFIXES
 
 

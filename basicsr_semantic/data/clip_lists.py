@@ -6,7 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .clip_folders import natural_order
 
 META_INFO_FOLDER = Path(__file__).parent / 'meta_info'

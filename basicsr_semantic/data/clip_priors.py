@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from basicsr.utils import get_root_logger
 
-from ..errors import UserError
 from ..priors import CELL
 from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStoreReader
 from ..priors.store_meta import feature_dim, token_origin, token_shape
+from ..utils.errors import UserError
 from .dataset_options import ClipOptions
 
 NEUTRAL = 'neutral'

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..errors import UserError
 from ..priors.geometry import ClipGeometry
+from ..utils.errors import UserError
 from .clip_lists import read_lmdb_sizes
 from .clip_priors import ClipPriorSource
 from .clips import Clip, ClipIndex, val_partition_clips

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .clip_folders import frame_names_of_folder, image_files, scan_clip_folders
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 @dataclass(kw_only=True)

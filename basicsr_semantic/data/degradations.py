@@ -31,7 +31,7 @@ from functools import cache
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 DEGRADATIONS = ('BI', 'BD', 'BD_DUF')
 _SCALES = {'BI': (2, 3, 4), 'BD': (4,), 'BD_DUF': (2, 3, 4)}

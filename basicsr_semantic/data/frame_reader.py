@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from basicsr.utils import FileClient
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .images import IMAGE_SUFFIXES, DamagedImageError, decode
 
 # One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice.

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import UserError
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedInstance, AnnotatedVideo, read_youtube_vis
+from ..utils.errors import UserError
 from .clip_lists import read_lmdb_meta_info
 from .dataset_options import DatasetOptions
 from .degradations import check_degradation, degrade, mod_crop

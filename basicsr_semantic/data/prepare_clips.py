@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import UserError
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
+from ..utils.errors import UserError
 from .degradations import check_degradation, degrade, mod_crop
 from .images import DamagedImageError, encode_png
 from .prepare_input import RawFrame, SourceClip, find_source_clips

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 import cv2
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .clip_folders import frame_names_of_folder, is_image, natural_order
 from .images import DamagedImageError, decode
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
 from ..priors.lmdb_env import GrowingEnv, lmdb_errors
+from ..utils.errors import UserError
 from .images import PNG_LEVEL, png_size
 
 FORMAT = 'basicsr_semantic.clips/1'

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
+from ..utils.errors import UserError
 from .clip_folders import image_files
 from .prepare_clips import prepare_found
 from .prepare_input import FolderClip, clean_name, in_order, size_in_header

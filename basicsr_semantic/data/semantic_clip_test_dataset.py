@@ -12,8 +12,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from ..errors import UserError
 from ..priors.geometry import ClipGeometry
+from ..utils.errors import UserError
 from .clip_source import ClipSource, to_tensor
 from .clips import Clip
 from .dataset_options import ClipOptions, build_options

@@ -13,7 +13,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .clip_source import to_tensor
 from .dataset_options import build_options
 from .instance_source import InstanceOptions, InstanceSource, SourceVideo

@@ -12,7 +12,7 @@ import importlib
 import inspect
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor, OnlineExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'

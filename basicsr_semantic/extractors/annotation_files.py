@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import UserError
 from ..priors.youtube_vis import read_youtube_vis
+from ..utils.errors import UserError
 from .checkpoints import file_sha256
 
 VOID = 255  # DAVIS: pixels that belong to nothing that was annotated

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .annotation_files import open_annotations
 from .base import MAX_MASKS, check_frame, check_max_masks
 

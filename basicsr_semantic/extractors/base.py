@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
 

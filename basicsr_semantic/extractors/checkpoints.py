@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 def file_sha256(path: Path) -> str:

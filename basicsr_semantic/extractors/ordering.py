@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 ORDERS = ('area', 'iou', 'grid')
 KEEPS = ('area', 'iou')

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .base import MAX_MASKS, check_frame, check_max_masks
 from .ordering import order_and_keep, stack_masks
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .checkpoints import read_network_file, verified_sha256
 
 PREDICTOR = 'sem_seg_head.predictor.'

@@ -14,8 +14,8 @@ from typing import cast
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import UserError
 from ..priors import PriorStoreWriter, store_metadata
+from ..utils.errors import UserError
 from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
 
 

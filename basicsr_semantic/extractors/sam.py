@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .base import MAX_MASKS, check_frame, check_max_masks
 from .checkpoints import read_state_dict, verified_sha256
 from .ordering import check_order, order_and_keep, stack_masks

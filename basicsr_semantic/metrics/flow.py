@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError, full_stop
-from ..host.checkpoint import load_weights
+from ..engine.checkpoint import load_weights
+from ..utils.errors import UserError, full_stop
 from .frames import rgb_tensor
 
 FARNEBACK = 'farneback'
@@ -51,8 +51,8 @@ def _farneback(ref: np.ndarray, supp: np.ndarray, device: torch.device) -> Tenso
 
 @functools.lru_cache(maxsize=4)
 def _network(section: str, device: torch.device) -> Flow:
-    from ..host.components import find
-    from ..host.options.keys import keys_of_callable
+    from ..config.components import find
+    from ..config.keys import keys_of_callable
 
     options = json.loads(section)
     name, path = options.pop('type', None), options.pop('load_path', None)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 Metric = TypeVar('Metric', bound=Callable[..., float])
 

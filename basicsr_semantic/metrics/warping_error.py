@@ -10,7 +10,7 @@ from basicsr.archs.arch_util import flow_warp
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .flow import FARNEBACK, Flow, flow_of
 from .frames import chosen_device, prepared_by, rgb_tensor
 

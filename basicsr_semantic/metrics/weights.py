@@ -11,8 +11,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..host.checkpoint import load_file
+from ..engine.checkpoint import load_file
+from ..utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..errors import UserError
-from ..host.checkpoint import load_weights
+from ..engine.checkpoint import load_weights
+from ..utils.errors import UserError
 from .networks import make_network
 from .padding import pad_amount, pad_clip
 

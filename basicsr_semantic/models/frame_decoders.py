@@ -10,9 +10,9 @@ import torch
 from basicsr.utils import get_root_logger
 from torch.nn import functional as F
 
-from ..errors import UserError
+from ..engine.checkpoint import load_file, read_weights
 from ..extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
-from ..host.checkpoint import load_file, read_weights
+from ..utils.errors import UserError
 
 _NOT_IN_WEIGHTS = ('drop_path',)
 """Arguments that matter in training only and may differ from those of the checkpoint."""

@@ -8,8 +8,8 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..errors import UserError
-from ..host.options.check import REFUSALS, wrong_scale
+from ..config.check import REFUSALS, wrong_scale
+from ..utils.errors import UserError
 
 
 def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:

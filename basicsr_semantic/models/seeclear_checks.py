@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..archs.seeclear_arch import SeeClear
+from ..config.problems import nearest
 from ..diffusion import BlurringResShift
-from ..errors import full_stop
-from ..host.options.problems import nearest
+from ..utils.errors import full_stop
 
 Problem = tuple[tuple[str, ...], str]
 """Keys of the option, and a sentence."""

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
-from ..errors import UserError
-from ..host.freezing import train_only
+from ..engine.freezing import train_only
+from ..utils.errors import UserError
 from . import seeclear_options as options
 from .base_upsamplers import make_base_upsampler
 from .clip_windows import clip_windows

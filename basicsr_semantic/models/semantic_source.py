@@ -9,11 +9,11 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
-from ..errors import UserError
 from ..extractors import EXTRACTORS, OnlineExtractor, build_extractor, extractor_class
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
 from ..priors import CELL, ClipGeometry, PriorStoreReader
 from ..priors.store_meta import token_origin
+from ..utils.errors import UserError
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')

@@ -19,11 +19,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..archs.adapters import adapter_state
 from ..archs.layers.frozen import lean_frozen_convs
-from ..errors import UserError
-from ..host.checkpoint import load_file, load_weights, read_weights
-from ..host.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
-from ..host.video_models import restore_clip, setup_optimizers
+from ..compat.video_models import restore_clip, setup_optimizers
+from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..priors import SemanticPriors
+from ..utils.errors import UserError
 from . import options
 from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip

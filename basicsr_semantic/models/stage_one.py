@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ..archs.layers.instance_transformer import InstanceTransformer
-from ..errors import UserError
 from ..extractors.xdecoder import FrameSemantics, XDecoder
 from ..losses import VideoInstanceLoss
 from ..losses.matcher import Match
 from ..losses.set_loss import Instances
+from ..utils.errors import UserError
 
 
 class StageOne(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 

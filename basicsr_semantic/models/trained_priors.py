@@ -7,7 +7,7 @@ from typing import Any
 
 from basicsr.utils import get_root_logger
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 class TrainedPriors:

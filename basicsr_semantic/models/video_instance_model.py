@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
-from ..errors import UserError
+from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..extractors.xdecoder import XDecoder
-from ..host.checkpoint import load_file, load_weights, read_weights
-from ..host.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..losses.set_loss import Instances
+from ..utils.errors import UserError
 from . import video_instance_options as options
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import make_network, warn_without_weights

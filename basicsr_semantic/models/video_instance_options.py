@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .common_options import FileOptions, StepOptions, ValidationOptions
 
 

@@ -11,9 +11,9 @@ import torch
 from basicsr.utils import get_root_logger
 from tqdm import tqdm
 
-from ..host.distributed import gather_lists
-from ..host.files import write_whole
+from ..engine.distributed import gather_lists
 from ..metrics.video_instance_ap import VideoMatch, class_precision, compare_video, summarise
+from ..utils.files import write_whole
 from .video_instance_inference import VideoPrediction
 
 Predict = Callable[[torch.Tensor, tuple[int, int], int], list[VideoPrediction]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import lmdb
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 Result = TypeVar('Result')
 

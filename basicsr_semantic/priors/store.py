@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .feature_records import decode_features
 from .lmdb_env import SharedReadEnv, lmdb_errors
 from .records import decode_records

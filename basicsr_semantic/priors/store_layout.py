@@ -9,7 +9,7 @@ from typing import Any
 
 import lmdb
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .store_meta import FORMAT, META_KEY
 
 LONGEST_KEY = 511  # bytes; LMDB's own limit

@@ -13,7 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .feature_records import encode_features
 from .lmdb_env import GrowingEnv
 from .records import encode_record

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...errors import UserError
 from ...priors import CELL
+from ...utils.errors import UserError
 from ..base import FramePriors, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_openseed

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..released import CheckpointReport
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder

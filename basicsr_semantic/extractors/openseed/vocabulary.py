@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..checkpoints import verified_sha256
 
 _THINGS = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...errors import UserError
+from ...utils.errors import UserError
 from .text import Tokenize
 
 START, END = '<|startoftext|>', '<|endoftext|>'

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import UserError
 from ...priors import CELL
 from ...priors.feature_records import cells
+from ...utils.errors import UserError
 from ..base import ClipPriors, check_max_masks, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_xdecoder

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...archs.layers.instance_transformer import InstanceTransformer
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..checkpoints import file_sha256
 from .instances import load_instance_transformer
 

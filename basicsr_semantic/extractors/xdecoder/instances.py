@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ...archs.layers.instance_transformer import InstanceTransformer, instance_config
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..checkpoints import read_network_file
 from ..released import merge_config, misfit
 

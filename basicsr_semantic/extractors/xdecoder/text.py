@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...archs.layers.query_blocks import Attention
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..checkpoints import read_network_file
 from ..released import misfit
 from .transformer_decoder import unit

@@ -1,0 +1,1 @@
+"""What we change in BasicSR; each repair names the place it is for."""

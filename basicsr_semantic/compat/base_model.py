@@ -1,0 +1,136 @@
+"""Methods that replace those of BasicSR's BaseModel: devices, weights, training states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import torch
+from basicsr.utils.dist_util import master_only
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from ..engine.checkpoint import load_weights, save_atomic
+from ..utils.errors import UserError
+
+
+def model_to_device(self, net: nn.Module) -> nn.Module:
+    """Move a network to the model's device and wrap it for several processes or GPUs.
+
+    A network in which nothing trains (a frozen discriminator, a test) is not wrapped: DDP refuses it.
+    """
+    net = net.to(self.device)
+    if self.opt['dist'] and any(p.requires_grad for p in net.parameters()):
+        device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
+        unused = self.opt.get('find_unused_parameters', False)
+        return DistributedDataParallel(net, device_ids=device_ids, find_unused_parameters=unused)
+    if not self.opt['dist'] and self.opt['num_gpu'] > 1:
+        return DataParallel(net)
+    return net
+
+
+def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
+    """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    cls = getattr(torch.optim, optim_type, None)
+    if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        raise UserError(f'torch.optim has no optimiser {optim_type!r}. Give train:optim_g:type, for example AdamW.')
+    return cls(params, lr=lr, **kwargs)  # pyright: ignore[reportCallIssue]
+
+
+@master_only
+def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
+    """Write ``<label>_<iter>.pth`` (``latest`` for -1) beside and rename it; the next training state will name it.
+
+    Besides the state dicts the file holds what ``self.checkpoint_metadata()`` returns, if the model has that method.
+
+    Raises:
+        UserError: The file could not be written.
+    """
+    nets, keys = (net if isinstance(net, list) else [net]), (param_key if isinstance(param_key, list) else [param_key])
+    content = {
+        key: {k.removeprefix('module.'): v.detach().cpu() for k, v in self.get_bare_model(one).state_dict().items()}
+        for one, key in zip(nets, keys, strict=True)
+    }
+    if hasattr(self, 'checkpoint_metadata'):
+        content.update(self.checkpoint_metadata())
+    file_name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+    save_atomic(content, Path(self.opt['path']['models']) / file_name)
+    if current_iter != -1:
+        self.__dict__.setdefault('_weight_files', {})[net_label] = file_name
+
+
+def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+    """Load weights, see :func:`..checkpoint.load_weights`; remembers what the file did not have."""
+    bare = self.get_bare_model(net)
+    missing, _ = load_weights(bare, load_path, strict, param_key)
+    self.__dict__.setdefault('_not_in_file', {})[id(bare)] = missing
+
+
+def with_equal_ema(init_training_settings: Callable) -> Callable:
+    """Give the EMA network the values of the network wherever the pretrained file had none.
+
+    SRModel.init_training_settings builds the EMA network anew; with ``strict_load_g: false`` the keys that the file
+    lacks would keep a random initialisation of their own, which the average then carries for thousands of steps.
+    """
+
+    @wraps(init_training_settings)
+    def wrapped(self) -> None:
+        init_training_settings(self)
+        if not hasattr(self, 'net_g_ema'):
+            return
+        current, ema = self.get_bare_model(self.net_g).state_dict(), self.net_g_ema.state_dict()
+        for key in self.__dict__.get('_not_in_file', {}).get(id(self.net_g_ema), []):
+            ema[key].copy_(current[key])
+
+    return wrapped
+
+
+@master_only
+def save_training_state(self, epoch: int, current_iter: int) -> None:
+    """Write ``<iter>.state`` last of all, naming the weight files it belongs to.
+
+    Random numbers are a function of the seed, the rank and the iteration (see ``engine/seeding.py``), so ``manual_seed``
+    and ``iter`` are the whole random state and the sampler's position.
+
+    Raises:
+        UserError: The file could not be written.
+    """
+    if current_iter == -1:
+        return
+    state = {
+        'epoch': epoch,
+        'iter': current_iter,
+        'manual_seed': self.opt['manual_seed'],
+        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+        'weights': dict(self.__dict__.get('_weight_files', {})),
+        'best_metric_results': getattr(self, 'best_metric_results', None),
+    }
+    if getattr(self, 'scaler', None) is not None:
+        state['scaler'] = self.scaler.state_dict()
+    save_atomic(_plain(state), Path(self.opt['path']['training_states']) / f'{current_iter}.state')
+
+
+def resume_training(self, resume_state: dict) -> None:
+    """Take up optimisers, schedulers, scaler and best results; the weights came by ``path:pretrain_network_*``."""
+    for mine, saved in ((self.optimizers, 'optimizers'), (self.schedulers, 'schedulers')):
+        for part, content in zip(mine, resume_state[saved], strict=True):
+            part.load_state_dict(content)
+    if getattr(self, 'scaler', None) is not None and 'scaler' in resume_state:
+        self.scaler.load_state_dict(resume_state['scaler'])
+    if resume_state.get('best_metric_results'):
+        self.best_metric_results = resume_state['best_metric_results']
+
+
+def _plain(value):
+    """Turn subclasses of dict (OrderedDict, Counter) into what ``weights_only`` loading takes on every version."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(v) for v in value)
+    return value

@@ -1,0 +1,165 @@
+"""Repairs of BasicSR (PyPI 1.4.2 and the git head of the same number) for current PyTorch, CPUs and exact resume.
+
+Each repair names the place in BasicSR that it is for. They are applied once, before anything of ours is imported, and
+hold for BasicSR's own classes and for scripts that call ``basicsr.train.train_pipeline``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+import warnings
+from collections.abc import Callable
+
+from ..utils.errors import UserError
+
+_applied = False
+
+
+def apply() -> None:
+    """Apply every repair, once.
+
+    Raises:
+        UserError: BasicSR cannot be imported for a reason that no repair covers.
+    """
+    global _applied
+    if _applied:
+        return
+    _restore_functional_tensor()
+    try:
+        import basicsr  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f'BasicSR cannot be imported ({error}). Install it with '
+            '"pip install cython numpy torch" and then "pip install --no-build-isolation basicsr==1.4.2"; '
+            'it needs Python 3.10 to 3.12, and on 3.12 setuptools.'
+        ) from error
+    warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/arch_util.py, flow_warp
+    _repair_distributed()
+    _repair_options()
+    _repair_base_model()
+    _repair_video_models()
+    _repair_metrics()
+    _replace_pipelines()
+    _applied = True
+
+
+def _restore_functional_tensor() -> None:
+    """basicsr/data/degradations.py imports a torchvision module that torchvision 0.17 removed."""
+    name = 'torchvision.transforms.functional_tensor'
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    module = types.ModuleType(name)
+    module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
+    sys.modules[name] = module
+
+
+def _repair_distributed() -> None:
+    """basicsr/utils/dist_util.py starts nccl and calls torch.cuda.set_device whether there is a GPU or not."""
+    from basicsr.utils import dist_util, options
+
+    from ..engine.distributed import init_distributed
+
+    dist_util.init_dist = options.init_dist = init_distributed
+
+
+def _repair_options() -> None:
+    """basicsr/utils/options.py loads YAML that may run code, and runs --force_yml through eval and exec."""
+    import basicsr.utils
+    from basicsr.utils import options
+
+    from ..config import load_yaml
+
+    options.yaml_load = basicsr.utils.yaml_load = load_yaml  # type: ignore[attr-defined]
+
+
+def _repair_base_model() -> None:
+    """basicsr/models/base_model.py: half-written files, swallowed errors, CUDA-only DDP, lossy resume, Adam only."""
+    from basicsr.models import base_model, sr_model
+
+    from . import base_model as methods
+
+    _replace(
+        (base_model.BaseModel,),
+        model_to_device=methods.model_to_device,
+        save_network=methods.save_network,
+        save_training_state=methods.save_training_state,
+        load_network=methods.load_network,
+        resume_training=methods.resume_training,
+        get_optimizer=methods.get_optimizer,
+    )
+    equal = methods.with_equal_ema(sr_model.SRModel.init_training_settings)
+    _replace((sr_model.SRModel,), init_training_settings=equal)
+
+
+def _repair_video_models() -> None:
+    """basicsr/models/video_*.py: validation on CUDA only and with GT only, EMA ignored, frozen parameters thawed."""
+    from basicsr.models.edvr_model import EDVRModel
+    from basicsr.models.video_base_model import VideoBaseModel
+    from basicsr.models.video_recurrent_model import VideoRecurrentModel
+
+    from ..engine.validation import validate
+    from . import video_models
+
+    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=validate)
+    _replace((VideoRecurrentModel, EDVRModel), setup_optimizers=video_models.setup_optimizers)
+    _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
+    _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)
+    _replace((EDVRModel,), optimize_parameters=video_models.optimize_edvr)
+
+
+def _repair_metrics() -> None:
+    """basicsr/metrics/niqe.py, niqe: ends in numpy's trace where a frame has too few blocks, or is all one colour."""
+    module = importlib.import_module('basicsr.metrics.niqe')
+    original = module.niqe
+
+    @functools.wraps(original)
+    def niqe(img, mu_pris_param, cov_pris_param, gaussian_window, block_size_h=96, block_size_w=96):
+        import numpy as np
+
+        if (img.shape[0] // block_size_h) * (img.shape[1] // block_size_w) < 2:
+            raise UserError(
+                f'calculate_niqe compares blocks of {block_size_h}x{block_size_w} pixels and needs at least two in a '
+                f'frame, but this one has {img.shape[0]}x{img.shape[1]} pixels.'
+            )
+        with warnings.catch_warnings(), np.errstate(all='ignore'):
+            warnings.simplefilter('ignore', RuntimeWarning)  # of means of nothing, for blocks of one colour
+            try:
+                return original(img, mu_pris_param, cov_pris_param, gaussian_window, block_size_h, block_size_w)
+            except np.linalg.LinAlgError:
+                return float('nan')  # fewer than two blocks that are not of one colour: no value
+
+    vars(module)['niqe'] = niqe
+
+
+def _replace(classes: tuple[type, ...], **methods: Callable) -> None:
+    for cls in classes:
+        for name, method in methods.items():
+            setattr(cls, name, method)
+
+
+def _replace_pipelines() -> None:
+    """basicsr/train.py restarts the epoch on resume and resumes on CUDA only; basicsr/test.py parses with exec."""
+    import basicsr
+    import basicsr.test
+    import basicsr.train
+
+    def train_pipeline(root_path: str) -> None:
+        from ..engine.pipeline import train_pipeline as train
+
+        train(root_path)
+
+    def test_pipeline(root_path: str) -> None:
+        from ..engine.pipeline import test_pipeline as test
+
+        test(root_path)
+
+    for module in (basicsr, sys.modules['basicsr.train']):
+        vars(module)['train_pipeline'] = train_pipeline
+    for module in (basicsr, sys.modules['basicsr.test']):
+        vars(module)['test_pipeline'] = test_pipeline

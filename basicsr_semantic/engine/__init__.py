@@ -1,0 +1,1 @@
+"""The run: pipeline, validation, seeding, freezing, checkpoints, processes, log."""

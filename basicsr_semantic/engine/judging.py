@@ -1,0 +1,164 @@
+"""Which metrics look at which frames: with and without GT, one frame or two that follow one another."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger
+
+from ..config.components import find
+from ..utils.errors import UserError
+from .distributed import gather_lists
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a metric asks for, read off the signature of its function."""
+
+    gt: bool
+    """Whether it cannot do without GT: ``img2`` has no default."""
+    over_time: bool
+    """Whether it compares a frame with the one before: it has an argument ``previous``."""
+    takes: frozenset[str]
+    """Those of img, img2, previous and previous2 that it has arguments for."""
+
+
+@functools.lru_cache(maxsize=256)
+def _wants_of(target: Any) -> Wants:
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # no Python function: as all of BasicSR's were when this loop was written
+        return Wants(True, False, frozenset({'img', 'img2'}))
+    given = {name for name in ('img', 'img2', 'previous', 'previous2') if name in parameters}
+    gt = 'img2' in parameters and parameters['img2'].default is inspect.Parameter.empty
+    return Wants(gt, 'previous' in parameters, frozenset(given))
+
+
+def wants(options: Mapping[str, Any]) -> Wants:
+    """What the metric of a section of ``val:metrics`` asks for.
+
+    Raises:
+        UserError: No such metric.
+    """
+    component = find('metric', options.get('type'))
+    if component is None:
+        raise UserError(f'No metric is registered as {options.get("type")!r}.')
+    return _wants_of(component.target)
+
+
+def prepare_metrics(opt: Mapping[str, Any]) -> None:
+    """Make the networks of all metrics, so that what is missing ends a run before it has begun.
+
+    Args:
+        opt: The options of a run.
+
+    Raises:
+        UserError: A package or a file that a metric needs is missing.
+    """
+    for options in ((opt.get('val') or {}).get('metrics') or {}).values():
+        component = find('metric', options.get('type'))
+        prepare = getattr(component.target, 'prepare', None) if component else None
+        if prepare is not None:
+            known = inspect.signature(prepare).parameters
+            prepare(**{key: value for key, value in options.items() if key in known})
+
+
+class Judge:
+    """Measures restored frames one after the other and knows the one before, of the same item.
+
+    Args:
+        metrics: The section ``val:metrics``.
+        dataset: Name of the data set, for messages.
+    """
+
+    def __init__(self, metrics: Mapping[str, Mapping[str, Any]], dataset: str) -> None:
+        self.metrics = dict(metrics)
+        self.dataset = dataset
+        self.wants = {name: wants(options) for name, options in self.metrics.items()}
+        self._without_gt = False
+        self._undefined = dict.fromkeys(self.metrics, 0)
+        self._warned = False
+        self.begin_item()
+
+    def begin_item(self) -> None:
+        """Forget the frame before: processes share the items, so no metric may look from one into another."""
+        self._before: tuple[int, np.ndarray, np.ndarray | None] | None = None
+        self._frames = 0
+
+    def measure(self, index: int, img: np.ndarray, img2: np.ndarray | None) -> Values:
+        """The values of all metrics that have one for a frame.
+
+        Args:
+            index: Position of the frame in its clip.
+            img: The restored frame, (H, W, 3) uint8, BGR.
+            img2: The GT, or None.
+
+        Raises:
+            UserError: A metric's ``crop_border`` leaves nothing of the frame.
+        """
+        self._without_gt |= img2 is None
+        frames = {'img': img, 'img2': img2}
+        if self._before is not None and self._before[0] == index - 1:
+            frames |= {'previous': self._before[1], 'previous2': self._before[2]}
+        self._before, self._frames = (index, img, img2), self._frames + 1
+        values = {}
+        for name, options in self.metrics.items():
+            asked = self.wants[name]
+            if (asked.gt and img2 is None) or (asked.over_time and 'previous' not in frames):
+                continue
+            data = {key: frame for key, frame in frames.items() if key in asked.takes and frame is not None}
+            self._refuse_border(name, options.get('crop_border'), img)
+            value = float(calculate_metric(data, dict(options)))
+            if math.isnan(value):
+                self._undefined[name] += 1
+            else:
+                values[name] = value
+        return values
+
+    def _refuse_border(self, name: str, border: Any, img: np.ndarray) -> None:
+        if isinstance(border, int) and 2 * border >= min(img.shape[:2]):
+            raise UserError(
+                f'val:metrics:{name}:crop_border: {border} on each side leaves nothing of the frames of '
+                f'{self.dataset}, {img.shape[1]}x{img.shape[0]} pixels.'
+            )
+
+    def end_item(self) -> None:
+        """Say it once where a metric that compares consecutive frames will not see any."""
+        over_time = [name for name, asked in self.wants.items() if asked.over_time]
+        if self._frames == 1 and over_time and not self._warned:
+            self._warned = True
+            get_root_logger().warning(
+                f'{self.dataset}: an item has one frame, and {", ".join(over_time)} compares consecutive frames of an '
+                'item, so it has no value there. It needs whole clips: a data set without num_frame, and '
+                'no center_frame_only.'
+            )
+
+    def remarks(self, measured: set[str]) -> list[str]:
+        """Sentences on what could not be measured by any process; all must call it.
+
+        Args:
+            measured: Names of the metrics that have a value for at least one frame.
+        """
+        said = []
+        without_gt = any(gather_lists([self._without_gt]))
+        undefined = gather_lists([self._undefined])
+        lacking = [name for name, asked in self.wants.items() if asked.gt and name not in measured]
+        if self.metrics and not measured and without_gt:
+            said.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
+        elif lacking and without_gt:
+            said.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
+        for name in self.metrics:
+            if count := sum(one[name] for one in undefined):
+                said.append(
+                    f'{self.dataset}: {name} is undefined (not a number) for {count} frames, which do not count.'
+                )
+        return said

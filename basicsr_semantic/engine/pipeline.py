@@ -1,0 +1,398 @@
+"""Training and testing: BasicSR's parts in a loop that resumes exactly.
+
+``train`` and ``test`` take checked arguments; ``train_pipeline`` and ``test_pipeline`` have the signatures of BasicSR's
+functions of these names and parse ``sys.argv`` as they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from basicsr.data import build_dataset
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
+from basicsr.models import build_model
+from basicsr.utils import (
+    AvgTimer,
+    MessageLogger,
+    check_resume,
+    get_root_logger,
+    make_exp_dirs,
+    mkdir_and_rename,
+)
+from basicsr.utils.logger import init_tb_logger, init_wandb_logger
+from torch.utils.data import DataLoader
+
+from ..config import apply_overrides, load_yaml, prepare_options
+from ..config.check import check_options, raise_problems
+from ..config.plugins import load_plugins
+from ..utils.errors import UserError
+from .checkpoint import find_resume_state, load_file, remove_leftovers
+from .distributed import barrier, gather_lists, init_distributed
+from .judging import prepare_metrics
+from .log import start_log, write_log
+from .seeding import PlaceSampler, SeededDataset, seed_from
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add BasicSR's flags for a run, and ``--import``."""
+    parser.add_argument('-opt', required=True, metavar='F.yml', help='option file')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
+    parser.add_argument('--auto_resume', action='store_true', help='continue from the newest training state, if any')
+    parser.add_argument('--debug', action='store_true', help='log, save and validate every few iterations')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options: train:optim_g:lr=1e-4')
+    parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
+
+
+def train_pipeline(root_path: str) -> None:
+    """Train from ``sys.argv``; replaces ``basicsr.train.train_pipeline``."""
+    train(_parse('train'), root_path)
+
+
+def test_pipeline(root_path: str) -> None:
+    """Test from ``sys.argv``; replaces ``basicsr.test.test_pipeline``."""
+    test(_parse('test'), root_path)
+
+
+def _parse(verb: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f'basicsr {verb}')
+    add_run_arguments(parser)
+    return parser.parse_args()
+
+
+def train(args: argparse.Namespace, root_path: str | Path) -> None:
+    """Train a model from an option file.
+
+    Args:
+        args: What :func:`add_run_arguments` parses.
+        root_path: Folder below which ``experiments/`` and ``tb_logger/`` are made.
+
+    Raises:
+        UserError: See the sentence.
+        KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
+    """
+    opt = _read_options(args, root_path, is_train=True)
+    prepare_metrics(opt)
+    torch.backends.cudnn.benchmark = True
+    resume = _find_resume(opt)
+    logger = start_log(opt)
+
+    start_iter = resume['iter'] if resume else 0
+    seed_from(opt['manual_seed'], 0, 0)  # the same initial weights in every process
+    loader, sampler = _train_loader(opt, start_iter)
+    val_loaders = [_val_loader(o) for phase, o in opt['datasets'].items() if phase.split('_')[0] == 'val']
+    model = build_model(opt)
+    if resume:
+        model.resume_training(resume)
+        logger.info(f'Resuming after iteration {start_iter}.')
+    _check_data(model, [loader, *val_loaders])
+
+    barrier()  # nothing is made or moved before every process has what it needs
+    if resume is None:
+        _make_dirs(opt)
+    elif opt['rank'] == 0:
+        for folder in ('models', 'training_states'):
+            remove_leftovers(opt['path'][folder])
+    barrier()
+    write_log(opt, 'train')
+    if opt['rank'] == 0:
+        shutil.copyfile(args.opt, Path(opt['path']['experiments_root']) / Path(args.opt).name)
+    tb_logger = _tensorboard(opt)
+    _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter)
+    if tb_logger:
+        tb_logger.close()
+
+
+def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) -> None:
+    """Iterate from ``start_iter`` to ``train:total_iter``, saving and validating on the way."""
+    logger = get_root_logger()
+    total_iter, val = int(opt['train']['total_iter']), opt.get('val') or {}
+    warmup = opt['train'].get('warmup_iter', -1)
+    messages = MessageLogger(opt, start_iter, tb_logger)
+    messages.max_iters = total_iter + 1  # basicsr/utils/logger.py subtracts one too many from the time that is left
+    prefetcher = CUDAPrefetcher(loader, opt) if _prefetches_to_gpu(opt) else CPUPrefetcher(loader)
+    stop = _StopRequest()
+    data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()
+    with stop, contextlib.closing(_Workers(prefetcher.loader)):
+        for current_iter in range(start_iter + 1, total_iter + 1):
+            data = prefetcher.next()
+            if data is None:
+                raise RuntimeError(f'The loader ended at iteration {current_iter} of {total_iter}.')
+            data_timer.record()
+            epoch = (current_iter - 1) // sampler.iters_per_epoch
+            seed_from(opt['manual_seed'], 1 + opt['rank'], current_iter)
+            model.update_learning_rate(current_iter, warmup_iter=warmup)
+            model.feed_data(data)
+            model.optimize_parameters(current_iter)
+            iter_timer.record()
+            if current_iter == start_iter + 1:
+                messages.reset_start_time()  # the first iteration also starts the workers
+            if current_iter % opt['logger']['print_freq'] == 0:
+                messages(
+                    {'epoch': epoch, 'iter': current_iter, 'lrs': model.get_current_learning_rate()}
+                    | {'time': iter_timer.get_avg_time(), 'data_time': data_timer.get_avg_time()}
+                    | model.get_current_log()
+                )
+            validates = bool(val.get('val_freq')) and current_iter % val['val_freq'] == 0
+            if validates:  # before saving, so that the state holds the best results so far
+                try:
+                    for val_loader in val_loaders:
+                        model.validation(val_loader, current_iter, tb_logger, val.get('save_img', False))
+                except UserError:
+                    logger.info(f'Validation failed; iteration {current_iter} is saved. Continue with --auto_resume.')
+                    model.save(epoch, current_iter)
+                    raise
+            if current_iter % opt['logger']['save_checkpoint_freq'] == 0 or stop.requested:
+                logger.info('Saving models and training states.')
+                model.save(epoch, current_iter)
+            if stop.requested:
+                logger.info(f'Interrupted; iteration {current_iter} is saved. Continue with --auto_resume.')
+                raise KeyboardInterrupt
+            data_timer.start()
+            iter_timer.start()
+    logger.info(f'End of training. Time consumed: {datetime.timedelta(seconds=int(time.time() - start_time))}')
+    logger.info('Save the latest model.')
+    model.save(epoch=-1, current_iter=-1)
+    if not (val.get('val_freq') and total_iter % val['val_freq'] == 0 and start_iter < total_iter):
+        for val_loader in val_loaders if val else []:
+            model.validation(val_loader, total_iter, tb_logger, val.get('save_img', False))
+
+
+def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
+    """Test a model on every data set of an option file.
+
+    Args:
+        args: What :func:`add_run_arguments` parses.
+        root_path: Folder below which ``results/`` is made.
+
+    Returns:
+        Data set name -> what the model's validation returns (averages, for video models).
+
+    Raises:
+        UserError: See the sentence.
+    """
+    opt = _read_options(args, root_path, is_train=False)
+    prepare_metrics(opt)
+    torch.backends.cudnn.benchmark = True
+    logger = start_log(opt)
+    seed_from(opt['manual_seed'], 0, 0)
+    loaders = [_val_loader(dataset) for _, dataset in sorted(opt['datasets'].items())]
+    model = build_model(opt)
+    _check_data(model, loaders)
+    barrier()
+    _make_dirs(opt)
+    barrier()
+    write_log(opt, 'test')
+    results = {}
+    for loader in loaders:
+        name = cast(Any, loader.dataset).opt['name']
+        logger.info(f'Testing {name}...')
+        save_img = (opt.get('val') or {}).get('save_img', False)
+        results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)
+    return results
+
+
+def _read_options(args: argparse.Namespace, root_path: str | Path, is_train: bool) -> dict[str, Any]:
+    """Load, change, check and complete the options; join the process group."""
+    load_plugins(args.imports)
+    opt = apply_overrides(load_yaml(args.opt), args.force_yml)
+    raise_problems(check_options(opt, args.opt, is_train))
+    dist_params = dict(opt.get('dist_params') or {}) if args.launcher != 'none' else {}
+    rank, world = init_distributed(args.launcher, **dist_params)
+    shared_seed = gather_lists([random.SystemRandom().randint(1, 10000)])[0]
+    opt['seed_is_given'] = opt.get('manual_seed') is not None
+    return prepare_options(
+        opt,
+        root_path,
+        is_train,
+        auto_resume=args.auto_resume,
+        debug=args.debug,
+        dist=args.launcher != 'none',
+        rank=rank,
+        world_size=world,
+        manual_seed=shared_seed,
+    )
+
+
+def _find_resume(opt: dict[str, Any]) -> dict | None:
+    """The training state to go on from; the options are pointed at its weights and its seed."""
+    paths = opt['path']
+    state: dict | None = None
+    if opt['auto_resume']:
+        found = find_resume_state(paths['training_states'], paths['models'])
+        if found:
+            paths['resume_state'], state = str(found[0]), found[1]
+    elif paths.get('resume_state'):
+        _refuse_other_run(paths)
+        state = load_file(paths['resume_state'])
+    if state is None:
+        return None
+    if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
+        raise UserError(f'{paths["resume_state"]} is not a training state: it has only {sorted(state)[:6]}.')
+    keys = {name: key for name, key in paths.items() if name.startswith('param_key')}
+    check_resume(opt, state['iter'])
+    # it sets all of them to 'params', those of networks that do not train included (basicsr/utils/misc.py)
+    trained = {f'param_key_{label.removeprefix("net_")}' for label in state.get('weights', {})}
+    paths.update({name: key for name, key in keys.items() if name not in trained})
+    for label, file_name in state.get('weights', {}).items():
+        paths[f'pretrain_network_{label.removeprefix("net_")}'] = str(Path(paths['models']) / file_name)
+    paths['strict_load_g'] = True
+    paths.pop('pretrain_adapter_g', None)
+    if not opt['seed_is_given'] and 'manual_seed' in state:
+        opt['manual_seed'] = state['manual_seed']
+    return state
+
+
+def _refuse_other_run(paths: dict[str, Any]) -> None:
+    """A state goes with the weights beside it, and those of the run are looked for under its name.
+
+    Raises:
+        UserError: The state lies in the folder of another run.
+    """
+    folder = Path(paths['resume_state']).expanduser().resolve().parent
+    if folder != Path(paths['training_states']).resolve():
+        raise UserError(
+            f"path:resume_state: '{paths['resume_state']}' belongs to another run, '{folder.parent.name}'. To go on "
+            f'with that run give its name; to begin a new one with its weights give path:pretrain_network_g.'
+        )
+
+
+def _make_dirs(opt: dict[str, Any]) -> None:
+    """Make the experiment's folders; an older experiment of the name is renamed, never overwritten."""
+    wanted = ('experiments_root', 'models', 'training_states', 'results_root', 'log', 'visualization')
+    folders = {k: v for k, v in opt['path'].items() if k in wanted}
+    try:
+        make_exp_dirs({'is_train': opt['is_train'], 'path': folders})
+        if opt['is_train'] and opt['rank'] == 0 and _writes_tensorboard(opt):
+            mkdir_and_rename(str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
+    except OSError as error:
+        raise UserError(f'The folder {opt["path"]["log"]} cannot be made: {error}.') from error
+
+
+def _writes_tensorboard(opt: dict[str, Any]) -> bool:
+    return bool(opt['logger'].get('use_tb_logger')) and 'debug' not in opt['name']
+
+
+def _tensorboard(opt: dict[str, Any]):
+    opt['logger'].setdefault('use_tb_logger', False)
+    wandb = opt['logger'].get('wandb') or {}
+    if wandb.get('project') and 'debug' not in opt['name']:
+        if not opt['logger']['use_tb_logger']:
+            raise UserError('logger:wandb follows TensorBoard: set logger:use_tb_logger: true.')
+        init_wandb_logger(opt)
+    if not _writes_tensorboard(opt):
+        return None
+    return init_tb_logger(log_dir=str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
+
+
+def _train_loader(opt: dict[str, Any], start_iter: int) -> tuple[DataLoader, PlaceSampler]:
+    """One endless loader for the whole run, from the sample after those of ``start_iter`` iterations."""
+    options = opt['datasets']['train']
+    dataset = build_dataset(options)
+    gpus = 1 if opt['dist'] else max(opt['num_gpu'], 1)
+    batch, workers = options['batch_size_per_gpu'] * gpus, options.get('num_worker_per_gpu', 0) * gpus
+    try:
+        sampler = PlaceSampler(
+            dataset,
+            opt['world_size'],
+            opt['rank'],
+            options.get('dataset_enlarge_ratio', 1),
+            batch,
+            start_iter,
+            int(opt['train']['total_iter']),
+        )
+    except ValueError as error:
+        raise UserError(f'datasets:train of {len(dataset)} samples: {error}') from error
+    get_root_logger().info(
+        f'Training statistics:\n\tSamples: {len(dataset)}\n\tBatch of a process: {batch}\n\tProcesses: '
+        f'{opt["world_size"]}\n\tIterations an epoch: {sampler.iters_per_epoch}\n\tTotal: {opt["train"]["total_iter"]}'
+    )
+    loader = DataLoader(
+        SeededDataset(dataset, opt['manual_seed']),
+        batch_size=batch,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=True,
+        pin_memory=bool(options.get('pin_memory')) and torch.cuda.is_available(),
+        # BasicSR's own prefetching loader hangs for ever when a worker fails; torch's queue does the same work
+        prefetch_factor=1 + options.get('num_prefetch_queue', 1) if workers else None,
+        worker_init_fn=_start_worker,
+        collate_fn=getattr(dataset, 'collate', None),
+    )
+    return loader, sampler
+
+
+def _start_worker(worker: int) -> None:
+    """Keep BLAS and OpenCV of each worker to one thread, and interrupts to the main process."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_data(model: Any, loaders: list[DataLoader]) -> None:
+    """Let a model that can tell refuse data before anything is made; BasicSR's own models cannot."""
+    if hasattr(model, 'check_dataset'):
+        for loader in loaders:
+            model.check_dataset(loader.dataset)
+
+
+def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:
+    if opt['datasets']['train'].get('prefetch_mode') != 'cuda' or not torch.cuda.is_available():
+        return False
+    if not opt['datasets']['train'].get('pin_memory'):
+        raise UserError('datasets:train:prefetch_mode: cuda needs pin_memory: true.')
+    return True
+
+
+def _val_loader(options: dict[str, Any]) -> DataLoader:
+    dataset = build_dataset(options)
+    collate = getattr(dataset, 'collate', None)
+    return DataLoader(dataset, batch_size=1, shuffle=False, num_workers=0, collate_fn=collate)
+
+
+class _Workers:
+    """The worker processes of a loader's iterator; closed early, they do not complain when an error ends the run."""
+
+    def __init__(self, iterator) -> None:
+        self._shut_down = getattr(iterator, '_shutdown_workers', None)
+
+    def close(self) -> None:
+        if self._shut_down:
+            self._shut_down()
+
+
+class _StopRequest:
+    """SIGINT and SIGTERM ask the loop to save and stop after the running iteration; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        if threading.current_thread() is threading.main_thread():  # Python handles signals nowhere else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame) -> None:
+        if self.requested:
+            sys.exit(128 + number)
+        self.requested = True
+        print('\nStopping after this iteration; once more to stop at once.', file=sys.stderr, flush=True)

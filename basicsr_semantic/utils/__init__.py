@@ -1,0 +1,1 @@
+"""What every room may import: errors in sentences, files that are whole or not there."""

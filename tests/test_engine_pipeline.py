@@ -1,0 +1,302 @@
+"""Runs of the whole command: killed, interrupted, resumed, distributed, extended by plugins."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import environment, python, write_options
+
+from basicsr_semantic.engine.checkpoint import load_file
+
+pytestmark = pytest.mark.slow
+TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
+
+
+def train(opt_file: Path, cwd: Path, *flags: str) -> subprocess.CompletedProcess:
+    """Train to the end."""
+    return python(*TRAIN, str(opt_file), *flags, cwd=cwd)
+
+
+def torchrun(processes: int) -> list[str]:
+    """Arguments of Python that start a module in several processes, on a free port."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
+
+
+def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
+    """Start a training, send a signal as soon as its log shows a line, and return the log."""
+    process = subprocess.Popen(
+        [sys.executable, *TRAIN, str(opt_file), *flags], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    log = []
+    for text in process.stderr:
+        log.append(text)
+        if line in text:
+            process.send_signal(number)
+            break
+    log.extend(process.stderr)
+    process.wait(60)
+    return ''.join(log)
+
+
+def equal(a, b) -> bool:
+    """Whether two nested containers of tensors are equal bit for bit."""
+    if torch.is_tensor(a):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def long_run(options, name: str) -> dict:
+    opt = options(name=name, train={'total_iter': 40, 'fix_flow': 20})
+    opt['datasets']['train'] |= {'num_worker_per_gpu': 2, 'batch_size_per_gpu': 3, 'dataset_enlarge_ratio': 2}
+    opt['logger']['save_checkpoint_freq'] = 3
+    opt['train']['scheduler']['periods'] = [40]
+    return opt
+
+
+def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
+    """SIGKILL in the first iterations, while saving, in a later epoch; two loader workers; EMA; augmentation on."""
+    whole = train(write_options(long_run(options, 'whole'), tmp_path / 'whole.yml'), tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    opt_file = write_options(long_run(options, 'killed'), tmp_path / 'killed.yml')
+    for line in ('iter:       2,', 'Saving models', 'iter:      14,', 'Saving models', 'iter:      31,'):
+        log = train_until(line, opt_file, tmp_path, signal.SIGKILL, '--auto_resume')
+        assert line in log
+    last = train(opt_file, tmp_path, '--auto_resume')
+    assert last.returncode == 0, last.stderr
+    resumed_after = int(re.search(r'Resuming after iteration (\d+)', last.stderr)[1])
+    assert resumed_after >= 12
+    for file in ('models/net_g_39.pth', 'models/net_g_latest.pth', 'training_states/39.state'):
+        one, two = (load_file(tmp_path / 'experiments' / name / file) for name in ('whole', 'killed'))
+        assert equal(one, two), file
+    leftovers = [p.name for p in (tmp_path / 'experiments/killed').rglob('*.tmp')]
+    assert leftovers == []
+
+
+def test_an_interrupt_saves_the_running_iteration(options, tmp_path):
+    opt_file = write_options(long_run(options, 'stopped'), tmp_path / 'stopped.yml')
+    log = train_until('iter:       4,', opt_file, tmp_path, signal.SIGTERM)
+    saved = int(re.search(r'Interrupted; iteration (\d+) is saved', log)[1])
+    assert (tmp_path / f'experiments/stopped/training_states/{saved}.state').is_file()
+    assert 'Traceback' not in log
+    done = train(opt_file, tmp_path, '--auto_resume')
+    assert f'Resuming after iteration {saved}.' in done.stderr
+
+
+def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path):
+    """To 1e-5 after 5 steps, without augmentation; gradients of a mean loss are averaged over processes."""
+    weights = []
+    for name, processes, batch in (('one', 1, 2), ('two', 2, 1)):
+        opt = options(name=name, train={'total_iter': 5})
+        opt['datasets']['train'] |= {'batch_size_per_gpu': batch, 'use_hflip': False, 'use_rot': False}
+        opt['dist_params'] = {'backend': 'nccl'}
+        opt_file = write_options(opt, tmp_path / f'{name}.yml')
+        distributed = processes > 1
+        launcher, flags = (torchrun(processes), ['--launcher', 'pytorch']) if distributed else ([], [])
+        done = python(*launcher, *TRAIN, str(opt_file), *flags, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        weights.append(load_file(tmp_path / f'experiments/{name}/models/net_g_latest.pth'))
+    for key in ('params', 'params_ema'):
+        for k, v in weights[0][key].items():
+            torch.testing.assert_close(weights[1][key][k], v, rtol=0, atol=1e-5)
+    assert not equal(load_file(tmp_path / 'experiments/one/models/net_g_2.pth'), weights[0])
+
+
+def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips):
+    results = []
+    for name, launcher, flags in (('v1', [], []), ('v2', torchrun(2), ['--launcher', 'pytorch'])):
+        opt = options(name=name, train=None)
+        opt['datasets'] = {
+            'test': {
+                'name': 'held_out',
+                'type': 'SemanticClipTestDataset',
+                'dataroot_gt': str(clips / 'gt'),
+                'dataroot_lq': str(clips / 'lq'),
+                'io_backend': {'type': 'disk'},
+                'max_frames': 4,
+            }
+        }
+        psnr = {'type': 'calculate_psnr', 'crop_border': 0}
+        warp = {'type': 'calculate_warping_error', 'device': 'cpu'}
+        opt['val'] = {'save_img': True, 'metrics': {'psnr': psnr, 'warp': warp}}
+        del opt['train'], opt['logger']
+        opt_file = write_options(opt, tmp_path / f'{name}.yml')
+        verb = ['-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), *flags]
+        done = python(*launcher, *verb, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads((tmp_path / f'results/{name}/validation/held_out_{name}.json').read_text()))
+        frames = sorted(p.name for p in (tmp_path / f'results/{name}/visualization/held_out/001').iterdir())
+        assert frames == [f'{i:08d}_{name}.png' for i in range(7)]
+    assert results[0] == results[1]
+    assert [len([r for r in results[0]['frames'] if r['clip'] == c]) for c in ('000', '001', '002')] == [7, 7, 7]
+    assert [r['index'] for r in results[0]['frames'] if 'warp' not in r] == [0, 4] * 3  # segments of 4 and 3 frames
+
+
+def test_a_network_of_a_metric_comes_from_the_option_file(options, tmp_path, clips):
+    """LPIPS through a backbone of random weights: the report has what the function gives for the frames saved."""
+    pytest.importorskip('lpips')
+    from torchvision.models import squeezenet1_1
+
+    from basicsr_semantic.metrics import calculate_lpips
+
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / 'backbone.pth')
+    opt = options(name='deep', train=None)
+    del opt['train'], opt['logger']
+    data = {'name': 'clips', 'type': 'SemanticClipTestDataset', 'io_backend': {'type': 'disk'}}
+    opt['datasets'] = {'test': data | {'dataroot_gt': str(clips / 'gt'), 'dataroot_lq': str(clips / 'lq')}}
+    lpips = {'type': 'calculate_lpips', 'net': 'squeeze', 'weights': str(tmp_path / 'backbone.pth'), 'device': 'cpu'}
+    opt['val'] = {'save_img': True, 'metrics': {'lpips': lpips}}
+    opt_file = write_options(opt, tmp_path / 'deep.yml')
+    done = python('-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frames = json.loads((tmp_path / 'results/deep/validation/clips_deep.json').read_text())['frames']
+    saved = cv2.imread(str(tmp_path / 'results/deep/visualization/clips/001/00000003_deep.png'))
+    gt = cv2.imread(str(clips / 'gt/001/00000003.png'))
+    expected = calculate_lpips(saved, gt, **{key: lpips[key] for key in ('net', 'weights', 'device')})
+    (row,) = (row for row in frames if (row['clip'], row['index']) == ('001', 3))
+    assert row['lpips'] == pytest.approx(expected, rel=1e-5) and expected > 0
+
+
+def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_path):
+    opt = options(name='early', val={'val_freq': 6, 'metrics': {'flicker': {'type': 'calculate_warping_error'}}})
+    opt['val']['metrics']['flicker']['flow'] = {'type': 'SpyNet'}
+    opt_file = write_options(opt, tmp_path / 'early.yml')
+    done = python(*TRAIN, str(opt_file), cwd=tmp_path)
+    assert done.returncode != 0 and 'SpyNet has weights and no load_path names them' in done.stderr
+    assert 'Traceback' not in done.stderr and not (tmp_path / 'experiments').exists()
+
+
+def test_a_refused_run_leaves_an_older_one_of_its_name_where_it_is(options, tmp_path):
+    """Refused while it is built, after the check: nothing is renamed, and what was said is not lost for the next."""
+    opt_file = write_options(options(name='same'), tmp_path / 'same.yml')
+    assert train(opt_file, tmp_path).returncode == 0
+    before = sorted((tmp_path / 'experiments').rglob('*'))
+    network = {'type': 'TinyVSR', 'num_feat': 12}
+    weights = {'pretrain_network_g': str(tmp_path / 'experiments/same/models/net_g_6.pth')}
+    done = train(write_options(options(name='same', network_g=network, path=weights), opt_file), tmp_path)
+    assert done.returncode == 2 and 'net_g_6.pth and TinyVSR differ' in done.stderr
+    assert sorted((tmp_path / 'experiments').rglob('*')) == before
+    # and a run that starts from its own older weights finds them
+    done = train(write_options(options(name='same', path=weights), opt_file), tmp_path)
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / 'experiments/same').glob('train_same_*.log')
+    said = log.read_text()
+    assert 'Version Information' in said and 'Loaded TinyVSR' in said and 'iter:       6' in said
+    assert len(list((tmp_path / 'experiments').glob('same_archived_*'))) == 1
+
+
+def test_a_validation_that_fails_loses_no_iteration(options, tmp_path, clips):
+    """Its clips have one damaged frame, which nobody reads before the fourth iteration."""
+    shutil.copytree(clips, tmp_path / 'clips')
+    frame = tmp_path / 'clips/lq/002/00000005.png'
+    frame.write_bytes(frame.read_bytes()[:60])
+    opt = options(name='held', val={'val_freq': 4, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}})
+    opt['datasets']['val'] = {
+        'name': 'held_out',
+        'type': 'SemanticClipTestDataset',
+        'dataroot_gt': str(tmp_path / 'clips/gt'),
+        'dataroot_lq': str(tmp_path / 'clips/lq'),
+        'io_backend': {'type': 'disk'},
+    }
+    opt['logger']['save_checkpoint_freq'] = 100
+    opt_file = write_options(opt, tmp_path / 'held.yml')
+    done = train(opt_file, tmp_path)
+    assert done.returncode == 2 and '002/00000005' in done.stderr and 'iteration 4 is saved' in done.stderr
+    shutil.copy(clips / 'lq/002/00000005.png', frame)
+    done = train(opt_file, tmp_path, '--auto_resume')
+    assert done.returncode == 0, done.stderr
+    assert 'Resuming after iteration 4.' in done.stderr
+
+
+def test_validation_data_without_priors_are_refused_before_anything_is_made(options, tmp_path, clips):
+    network = {'type': 'BasicVSRSEEM', 'num_feat': 4, 'num_block': 1, 'num_masks': 4, 'reduction': 4, 'zero_flow': True}
+    opt = options(name='late', network_g=network, val={'val_freq': 4})
+    opt['datasets']['train'] |= {'missing_priors': 'neutral', 'num_masks': 4}
+    opt['datasets']['val'] = {
+        'name': 'held_out',
+        'type': 'SemanticClipTestDataset',
+        'dataroot_gt': str(clips / 'gt'),
+        'dataroot_lq': str(clips / 'lq'),
+    }
+    done = train(write_options(opt, tmp_path / 'late.yml'), tmp_path)
+    assert done.returncode == 2 and 'BasicVSRSEEM needs masks, but the data set gives none' in done.stderr
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_an_installed_plugin_trains(options, tmp_path):
+    """A package with an entry point in ``basicsr.plugins``: installing it is all that its user does."""
+    source = tmp_path / 'plugin_source'
+    (source / 'their_archs').mkdir(parents=True)
+    (source / 'their_archs' / '__init__.py').write_text('from . import their_arch\n')
+    arch = (Path(__file__).parent / 'tiny_archs.py').read_text().replace('TinyVSR', 'TheirVSR')
+    (source / 'their_archs' / 'their_arch.py').write_text(arch)
+    (source / 'setup.py').write_text(
+        "from setuptools import setup\nsetup(name='their-archs', version='1', packages=['their_archs'],\n"
+        "      entry_points={'basicsr.plugins': ['their_archs = their_archs']})\n"
+    )
+    site = tmp_path / 'site'
+    quiet = ['-q', '--no-index', '--no-deps', '--no-build-isolation', '--target', str(site)]
+    installed = python('-m', 'pip', 'install', *quiet, str(source), cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+    opt = options(name='theirs', network_g={'type': 'TheirVSR', 'num_feat': 2}, train={'total_iter': 2})
+    opt_file = write_options(opt, tmp_path / 'theirs.yml')
+    done = python('-m', 'basicsr_semantic', 'train', '-opt', str(opt_file), cwd=tmp_path, path=site)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'experiments/theirs/models/net_g_2.pth').is_file()
+
+
+def test_a_broken_frame_in_a_worker_is_one_sentence(options, tmp_path, clips):
+    shutil.copytree(clips, tmp_path / 'clips')
+    for file in (tmp_path / 'clips/lq/001').iterdir():
+        file.write_bytes(file.read_bytes()[:60])
+    opt = long_run(options, 'broken')
+    for key in ('dataroot_gt', 'dataroot_lq'):
+        opt['datasets']['train'][key] = opt['datasets']['train'][key].replace(str(clips), str(tmp_path / 'clips'))
+    done = train(write_options(opt, tmp_path / 'b.yml'), tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('basicsr: ') and '001' in last and 'Traceback' not in done.stderr
+
+
+def test_a_misspelt_option_stops_before_anything_is_made(options, tmp_path):
+    opt = options(train={'total_itr': 6, 'total_iter': ...})
+    done = train(write_options(opt, tmp_path / 'm.yml'), tmp_path)
+    assert done.returncode == 2
+    assert 'total_itr' in done.stderr and 'total_iter' in done.stderr and 'm.yml' in done.stderr
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_an_unwritable_checkpoint_folder_stops_with_a_sentence_and_keeps_what_is_there(options, tmp_path):
+    opt = long_run(options, 'full') | {'network_g': {'type': 'TinyVSR', 'num_feat': 64}}
+    opt['datasets']['train']['num_worker_per_gpu'] = 0  # the limit would hit the workers' shared memory too
+    opt_file = write_options(opt, tmp_path / 'full.yml')
+    train_until('iter:       7,', opt_file, tmp_path, signal.SIGKILL)
+    states = sorted((tmp_path / 'experiments/full/training_states').iterdir())
+    script = (
+        'import resource, sys\n'
+        'from basicsr_semantic.cli import main\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n'
+        f"sys.exit(main(['train', '--import', 'tiny_archs', '--auto_resume', '-opt', {str(opt_file)!r}]))\n"
+    )
+    done = python('-c', script, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert 'could not be written' in done.stderr.strip().splitlines()[-1]
+    assert states and all(load_file(s)['iter'] for s in states)
