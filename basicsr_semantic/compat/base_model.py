@@ -94,8 +94,8 @@ def with_equal_ema(init_training_settings: Callable) -> Callable:
 def save_training_state(self, epoch: int, current_iter: int) -> None:
     """Write ``<iter>.state`` last of all, naming the weight files it belongs to.
 
-    Random numbers are a function of the seed, the rank and the iteration (see ``engine/seeding.py``), so ``manual_seed``
-    and ``iter`` are the whole random state and the sampler's position.
+    Random numbers are a function of the seed, the rank and the iteration (see ``engine/seeding.py``), so
+    ``manual_seed`` and ``iter`` are the whole random state and the sampler's position.
 
     Raises:
         UserError: The file could not be written.
