@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from basicsr_semantic.config.building import check_building
+from basicsr_semantic.config.check import check_options
+from basicsr_semantic.config.option_file import OptionFile
+from basicsr_semantic.config.problems import Problem
 
 IMAGE_DATA = """
 datasets:
@@ -44,7 +51,7 @@ datasets:
     io_backend:
       type: disk
     num_frame: 5
-    gt_size: 64
+    gt_size: 256
     interval_list: [1]
     random_reverse: false
     use_hflip: true
@@ -204,3 +211,11 @@ def make_data(root: Path) -> Path:
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / 'meta_info.txt').write_text('000 100 (720,1280,3)\n')
     return root
+
+
+def problems_of(opt: OptionFile | Mapping[str, Any], is_train: bool, warnings: bool = False) -> list[Problem]:
+    """What `basicsr check` says about options; of the warnings only where they are asked for."""
+    file = opt if isinstance(opt, OptionFile) else OptionFile(dict(opt), 'a.yml')
+    checked = check_options(file, is_train)
+    found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
+    return [problem for problem in found if warnings or not problem.warning]

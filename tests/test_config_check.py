@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +10,17 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from conftest import ROOT
-from helpers_options import make_data, stock_options
+from helpers_options import make_data, problems_of, stock_options
 from torch import nn
 
-from basicsr_semantic.config import apply_overrides, load_yaml
-from basicsr_semantic.config.check import check_options
-from basicsr_semantic.config.component_keys import component_keys, optimizer_types, scheduler_types
+from basicsr_semantic.config.check import optimizers, schedules
 from basicsr_semantic.config.components import components
-from basicsr_semantic.config.problems import Problem, nearest, raise_problems
+from basicsr_semantic.config.declared import option_sections
+from basicsr_semantic.config.option_file import OptionFile
+from basicsr_semantic.config.problems import Problem, raise_problems
+from basicsr_semantic.config.sections import LoaderOptions
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.nearest import nearest
 
 OURS = sorted((ROOT / 'options').rglob('*.yml'))
 
@@ -33,11 +34,11 @@ def data(tmp_path_factory) -> Path:
 def check(data, tmp_path):
     """A function: a file in BasicSR's manner (or text) and overrides to the problems, by key."""
 
-    def run(name: str, *overrides: str, text: str = '') -> dict[str, Problem]:
+    def run(name: str, *overrides: str, text: str = '', warnings: bool = False) -> dict[str, Problem]:
         path = tmp_path / f'{name}.yml'
         path.write_text(text or stock_options(data)[name])
-        opt = apply_overrides(load_yaml(path), overrides)
-        return {problem.key: problem for problem in check_options(opt, path, 'train' in opt)}
+        file = OptionFile.read(path, overrides)
+        return {problem.key: problem for problem in problems_of(file, 'train' in file.values, warnings)}
 
     return run
 
@@ -65,8 +66,8 @@ def test_their_test_files_are_in_order(check, data, name):
 @pytest.mark.parametrize('path', OURS, ids=lambda path: path.stem)
 def test_our_option_files_lack_at_most_data_and_weights(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    opt = load_yaml(path)
-    problems = check_options(opt, path, 'train' in opt)
+    file = OptionFile.read(path)
+    problems = problems_of(file, 'train' in file.values)
     assert [str(problem) for problem in problems if not problem.missing_file] == []
 
 
@@ -83,11 +84,9 @@ def test_our_option_files_lack_at_most_data_and_weights(path, monkeypatch):
         ('rcan', 'train:total_iter=!!float 3e5'),
         ('swinir', 'network_g:of_another_fork=1'),
         ('rcan', 'num_gpu=auto'),
-        ('rcan', 'train:pixel_opt=~'),
         ('rcan', 'val=~'),
         ('rcan', 'network_g:res_scale=0.1'),
         ('rcan', 'network_g:img_range=1'),
-        ('rcan', 'datasets:train:filename_tmpl=~'),
     ],
 )
 def test_what_is_harmless_is_no_problem(check, name, entry):
@@ -125,11 +124,12 @@ def test_what_is_harmless_is_no_problem(check, name, entry):
         ('esrgan', 'net_d_init_iters', 'net_d_init_iter', 'train:net_d_init_iter', 'Did you mean net_d_init_iters?'),
     ],
 )
-def test_a_misspelt_key_is_one_problem_with_its_line(check, data, name, old, new, key, advice):
+def test_a_misspelt_key_is_named_with_its_line(check, data, name, old, new, key, advice):
     text = stock_options(data)[name].replace(f'{old}:', f'{new}:', 1)
-    problems = check(name, text=text)
-    assert list(problems) == [key]
-    problem = problems[key]
+    problem = check(name, text=text, warnings=True)[key]
+    # of what a constructor does not take the run dies; what an opt-dict class of BasicSR's does not read does nothing
+    constructed = key.startswith(('network_g', 'train:optim_g', 'train:scheduler', 'train:pixel_opt'))
+    assert problem.warning != (constructed and name != 'swinir')
     assert problem.suggestion == advice and f"no key '{new}'" in problem.message
     assert text.splitlines()[problem.line - 1].find(f'{new}:') >= 0
     assert str(problem).startswith(f'{problem.file}:{problem.line}: {key}: ')
@@ -155,7 +155,7 @@ def test_no_misspelt_key_goes_unnoticed(data, name):
             items = list(section.items())
             section.clear()
             section.update((f'{k[:-2]}{k[-1]}{k[-2]}x' if k == key else k, v) for k, v in items)
-            if not check_options(opt, 'a.yml', True):
+            if not problems_of(opt, True, warnings=True):
                 unnoticed.append(key)
             section.clear()
             section.update(items)
@@ -163,7 +163,7 @@ def test_no_misspelt_key_goes_unnoticed(data, name):
 
 
 def test_a_key_in_the_wrong_section_is_sent_home(check):
-    found = check('rcan', 'ema_decay=0.9', 'train:val_freq=3', 'network_g:total_iter=3')
+    found = check('rcan', 'ema_decay=0.9', 'train:val_freq=3', 'network_g:total_iter=3', warnings=True)
     assert found['ema_decay'].suggestion == 'It belongs into section train.'
     assert found['train:val_freq'].suggestion == 'It belongs into section val.'
     assert found['network_g:total_iter'].suggestion == 'It belongs into section train.'
@@ -176,19 +176,18 @@ def test_a_key_in_the_wrong_section_is_sent_home(check):
 @pytest.mark.parametrize(
     ('name', 'entry', 'message'),
     [
-        ('rcan', 'scale="4"', "integer or ~ is expected, but it is '4'. Write 4 without quotes."),
-        ('rcan', 'train:optim_g:lr="2e-4"', "A number is expected, but it is '2e-4'. Write 2e-4 without quotes."),
+        ('rcan', 'scale="4"', "An integer is expected, but it is '4'. Write 4 without quotes."),
         ('rcan', 'train:total_iter=ten', "An integer is expected, but it is 'ten'."),
         ('rcan', 'train:total_iter=10.5', 'An integer is expected, but it is 10.5.'),
         ('rcan', 'scale=true', 'but it is true'),
-        ('rcan', 'network_g:num_block=many', "but it is 'many'"),
+        ('rcan', 'network_g:num_block=many', 'RCAN cannot be built: TypeError: '),
         ('rcan', 'datasets:train:pin_memory=1', 'True or false is expected, but it is 1.'),
         ('rcan', 'datasets:train:prefetch_mode=cdua', 'Did you mean cuda?'),
-        ('rcan', 'train:optim_g:betas=[0.9]', 'A list of 2, each a number is expected'),
-        ('rcan', 'train:pixel_opt:reduction=5', "Write '5' in quotes for text."),
+        ('rcan', 'train:optim_g:betas=[0.9]', 'A list of 2 is expected, but it is [0.9].'),
+        ('rcan', 'train:pixel_opt:reduction=5', 'L1Loss cannot be built: ValueError: Unsupported reduction mode: 5'),
         ('rcan', 'path:ignore_resume_networks=network_g', "Write ['network_g']."),
         ('rcan', 'path:param_key_g=5', "Write '5' in quotes"),
-        ('rcan', 'train=5', 'A section of keys or ~ is expected, but it is 5.'),
+        ('rcan', 'train=5', 'A section of keys is expected, but it is 5.'),
         ('rcan', 'network_g=RCAN', "A section of keys is expected, but it is 'RCAN'."),
         ('rcan', 'datasets:train=5', 'A section of keys is expected'),
         ('rcan', 'train:optim_g=Adam', 'A section of keys is expected'),
@@ -196,12 +195,12 @@ def test_a_key_in_the_wrong_section_is_sent_home(check):
         ('rcan', 'val:metrics:psnr=calculate_psnr', 'A section of keys is expected'),
         ('rcan', 'val:metrics:psnr:better=more', 'One of higher, lower is expected'),
         ('rcan', 'scale=0', 'It is 0, but must be at least 1.'),
-        ('rcan', 'num_gpu=-1', 'must be auto, or 0 (CPU) or more'),
+        ('rcan', 'num_gpu=-1', 'It is -1, but must be at least 0.'),
         ('rcan', 'num_gpu=all', "but it is 'all'"),
-        ('rcan', 'train:ema_decay=1', 'must be at least 0 and less than 1'),
+        ('rcan', 'train:ema_decay=1', 'must be less than 1'),
         ('rcan', 'datasets:train:batch_size_per_gpu=0', 'must be at least 1'),
         ('rcan', 'logger:print_freq=0', 'must be at least 1'),
-        ('rcan', 'train:optim_g:lr=-1e-4', 'must be 0 or more'),
+        ('rcan', 'train:optim_g:lr=-1e-4', 'Invalid learning rate'),
         ('rcan', 'train:optim_g:betas=[0.9, 1.5]', 'Adam refuses these values: Invalid beta parameter'),
         ('basicvsr', 'train:scheduler:periods=[1, 500000]', 'restart_weights should have the same length'),
         ('rcan', 'name=a/b', 'cannot be the name of a folder'),
@@ -354,17 +353,17 @@ def test_a_missing_key_is_named(check, data, name, line, key):
 def test_a_missing_section_is_named(check, data, section):
     opt = yaml.safe_load(stock_options(data)['rcan'])
     del opt[section]
-    problems = check_options(opt, 'a.yml', True)
+    problems = problems_of(opt, True)
     assert [p.key for p in problems if 'missing' in p.message] == [section]
 
 
 def test_a_training_without_training_data_and_a_test_without_any(check, data):
     opt = yaml.safe_load(stock_options(data)['rcan'])
     opt['datasets']['training'] = opt['datasets'].pop('train')
-    keys = {p.key: p for p in check_options(opt, 'a.yml', True)}
+    keys = {p.key: p for p in problems_of(opt, True)}
     assert set(keys) == {'datasets:train', 'datasets:training'} and keys['datasets:training'].suggestion == 'Say train.'
     opt['datasets'] = {}
-    assert 'There is no data set to test on.' in [p.message for p in check_options(opt, 'a.yml', False)]
+    assert 'There is no data set to test on.' in [p.message for p in problems_of(opt, False)]
 
 
 def clip_options(**keys) -> dict:
@@ -398,7 +397,7 @@ def test_missing_data_comes_with_the_command_that_makes_it(tmp_path, monkeypatch
         opt['datasets']['test_1']['prepare'] = 'basicsr prepare ytvis SRC {folder} --split x'
     if key == 'annotation_file':
         opt['datasets']['test_1']['type'] = 'VideoInstanceTestDataset'
-    (problem,) = check_options(opt, 'a.yml', False)
+    (problem,) = problems_of(opt, False)
     assert problem.key == f'datasets:test_1:{key}' and problem.missing_file
     assert f"'{value}' does not exist" in problem.message and advice in problem.suggestion
 
@@ -412,14 +411,14 @@ def test_a_missing_checkpoint_comes_with_the_run_that_writes_it(tmp_path):
     ):
         opt = clip_options()
         opt['path'] = {'pretrain_network_g': f'experiments/{run}/models/net_g_latest.pth'}
-        problems = check_options(opt, str(tmp_path / 'second_stage.yml'), False)
+        problems = problems_of(OptionFile(opt, str(tmp_path / 'second_stage.yml')), False)
         assert [p.suggestion for p in problems if p.key == 'path:pretrain_network_g'] == [advice]
 
 
 def test_a_folder_is_no_checkpoint(tmp_path):
     opt = clip_options()
     opt['path'] = {'pretrain_network_g': str(tmp_path)}
-    (problem,) = [p for p in check_options(opt, 'a.yml', False) if p.key == 'path:pretrain_network_g']
+    (problem,) = [p for p in problems_of(opt, False) if p.key == 'path:pretrain_network_g']
     assert 'is a folder' in problem.message
 
 
@@ -441,7 +440,7 @@ def test_missing_priors_come_with_the_extractor_of_their_kind(tmp_path, monkeypa
     opt = clip_options(dataroot_lq='here/lq', dataroot_priors='x/masks.lmdb', prior_kind=kind)
     opt['network_s'] = {'type': 'xdecoder', 'checkpoint': 'frames.pth', 'short_side': 128, 'score_threshold': 0.1}
     opt['network_s'] |= {'max_instances': 10, 'instance_source': 'vita'}  # as by default
-    found = {problem.key: problem for problem in check_options(opt, 'a.yml', False)}
+    found = {problem.key: problem for problem in problems_of(opt, False)}
     suggestion = found['datasets:test_1:dataroot_priors'].suggestion
     assert f'basicsr extract --extractor {arguments}' in suggestion and 'regions' not in suggestion.replace(
         arguments, ''
@@ -477,7 +476,7 @@ def test_all_problems_of_a_file_come_in_one_error(check, data):
     with pytest.raises(UserError) as error:
         raise_problems(problems)
     lines = str(error.value).splitlines()
-    assert lines[0].startswith('3 problems in ') and len(lines) == 4
+    assert lines[0].startswith('3 problems in ') and len(lines) == 4  # gt_size is missing, the type, lrr
     assert [problem.line is None for problem in problems] == [False, False, True]
     assert problems[0].line < problems[1].line
     raise_problems([])
@@ -487,10 +486,10 @@ def test_all_problems_of_a_file_come_in_one_error(check, data):
 
 def test_our_model_and_data_are_checked_strictly(options):
     good = options()
-    assert [p for p in check_options(good, 'a.yml', True) if p.key != 'network_g:type'] == []
+    assert [p for p in problems_of(good, True) if p.key != 'network_g:type'] == []
     bad = options(train={'amp': 'fp8', 'trainabel': ['a'], 'grad_clip': 0}, path={'strict_load_g': 'yes'})
     bad['datasets']['train'] |= {'degradation': 'BX', 'masks': 3, 'num_masks': 65, 'interval_list': 1}
-    found = {p.key: str(p) for p in check_options(bad, 'a.yml', True)}
+    found = {p.key: str(p) for p in problems_of(bad, True)}
     found.pop('network_g:type', None)
     assert set(found) == {
         'train:amp',
@@ -502,9 +501,9 @@ def test_our_model_and_data_are_checked_strictly(options):
         'datasets:train:num_masks',
         'datasets:train:interval_list',
     }
-    assert 'One of bf16, fp16 or ~ is expected' in found['train:amp']
+    assert 'One of bf16, fp16 is expected' in found['train:amp']
     assert 'Did you mean trainable?' in found['train:trainabel']
-    assert 'One of BI, BD, BD_DUF or ~ is expected' in found['datasets:train:degradation']
+    assert 'One of BI, BD, BD_DUF is expected' in found['datasets:train:degradation']
     assert 'Write [1].' in found['datasets:train:interval_list']
 
 
@@ -523,26 +522,24 @@ def third_party(monkeypatch):
 
     class ForeignData(torch.utils.data.Dataset):
         def __init__(self, opt):
-            self.opt = opt
             self.root = opt['dataroot_gt']
-            self.crop = opt.get('crop', 32)
 
-        def __getitem__(self, index):
-            return self.opt['seed']
-
-    @dataclass
-    class Published:
+    class Published(LoaderOptions):
         size: int
         """Size."""
 
     class ForeignPublished(torch.utils.data.Dataset):
         Options = Published
 
-    class ForeignModel:
         def __init__(self, opt):
             self.opt = opt
+
+    class ForeignModel:
+        def __init__(self, opt):
             self.mode = opt['train']['phase_mode']
-            self.own = opt.get('own_section', {}).get('x')
+
+        def optimize_parameters(self, current_iter):
+            pass
 
     def foreign_metric(img, img2, power: float = 2.0):
         return 0
@@ -581,55 +578,54 @@ def foreign_options() -> dict:
 def test_third_party_components_in_order(third_party):
     opt = foreign_options()
     opt['train']['unread'] = 3
-    found = {p.key: p.message for p in check_options(opt, 'a.yml', True)}
-    # the model builds no network by that name and reads neither foreign_opt nor unread
-    assert set(found) == {'network_g', 'train:foreign_opt', 'train:unread'}
+    assert problems_of(opt, True) == []
+    warnings = {p.key: p.message for p in problems_of(opt, True, warnings=True)}
+    # nobody can tell whether these are read; one word about each section is enough
+    assert set(warnings) == {'own_section', 'datasets:train:dataroot_gt', 'train:phase_mode'}
+    assert 'The keys phase_mode, foreign_opt, unread are not known here' in warnings['train:phase_mode']
 
 
-def test_third_party_components_are_checked_by_the_same_rules(third_party):
+def test_third_party_components_are_checked_where_they_declare_something(third_party):
     opt = foreign_options()
     opt['network_g'] = {'type': 'ForeignNet', 'mode': 'slwo', 'parts': [1, 'b']}
-    opt['datasets']['train'] |= {'corp': 3}
+    opt['datasets']['train'] |= {'num_worker_per_gp': 3, 'batch_size_per_gpu': 'two'}
     opt['datasets']['val'] |= {'size': 'big', 'gt_size': 3}
-    del opt['datasets']['train']['seed'], opt['train']['phase_mode']
     opt['val']['metrics']['m']['power'] = 'x'
-    found = {p.key: str(p) for p in check_options(opt, 'a.yml', True)}
-    assert set(found) >= {
+    opt['train']['foreign_opt']['wieght'] = 3
+    found = {p.key: p for p in problems_of(opt, True, warnings=True)}
+    errors = {key for key, problem in found.items() if not problem.warning}
+    assert errors == {
         'network_g:width',
         'network_g:mode',
-        'network_g:parts',
-        'datasets:train:corp',
-        'datasets:train:seed',
+        'network_g:parts:1',
+        'datasets:train:batch_size_per_gpu',
         'datasets:val:size',
-        'datasets:val:gt_size',
-        'train:phase_mode',
         'val:metrics:m:power',
+        'train:foreign_opt:wieght',
     }
-    assert 'Did you mean crop?' in found['datasets:train:corp']
-    assert 'Did you mean slow?' in found['network_g:mode']
+    assert found['datasets:train:num_worker_per_gp'].suggestion == 'Did you mean num_worker_per_gpu?'
+    assert found['datasets:train:num_worker_per_gp'].warning and found['datasets:val:gt_size'].warning
+    assert 'Did you mean slow?' in str(found['network_g:mode'])
 
 
-def test_what_a_model_can_build(monkeypatch):
-    class Own:
-        def get_optimizer(self, optim_type, params, **kwargs):
-            if optim_type == 'SGD':
-                return torch.optim.SGD(params, **kwargs)
-            raise ValueError(optim_type)
+def test_a_model_that_wants_other_arguments_is_refused(third_party, monkeypatch):
+    """As those of projects with a training script of their own, which hand over a gradient scaler."""
+    model = MODEL_REGISTRY.get('ForeignModel')
+    monkeypatch.setattr(model, 'optimize_parameters', lambda self, scaler, current_iter: None)
+    (problem,) = problems_of(foreign_options(), True)
+    assert problem.key == 'model_type' and 'cannot be called with the iteration alone' in problem.message
 
-        def setup_schedulers(self):
-            self.schedulers = []
 
-    assert list(optimizer_types(Own)) == ['SGD'] and scheduler_types(Own) is None
-    assert {'Adam', 'AdamW', 'SGD'} <= optimizer_types(None).keys()
-    stock = scheduler_types(components('model')['SRModel'].target)
-    assert set(stock) == {'MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR'}
+def test_what_basicsr_models_can_build():
+    assert {'Adam', 'AdamW', 'SGD'} <= optimizers().keys() and 'Optimizer' not in optimizers()
+    assert set(schedules()) == {'MultiStepLR', 'MultiStepRestartLR', 'CosineAnnealingRestartLR'}
 
 
 @pytest.mark.parametrize('kind', ['arch', 'model', 'dataset', 'loss', 'metric'])
 def test_keys_of_everything_that_is_registered_are_known(kind):
     for component in components(kind).values():
-        for keys in component_keys(component).values():
-            assert all(name == key.name and name.isidentifier() for name, key in keys.keys.items())
+        for options in option_sections(component).values():
+            assert all(name.isidentifier() for name in options.model_fields)
 
 
 def test_nearest_is_blind_to_case_and_dashes():

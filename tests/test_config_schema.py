@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 from helpers_options import stock_options
 
-from basicsr_semantic.config import load_yaml
 from basicsr_semantic.config.components import components
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.config.schema import option_schema, schema_text
 
 
@@ -70,7 +70,6 @@ def test_files_in_basicsr_manner_are_valid(validator, stock, name):
     [
         (('network_g', 'num_blok'), 3, 'network_g'),
         (('network_g', 'type'), 'RCNA', 'network_g:type'),
-        (('network_g', 'upscale'), 'four', 'network_g:upscale'),
         (('model_type',), 'SRModl', 'model_type'),
         (('datasets', 'train', 'type'), 'NoDataset', 'datasets:train:type'),
         (('datasets', 'train', 'batch_size_per_gpu'), 0, 'datasets:train:batch_size_per_gpu'),
@@ -118,12 +117,12 @@ def test_unknown_keys_at_the_top_and_of_our_classes_are_found(validator, options
 
 def test_everything_registered_is_in_it_with_descriptions(schema):
     definitions = schema['$defs']
-    for kind, label in (('arch', 'network'), ('dataset', 'dataset'), ('loss', 'loss'), ('metric', 'metric')):
+    for kind, label in (('arch', 'arch'), ('dataset', 'dataset'), ('loss', 'loss'), ('metric', 'metric')):
         names = set(components(kind))
         assert set(definitions[label]['properties']['type']['enum']) == names
         assert all(f'{label}.{name}' in definitions for name in names)
-    assert definitions['network.BasicVSR']['properties']['num_feat']['description'].startswith('Number of channels')
-    assert definitions['network.BasicVSR']['properties']['num_block']['default'] == 15
+    assert definitions['arch.BasicVSR']['properties']['num_feat']['description'].startswith('Number of channels')
+    assert definitions['arch.BasicVSR']['properties']['num_block']['default'] == 15
     train = definitions['model.SemanticVSRModel.train']['properties']
     assert (
         train['amp']['enum' if 'enum' in train['amp'] else 'anyOf'] and 'Mixed precision' in train['amp']['description']

@@ -7,11 +7,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from helpers_options import problems_of
 
-from basicsr_semantic.config import load_yaml
-from basicsr_semantic.config.check import check_options
-from basicsr_semantic.config.component_keys import frame_decoder_keys, source_keys
+from basicsr_semantic.config.declared import with_options
+from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.config.schema import option_schema
+from basicsr_semantic.config.signatures import arguments_of
 
 LENS = {'type': 'SemanticLens', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4]}
 
@@ -54,7 +55,7 @@ def check(tmp_path):
     def run(opt: dict) -> dict:
         path = tmp_path / 'o.yml'
         path.write_text(yaml.safe_dump(opt, sort_keys=False))
-        return {problem.key: problem for problem in check_options(load_yaml(path), path, 'train' in opt)}
+        return {problem.key: problem for problem in problems_of(OptionFile.read(path), 'train' in opt)}
 
     return run
 
@@ -91,7 +92,7 @@ def test_good_sections_pass(check, validator, stage_two, stage_one):
         ({'device': 'cuda'}, 'device', "network_s has no key 'device'"),
         ({'extract_mode': 'online'}, 'extract_mode', 'One of cached, online_full, online_patch is expected'),
         ({'instance_source': 'vitae'}, 'instance_source', 'Did you mean vita?'),
-        ({'score_threshold': 30}, 'score_threshold', 'at least 0 and less than 1'),
+        ({'score_threshold': 30}, 'score_threshold', 'must be less than 1'),
         ({'max_instances': 'ten'}, 'max_instances', 'An integer is expected'),
         ({'type': 'xdecodr'}, 'type', 'Did you mean xdecoder?'),
         ({'type': 'SemanticLens'}, 'type', 'SemanticLens is an arch'),
@@ -182,8 +183,11 @@ def test_a_misspelt_loss_of_stage_one_is_named(check, stage_one):
 
 
 def test_every_key_has_a_description():
+    from basicsr_semantic.extractors.xdecoder import XDecoder
     from basicsr_semantic.extractors.xdecoder.extractor import XDecoderExtractor
+    from basicsr_semantic.models.options import SourceOptions
+    from basicsr_semantic.models.video_instance_options import FrameDecoderOptions
 
-    for keys in (source_keys(XDecoderExtractor), frame_decoder_keys()):
-        assert {name for name, key in keys.keys.items() if not key.doc} == set()
-        assert not any(key.required for name, key in keys.keys.items() if name != 'type')
+    for target, options in ((XDecoderExtractor, SourceOptions), (XDecoder, FrameDecoderOptions)):
+        taken = with_options(arguments_of(target, frozenset({'device'})), options)
+        assert {name for name, one in taken.model_fields.items() if not one.description} == set()

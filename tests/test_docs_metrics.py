@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from conftest import ROOT
+from helpers_options import problems_of
 
-from basicsr_semantic.config import load_yaml
-from basicsr_semantic.config.check import check_options
 from basicsr_semantic.config.components import better_of, components
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.engine.judging import wants
 from basicsr_semantic.metrics import clip_iqa, perceptual
 
@@ -21,7 +21,7 @@ def test_the_example_is_in_order(tmp_path, monkeypatch):
     head = 'name: x\nmodel_type: SRModel\ndatasets: {test: {name: x, type: SingleImageDataset, dataroot_lq: .,'
     head += ' io_backend: {type: disk}}}\nnetwork_g: {type: RCAN, num_in_ch: 3, num_out_ch: 3}\n'
     (tmp_path / 'a.yml').write_text(head + example)
-    problems = check_options(load_yaml(tmp_path / 'a.yml'), 'a.yml', is_train=False)
+    problems = problems_of(load_yaml(tmp_path / 'a.yml'), False)
     assert [problem.key for problem in problems] == ['val:metrics:warp_spynet:flow:load_path']
     assert problems[0].missing_file
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
+from helpers_options import problems_of
 from helpers_seeclear import TINY, awake, build, priors
 
-from basicsr_semantic.config.check import check_options
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel
 from basicsr_semantic.models.seeclear_sampling import sample_video
@@ -176,14 +176,14 @@ def test_refused_options(stage, name, sections, message):
     with pytest.raises(UserError, match=message):
         SeeClearModel(opt)
     if 'network_g' not in str(sections) or 'category' in str(sections):  # all but what the network itself refuses
-        found = [str(problem) for problem in check_options(opt, 'file.yml', is_train=True)]
+        found = [str(problem) for problem in problems_of(opt, True)]
         assert any(re.search(message, line) for line in found), 'the option checker does not say it'
 
 
 def test_a_misspelt_option_is_one_problem(stage):
     opt = stage(base_upsampler={'type': 'TinyVSR'}, path={'pretrain_base_upsamplr': 'base.pth'})
     Path('base.pth').touch()
-    found = check_options(opt, 'file.yml', is_train=True)
+    found = problems_of(opt, True)
     assert [problem.key for problem in found] == ['path:pretrain_base_upsamplr']
 
 

@@ -16,7 +16,7 @@ from helpers_openseed import TINY as OPENSEED
 from helpers_openseed import openseed_files
 from helpers_seeclear import TINY, awake, build
 from helpers_semantics import checkpoints
-from test_host_pipeline import equal, torchrun
+from test_engine_pipeline import equal, torchrun
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file

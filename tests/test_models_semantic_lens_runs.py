@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import basicsr, python, write_options
 from helpers_semantics import WIDTH, checkpoints
-from test_host_pipeline import equal, torchrun
+from test_engine_pipeline import equal, torchrun
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file

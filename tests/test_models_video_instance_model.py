@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import python, write_options
 from helpers_instances import FRAMES, INSTANCES, MovingSquares, MovingSquaresTest
-from test_host_pipeline import torchrun
+from test_engine_pipeline import torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.extractors.xdecoder import build_xdecoder, load_xdecoder

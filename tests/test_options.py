@@ -10,10 +10,10 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from conftest import ROOT
+from helpers_options import problems_of
 
 from basicsr_semantic.cli import prepare
-from basicsr_semantic.config import load_yaml
-from basicsr_semantic.config.check import check_options
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.models.frame_decoders import build_frame_decoder
 from basicsr_semantic.models.semantic_source import SemanticSource
 
@@ -24,7 +24,7 @@ IDS = [str(file.relative_to(ROOT / 'options')) for file in FILES]
 @pytest.mark.parametrize('file', FILES, ids=IDS)
 def test_only_files_of_data_and_weights_are_missing(file: Path):
     opt = load_yaml(str(file))
-    problems = check_options(opt, str(file), is_train='train' in opt)
+    problems = problems_of(opt, 'train' in opt)
     assert [str(problem) for problem in problems if not problem.missing_file] == []
 
 
@@ -179,7 +179,7 @@ def test_missing_data_of_youtube_vis_come_with_the_exact_call(file, phase, tmp_p
     monkeypatch.chdir(tmp_path)  # where no data set is
     opt = load_yaml(str(file))
     section = opt['datasets'][phase]
-    problems = {p.key: p for p in check_options(opt, str(file), 'train' in opt)}
+    problems = {p.key: p for p in problems_of(opt, 'train' in opt)}
     for key in {'dataroot_gt', 'dataroot_lq', 'annotation_file'} & section.keys():
         advice = problems[f'datasets:{phase}:{key}'].suggestion
         command = advice.removeprefix('Make it with: basicsr ').split()

@@ -23,7 +23,7 @@ import demo_table
 from demo_steps import Runner, Step
 from demo_table import Result
 
-from basicsr_semantic.config.safe_yaml import load_yaml
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.utils.errors import UserError
 

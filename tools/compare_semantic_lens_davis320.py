@@ -35,7 +35,7 @@ from davis320_runs import (
 )
 from tqdm import tqdm
 
-from basicsr_semantic.config import load_yaml
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter
 
 OPTIONS = 'options/semantic_lens'

@@ -15,7 +15,7 @@ from threading import Event
 from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
-from basicsr_semantic.config import load_yaml
+from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.engine.judging import Judge
 from basicsr_semantic.utils.files import write_whole
 

@@ -94,7 +94,7 @@ def test_name(training: str) -> str:
 
 def options_of(name: str) -> dict:
     """The content of an option file of the demo."""
-    from basicsr_semantic.config.safe_yaml import load_yaml
+    from basicsr_semantic.config.option_file import load_yaml
 
     return load_yaml(REPOSITORY / 'options' / 'demo' / f'{name}.yml')
 

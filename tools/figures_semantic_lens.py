@@ -62,9 +62,11 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     from basicsr.models import build_model
 
     import basicsr_semantic  # noqa: F401  (registers everything)
-    from basicsr_semantic.config import load_yaml, prepare_options
+    from basicsr_semantic.config.check import check_options
+    from basicsr_semantic.config.option_file import OptionFile
+    from basicsr_semantic.config.run import prepare_run
 
-    opt = prepare_options(load_yaml(option_file), str(Path.cwd()), is_train=False)
+    opt = prepare_run(check_options(OptionFile.read(option_file), False), str(Path.cwd()), is_train=False).opt
     dataset: Any = build_dataset(next(iter(opt['datasets'].values())))
     names = [name for name in dataset.clip_lengths if clip in (None, name)]
     if not names:

@@ -16,7 +16,8 @@ def add_parser(subparsers) -> None:
         'check',
         help='check option files without running them',
         description='Check option files against the constructors they configure, without running anything: keys, '
-        'types, names of components, files and folders. A file with a section "train" is checked for training, any '
+        'types, names of components, files and folders; networks are built without memory for their weights, data sets '
+        'where their files are there. A file with a section "train" is checked for training, any '
         'other for a test.',
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -30,6 +31,7 @@ def add_parser(subparsers) -> None:
         action='store_true',
         help='no complaint about data and checkpoints that are not there (yet)',
     )
+    parser.add_argument('--strict', action='store_true', help='take warnings for errors')
     parser.set_defaults(run=run)
 
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return _write_schema(args.output)
     if args.output:
         raise UserError('-o FILE belongs to --schema: option files are only read.')
-    right = [_check(file, args.force_yml, args.ignore_missing_files) for file in args.opt]
+    right = [_check(file, args.force_yml, args.ignore_missing_files, args.strict) for file in args.opt]
     if len(right) > 1:
         print(f'{right.count(True)} of {len(right)} option files are in order.')
     return 0 if all(right) else 1
@@ -68,27 +70,32 @@ def _write_schema(output: str | None) -> int:
     return 0
 
 
-def _check(file: str, overrides: list[str] | None, ignore_missing: bool) -> bool:
+def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict: bool) -> bool:
     """Check one file and print the outcome; whether it is in order."""
-    from ..config import apply_overrides, load_yaml
+    from ..config.building import check_building
     from ..config.check import check_options
+    from ..config.option_file import OptionFile
 
     try:
-        opt = apply_overrides(load_yaml(file), overrides)
-        is_train = opt.get('train') is not None
-        problems = check_options(opt, file, is_train)
+        file = OptionFile.read(path, overrides)
+        is_train = file.values.get('train') is not None
+        checked = check_options(file, is_train)
     except UserError as error:
         print(error)
         return False
+    problems = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
     missing = [problem for problem in problems if problem.missing_file]
-    shown = [problem for problem in problems if not (ignore_missing and problem.missing_file)]
-    for problem in shown:
-        print(problem)
-    if shown:
-        print(f'{file}: {_count(len(shown), "problem")}.')
+    wrong = [one for one in problems if (strict or not one.warning) and not (ignore_missing and one.missing_file)]
+    for problem in problems:
+        if problem.warning or problem in wrong:
+            print(problem)
+    if wrong:
+        print(f'{path}: {_count(len(wrong), "problem")}.')
         return False
-    note = f' {_count(len(missing), "file or folder is", "files or folders are")} not there yet.' if missing else ''
-    print(f'{file}: OK. {"Training" if is_train else "Test"}: {_summary(opt)}.{note}')
+    warnings = _count(sum(problem.warning for problem in problems), 'warning')
+    note = '' if warnings.startswith('0 ') else f' {warnings}.'
+    note += f' {_count(len(missing), "file or folder is", "files or folders are")} not there yet.' if missing else ''
+    print(f'{path}: OK. {"Training" if is_train else "Test"}: {_summary(file.values)}.{note}')
     return True
 
 

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _unknown(name: str, kinds: list[str]) -> UserError:
     from ..config.components import components
-    from ..config.problems import nearest
+    from ..utils.nearest import nearest
 
     near = nearest(name, [known for kind in kinds for known in components(kind)])
     advice = f'Did you mean {near}?' if near else 'Without a name the command lists all.'
@@ -71,28 +71,41 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    from ..config.component_keys import component_keys
+    from ..config.declared import option_sections
 
     name = f'  {component.name}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
     head = [f'{name:<24}  {lines[0]}'] if len(name) <= 24 else [name, ' ' * 26 + lines[0]]
     head += [' ' * 26 + line for line in lines[1:]]
     head.append(' ' * 26 + _short_file(component.file))
-    for section, keys in component_keys(component).items():
-        shown = ', '.join(_argument(key) for key in keys.keys.values())
+    for section, options in option_sections(component).items():
+        shown = ', '.join(_argument(name, one) for name, one in options.model_fields.items())
         if shown:
             label = f'{section}: ' if section else ''
             head += textwrap.wrap(label + shown, WIDTH, initial_indent=' ' * 26, subsequent_indent=' ' * 28)
     return '\n'.join(line[:WIDTH] for line in head)
 
 
-def _argument(key: Any) -> str:
-    """``num_feat=64``; ``num_in_ch`` if it must be given; ``use_rot=...`` if it need not, with no known default."""
-    from ..config.keys import REQUIRED
+def _argument(name: str, one: Any) -> str:
+    """``num_feat=64``; ``num_in_ch`` if it must be given."""
+    return name if one.is_required() else f'{name}={_written(one.default)}'
 
-    if key.default is REQUIRED:
-        return key.name if key.required else f'{key.name}=...'
-    return f'{key.name}={_written(key.default)}'
+
+def _type(one: Any) -> str:
+    """What values a key takes, in words; '' for anything."""
+    from pydantic import TypeAdapter
+
+    return _words(TypeAdapter(Any if one.annotation is None else one.annotation).json_schema())
+
+
+def _words(schema: dict[str, Any]) -> str:
+    if 'anyOf' in schema:
+        return ' or '.join(dict.fromkeys(filter(None, map(_words, schema['anyOf']))))
+    if 'enum' in schema or 'const' in schema:
+        choices = schema.get('enum', [schema.get('const')])
+        return ('one of ' if len(choices) > 1 else '') + ', '.join(map(str, choices))
+    words = {'integer': 'an integer', 'number': 'a number', 'boolean': 'true or false', 'string': 'text', 'null': '~'}
+    return (words | {'array': 'a list', 'object': 'a section of keys'}).get(schema.get('type', ''), '')
 
 
 def _written(value: Any) -> str:
@@ -119,52 +132,40 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    from ..config.component_keys import component_keys
-    from ..config.keys import REQUIRED
-    from ..config.value_types import describe
+    from ..config.declared import option_sections
 
     lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
     lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
-    for section, keys in component_keys(component).items():
-        where = {'': 'Option keys', 'top level': 'Option keys at the top level'}.get(
-            section, f'Option keys of {section}'
-        )
-        lines.append(f'{where}:' if keys.keys else f'{where}: none.')
-        for key in keys.keys.values():
-            kind = describe(key.hint) if key.hint is not Any else ''
-            default = 'required' if key.required else ('' if key.default is REQUIRED else _written(key.default))
-            facts = '; '.join(
-                part for part in (kind, default if key.required or not default else f'default {default}') if part
-            )
-            lines.append(f'  {key.name}' + (f'  ({facts})' if facts else ''))
-            lines += textwrap.wrap(key.doc, WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
-        if keys.rest == 'ignored':
-            lines.append('  Further keys are accepted and have no effect.')
-        elif keys.rest == 'taken':
+    for section, options in option_sections(component).items():
+        where = {'': 'Option keys', 'top': 'Option keys at the top level'}.get(section, f'Option keys of {section}')
+        lines.append(f'{where}:' if options.model_fields else f'{where}: none.')
+        for name, one in options.model_fields.items():
+            default = 'required' if one.is_required() else f'default {_written(one.default)}'
+            lines.append(f'  {name}  ({"; ".join(filter(None, (_type(one), default)))})')
+            lines += textwrap.wrap(one.description or '', WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
+        if getattr(options, 'takes_more', False):
             lines.append('  Further keys are handed on to code that decides about them itself.')
         lines.append('')
     return '\n'.join(lines).rstrip()
 
 
 def _as_json(component: Any) -> dict[str, Any]:
-    from ..config.component_keys import component_keys
-    from ..config.keys import REQUIRED
-    from ..config.value_types import describe
+    from ..config.declared import option_sections
 
     arguments = []
-    for section, keys in component_keys(component).items():
-        for key in keys.keys.values():
+    for section, options in option_sections(component).items():
+        for name, one in options.model_fields.items():
             entry: dict[str, Any] = {
-                'name': key.name,
-                'type': describe(key.hint),
-                'required': key.required,
-                'doc': key.doc,
+                'name': name,
+                'type': _type(one),
+                'required': one.is_required(),
+                'doc': one.description or '',
             }
             if section:
                 entry['section'] = section
-            if key.default is not REQUIRED:
-                plain = key.default is None or isinstance(key.default, bool | int | float | str | list | tuple | dict)
-                entry['default'] = key.default if plain else _written(key.default)
+            if not one.is_required():
+                plain = one.default is None or isinstance(one.default, bool | int | float | str | list | tuple | dict)
+                entry['default'] = one.default if plain else _written(one.default)
             arguments.append(entry)
     return {
         'name': component.name,

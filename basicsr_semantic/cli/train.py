@@ -11,7 +11,7 @@ def add_parser(subparsers) -> None:
     from ..engine.pipeline import add_run_arguments
 
     parser = subparsers.add_parser('train', help='train a model from an option file', description=__doc__)
-    add_run_arguments(parser)
+    add_run_arguments(parser, dry_run=True)
     parser.set_defaults(run=run)
 
 

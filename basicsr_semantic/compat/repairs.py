@@ -73,7 +73,7 @@ def _repair_options() -> None:
     import basicsr.utils
     from basicsr.utils import options
 
-    from ..config import load_yaml
+    from ..config.option_file import load_yaml
 
     options.yaml_load = basicsr.utils.yaml_load = load_yaml  # type: ignore[attr-defined]
 

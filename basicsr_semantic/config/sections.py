@@ -1,16 +1,21 @@
 """The sections of an option file that the training and test loops read themselves, whatever the model.
 
-The field docstrings are what ``basicsr check --schema`` shows in an editor.
+The field docstrings are what ``basicsr check --schema`` shows in an editor. A class of models adds its own keys in
+subclasses of these, published as ``TopOptions``, ``TrainOptions``, ``PathOptions`` and ``ValOptions``; a class of data
+sets in a subclass of `LoaderOptions`, published as ``Options``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from ..utils.names import wrong_folder_name
+from .section import Number, Positive, Section, whole
 
 
-@dataclass
-class TopOptions:
+class TopOptions(Section):
     """Top level of an option file."""
 
     name: str
@@ -29,18 +34,24 @@ class TopOptions:
     """Log and checkpoints."""
     dist_params: dict[str, Any] | None = None
     """Arguments of torch.distributed.init_process_group, used with --launcher."""
-    scale: int | None = None
+    scale: Annotated[int, Field(ge=1, le=64)] | None = None
     """Factor between LQ and GT sizes; handed to every data set."""
-    num_gpu: int | Literal['auto'] = 'auto'
+    num_gpu: Annotated[int, Field(ge=0, le=4096)] | Literal['auto'] = 'auto'
     """GPUs to use, 0 for the CPU; lowered to what is present."""
-    manual_seed: int | None = None
+    manual_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed of all random numbers; ~ draws one and logs it."""
     find_unused_parameters: bool = False
     """For DistributedDataParallel: allow parameters that take no part in a step."""
 
+    @field_validator('name')
+    @classmethod
+    def _is_a_folder(cls, name: str) -> str:
+        if (wrong := wrong_folder_name(name)) is not None:
+            raise ValueError(f'It is {name!r}, which cannot be the name of a folder: {wrong}.')
+        return name
 
-@dataclass
-class LoaderOptions:
+
+class LoaderOptions(Section):
     """What every data set section may hold besides the keys of its class."""
 
     name: str
@@ -49,28 +60,27 @@ class LoaderOptions:
     """Registered data set class."""
     phase: Literal['train', 'val', 'test'] | None = None
     """Set from the section's name."""
-    scale: int | None = None
+    scale: Annotated[int, Field(ge=1, le=64)] | None = None
     """Set from the top level."""
     io_backend: dict[str, Any] | None = None
-    """How files are read: type disk or lmdb."""
-    num_worker_per_gpu: int = 0
+    """How files are read: type disk or lmdb; further keys go to BasicSR's backend."""
+    num_worker_per_gpu: Annotated[int, Field(ge=0, le=1024)] = 0
     """Loader processes for each GPU."""
-    batch_size_per_gpu: int = 1
+    batch_size_per_gpu: Positive = 1
     """Samples for each GPU and step."""
-    dataset_enlarge_ratio: float = 1
+    dataset_enlarge_ratio: Annotated[Number, Field(gt=0, le=10**12)] = 1
     """How often the data set is repeated in one epoch."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """cuda: batches are copied to the GPU ahead of time (needs pin_memory)."""
+    """cpu: a thread keeps batches ready; cuda: batches are copied to the GPU ahead of time (needs pin_memory)."""
     pin_memory: bool = False
-    """Load into page-locked memory."""
+    """Load into page-locked memory, for faster copies to a GPU."""
     persistent_workers: bool = False
     """Keep loader processes between epochs."""
-    num_prefetch_queue: int = 1
-    """Batches that are loaded ahead."""
+    num_prefetch_queue: Positive = 1
+    """Batches that prefetch_mode cpu keeps ready."""
 
 
-@dataclass
-class PathOptions:
+class PathOptions(Section):
     """Section ``path``, besides the keys of the model."""
 
     resume_state: str | None = None
@@ -83,21 +93,19 @@ class PathOptions:
     """Folder of test results; ~ is ./results."""
 
 
-@dataclass
-class TrainOptions:
+class TrainOptions(Section):
     """Section ``train``, besides the keys of the model."""
 
-    total_iter: int
-    """Iterations of the whole run."""
-    warmup_iter: int = -1
+    total_iter: Positive
+    """Iterations of the whole run; one iteration is one optimiser step."""
+    warmup_iter: Annotated[int, BeforeValidator(whole), Field(ge=-1, le=10**12)] = -1
     """Iterations over which the learning rate rises linearly; -1: none."""
 
 
-@dataclass
-class ValOptions:
+class ValOptions(Section):
     """Section ``val``, besides the keys of the model."""
 
-    val_freq: int | None = None
+    val_freq: Positive | None = None
     """Iterations between validations; ~: only after training."""
     save_img: bool = False
     """Save restored frames."""
@@ -105,26 +113,11 @@ class ValOptions:
     """End of the names of saved frames; ~: the experiment's name."""
     metrics: dict[str, Any] | None = None
     """Metrics under names of your choice, each with its type and arguments."""
-    pbar: bool = False
+    pbar: bool = True
     """Show a progress bar."""
 
 
-@dataclass
-class LoggerOptions:
-    """Section ``logger``."""
-
-    print_freq: int
-    """Iterations between lines of the log."""
-    save_checkpoint_freq: int
-    """Iterations between checkpoints."""
-    use_tb_logger: bool = False
-    """Write TensorBoard events."""
-    wandb: dict[str, Any] | None = None
-    """Weights & Biases, on top of TensorBoard."""
-
-
-@dataclass
-class WandbOptions:
+class WandbOptions(Section):
     """Section ``logger:wandb``."""
 
     project: str | None = None
@@ -133,41 +126,29 @@ class WandbOptions:
     """Run to continue."""
 
 
-@dataclass
-class DistOptions:
+class LoggerOptions(Section):
+    """Section ``logger``."""
+
+    print_freq: Positive
+    """Iterations between lines of the log."""
+    save_checkpoint_freq: Positive
+    """Iterations between checkpoints."""
+    use_tb_logger: bool = False
+    """Write TensorBoard events."""
+    wandb: dict[str, Any] | None = None
+    """Weights & Biases, on top of TensorBoard."""
+
+
+class DistOptions(Section):
     """Section ``dist_params``."""
 
     backend: str | None = None
     """nccl or gloo; gloo is taken where there is no GPU."""
-    port: int | None = None
+    port: Annotated[int, Field(ge=1, lt=2**16)] | None = None
     """Master port under Slurm."""
 
 
-@dataclass
-class SourceOptions:
-    """Section ``network_s``, besides the arguments of the extractor."""
-
-    type: str
-    """Extractor of tokens: xdecoder or openseed."""
-    extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
-    """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
-    the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""
-
-
-@dataclass
-class FrameDecoderOptions:
-    """Section ``frame_decoder``, besides the sizes of the network."""
-
-    type: Literal['xdecoder']
-    """What describes single frames: xdecoder."""
-    preset: Literal['focal_t', 'focal_l'] = 'focal_t'
-    """Sizes to begin with where there are no weights to read them off; keys of this section replace some of them."""
-    text_embeddings: str | None = None
-    """File with one text embedding for each class (and, last, one for "background"); ~ takes random directions."""
-
-
-@dataclass
-class MetricOptions:
+class MetricOptions(Section):
     """What every metric may hold besides the arguments of its function."""
 
     type: str
@@ -177,68 +158,7 @@ class MetricOptions:
 
 
 PREPARED = {
-    'top': {'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path', 'seed_is_given'},
+    'top': {'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path'},
     'path': {'models', 'training_states', 'log', 'visualization'},
 }
-"""Keys that `prepare_options` and the pipeline set: never required of a file, and no error in one."""
-
-NO_EFFECT = {'top': {'crop_border', 'save_img', 'suffix'}}
-"""Keys that some of BasicSR's own option files hold where nothing reads them; allowed for BasicSR's models."""
-
-COUNTS = {
-    'total_iter',
-    'warmup_iter',
-    'fix_flow',
-    'tsa_iter',
-    'net_d_iters',
-    'net_d_init_iters',
-    'val_freq',
-    'print_freq',
-    'save_checkpoint_freq',
-}
-"""Iterations, which option files like to write as ``!!float 5e3``: `prepare_options` makes integers of them."""
-
-RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
-    'top': {
-        'scale': (1, 64, 'at least 1'),
-        'num_gpu': (0, 4096, 'auto, or 0 (CPU) or more'),
-        'manual_seed': (0, 2**32 - 1, 'between 0 and 4294967295'),
-    },
-    'dataset': {
-        'num_worker_per_gpu': (0, 1024, 'between 0 and 1024'),
-        'batch_size_per_gpu': (1, 2**20, 'at least 1'),
-        'dataset_enlarge_ratio': (1e-9, 1e12, 'more than 0'),
-        'num_prefetch_queue': (1, 2**20, 'at least 1'),
-        'gt_size': (1, 2**16, 'at least 1'),
-        'num_masks': (1, 64, 'between 1 and 64'),
-        'max_frames': (1, 2**20, 'at least 1'),
-        'first_frames': (1, 2**20, 'at least 1'),
-    },
-    'train': {
-        'total_iter': (1, 1e12, 'at least 1'),
-        'warmup_iter': (-1, 1e12, '-1 or more'),
-        'ema_decay': (0, 1 - 1e-12, 'at least 0 and less than 1'),
-        'grad_clip': (1e-300, 1e300, 'more than 0, or ~'),
-        'accumulate': (1, 2**20, 'at least 1'),
-        'flow_lr_mul': (0, 1e12, '0 or more'),
-        'dcn_lr_mul': (0, 1e12, '0 or more'),
-    },
-    'optim': {
-        'lr': (0, 1e6, '0 or more'),
-        'weight_decay': (0, 1e6, '0 or more'),
-    },
-    'network_s': {
-        'short_side': (0, 2**16, '0 or more'),
-        'max_instances': (1, 64, 'between 1 and 64'),
-        'score_threshold': (0, 1 - 1e-12, 'at least 0 and less than 1'),
-        'feature_memory': (0, 2**20, '0 or more'),
-        'frames_at_once': (1, 2**20, 'at least 1'),
-        'num_tokens': (1, 2**20, 'at least 1'),
-    },
-    'val': {'val_freq': (1, 1e12, 'at least 1')},
-    'logger': {
-        'print_freq': (1, 1e12, 'at least 1'),
-        'save_checkpoint_freq': (1, 1e12, 'at least 1'),
-    },
-}
-"""Section -> key -> lowest value, highest value, the range in words. Only what is wrong for certain."""
+"""Keys that the run itself sets: never required of a file, and no error in one."""

@@ -14,7 +14,7 @@ from .clip_lists import read_lmdb_sizes
 from .clip_priors import ClipPriorSource
 from .clips import Clip, ClipIndex, val_partition_clips
 from .dataset_options import ClipOptions
-from .degradations import check_degradation, degrade, mod_crop
+from .degradations import degrade, mod_crop
 from .frame_reader import FrameReader
 
 
@@ -65,7 +65,6 @@ class ClipSource:
 
     def __init__(self, options: ClipOptions) -> None:
         self.scale = options.scale
-        _check_choices(options)
         backend = options.io_backend
         self._gt = FrameReader(options.dataroot_gt, backend, 'dataroot_gt') if options.dataroot_gt else None
         self._lq = FrameReader(options.dataroot_lq, backend, 'dataroot_lq') if options.dataroot_lq else None
@@ -212,26 +211,3 @@ def to_tensor(frames: np.ndarray) -> torch.Tensor:
 
 def _by(size: tuple[int, ...]) -> str:
     return f'{size[1]}x{size[0]}'
-
-
-def _check_choices(options: ClipOptions) -> None:
-    """Refuse options that contradict each other."""
-    where = f"Data set '{options.name}'"
-    if not options.dataroot_gt and not options.dataroot_lq:
-        raise UserError(f'{where} has neither dataroot_gt nor dataroot_lq.')
-    if options.num_masks < 1:
-        raise UserError(f'{where}: num_masks is {options.num_masks}; at least 1 is needed.')
-    if options.missing_priors not in ('error', 'neutral'):
-        raise UserError(f"{where}: missing_priors is '{options.missing_priors}'. Choose error or neutral.")
-    if options.dataroot_lq and options.degradation:
-        raise UserError(
-            f'{where} gives both dataroot_lq (stored low-resolution frames) and degradation (frames made on the fly '
-            'from dataroot_gt). Remove one of them.'
-        )
-    if not options.dataroot_lq and not options.degradation:
-        raise UserError(
-            f'{where} has no dataroot_lq. Give the low-resolution frames, or say how to make them on the fly: '
-            'degradation: BI, BD or BD_DUF.'
-        )
-    if options.degradation:
-        check_degradation(options.degradation, options.scale)

@@ -1,42 +1,30 @@
-"""The options that our data sets share, and how they are built from BasicSR's dict."""
+"""The options that our data sets share."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from ..utils.errors import UserError
+from pydantic import Field, model_validator
+
+from ..config.section import read_section
+from ..config.sections import LoaderOptions
+from .degradations import wrong_degradation
 
 
-@dataclass(kw_only=True)
-class DatasetOptions:
+class DatasetOptions(LoaderOptions):
     """What every data set of ours takes: keys below ``datasets: train`` and so on in an option file."""
 
-    name: str
-    """Name of the data set in logs and results."""
-    type: str
-    """Name of the data set class."""
-    phase: str = 'train'
-    """train, val or test; set by BasicSR from the name of the section."""
-    scale: int = 4
-    """Upsampling factor; set by BasicSR from the top of the file."""
+    phase: Literal['train', 'val', 'test'] = 'train'
+    """Set from the section's name."""
+    scale: Annotated[int, Field(ge=1, le=64)] = 4
+    """Upsampling factor; set from the top of the file."""
     prepare: str | None = None
     """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
-    io_backend: dict[str, Any] = field(default_factory=lambda: {'type': 'disk'})
+    io_backend: dict[str, Any] = {'type': 'disk'}
     """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
-    pin_memory: bool = False
-    """Put batches into page-locked memory, for faster copies to a GPU."""
-    persistent_workers: bool = False
-    """Keep the loader's processes from one epoch to the next."""
-    prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Prefetching of batches: cpu (a thread), cuda (a stream) or ~."""
-    num_prefetch_queue: int = 1
-    """Batches that prefetch_mode cpu keeps ready."""
 
 
-@dataclass(kw_only=True)
 class ClipOptions(DatasetOptions):
     """Where the clips are and what comes with them."""
 
@@ -50,7 +38,7 @@ class ClipOptions(DatasetOptions):
     """Store of masks made by `basicsr extract`; ~ gives no masks, unless missing_priors is neutral."""
     missing_priors: Literal['error', 'neutral'] = 'error'
     """What a frame without masks is: an error, or neutral (all masks zero; neutral needs no store at all)."""
-    num_masks: int = 64
+    num_masks: Annotated[int, Field(ge=1, le=64)] = 64
     """Masks a frame; fewer are followed by zeros, more are cut off."""
     center_masks_only: bool = False
     """Masks of the centre frame only, (1, num_masks, h, w): all that EDVRSEEM looks at, and faster to read."""
@@ -67,6 +55,24 @@ class ClipOptions(DatasetOptions):
     filename_tmpl: str | None = None
     """Format of frame names where the list gives a number of frames; ~ is '{:08d}' (im1 to im7 for Vimeo-90K)."""
 
+    @model_validator(mode='after')
+    def _one_source(self):
+        if not self.dataroot_gt and not self.dataroot_lq:
+            raise ValueError('It has neither dataroot_gt nor dataroot_lq.')
+        if self.dataroot_lq and self.degradation:
+            raise ValueError(
+                'It gives both dataroot_lq (stored low-resolution frames) and degradation (frames made on the fly from '
+                'dataroot_gt). Remove one of them.'
+            )
+        if not self.dataroot_lq and not self.degradation:
+            raise ValueError(
+                'It has no dataroot_lq. Give the low-resolution frames, or say how to make them on the fly: '
+                'degradation: BI, BD or BD_DUF.'
+            )
+        if self.degradation and (wrong := wrong_degradation(self.degradation, self.scale)):
+            raise ValueError(wrong)
+        return self
+
     @property
     def wants_priors(self) -> bool:
         """Whether items come with masks."""
@@ -80,16 +86,6 @@ def build_options(cls: type[Options], opt: Mapping[str, Any]) -> Options:
     """Make the options of a data set from the dict BasicSR hands over.
 
     Raises:
-        UserError: An unknown key (with the nearest known one) or a missing one.
+        UserError: An unknown key (with the nearest known one), a missing one, or a wrong value.
     """
-    known = {one.name: one for one in fields(cls)}
-    where = f"Data set '{opt.get('name', opt.get('type', cls.__name__))}'"
-    for key in opt:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f" Did you mean '{near[0]}'?" if near else f' Its keys are {", ".join(known)}.'
-            raise UserError(f"{where} takes no '{key}'.{hint}")
-    for key, one in known.items():
-        if key not in opt and one.default is MISSING and one.default_factory is MISSING:
-            raise UserError(f"{where} needs the key '{key}'.")
-    return cls(**opt)
+    return read_section(cls, opt, f"Data set '{opt.get('name', opt.get('type', cls.__name__))}'")

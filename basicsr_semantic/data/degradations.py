@@ -53,13 +53,20 @@ class Taps:
     border: str
 
 
-def check_degradation(kind: str, scale: int) -> None:
-    """Raise UserError unless ``kind`` exists and is defined for ``scale``."""
+def wrong_degradation(kind: str, scale: int) -> str | None:
+    """A sentence, unless ``kind`` exists and is defined for ``scale``."""
     if kind not in DEGRADATIONS:
-        raise UserError(f"There is no degradation '{kind}'. Choose one of {', '.join(DEGRADATIONS)}.")
+        return f"There is no degradation '{kind}'. Choose one of {', '.join(DEGRADATIONS)}."
     if scale not in _SCALES[kind]:
         scales = ', '.join(map(str, _SCALES[kind]))
-        raise UserError(f"Degradation '{kind}' is defined for scale {scales}, not for scale {scale}.")
+        return f"Degradation '{kind}' is defined for scale {scales}, not for scale {scale}."
+    return None
+
+
+def check_degradation(kind: str, scale: int) -> None:
+    """Raise UserError unless ``kind`` exists and is defined for ``scale``."""
+    if (wrong := wrong_degradation(kind, scale)) is not None:
+        raise UserError(wrong)
 
 
 @cache

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from ..config.section import Positive
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedInstance, AnnotatedVideo, read_youtube_vis
 from ..utils.errors import UserError
 from .clip_lists import read_lmdb_meta_info
 from .dataset_options import DatasetOptions
-from .degradations import check_degradation, degrade, mod_crop
+from .degradations import degrade, mod_crop, wrong_degradation
 from .frame_reader import FrameReader
 from .prepare_output import original_keys
 
 
-@dataclass(kw_only=True)
 class InstanceOptions(DatasetOptions):
     """Where the videos and their instances are."""
 
@@ -31,12 +32,24 @@ class InstanceOptions(DatasetOptions):
     """Degrade the frames of dataroot_gt on the fly: BI (MATLAB bicubic), BD (Gaussian, as BasicVSR) or BD_DUF."""
     annotation_file: str
     """YouTube-VIS JSON: train.json, or instances.json of `basicsr prepare ytvis`; only its frames are read."""
-    num_classes: int | None = None
+    num_classes: Positive | None = None
     """Classes of the network; ~ is as many as annotation_file has categories, which are numbered by their ids."""
-    val_every: int | None = None
+    val_every: Annotated[int, Field(ge=2)] | None = None
     """Every so manyth video, by its place among the sorted ids, is for tests only; training leaves those out."""
-    max_long_side: int | None = 768
+    max_long_side: Positive | None = 768
     """Longest side of the frames after scaling; ~ is no limit."""
+
+    @model_validator(mode='after')
+    def _one_source(self):
+        if bool(self.dataroot_gt) == bool(self.dataroot_lq):
+            raise ValueError(
+                'It needs one of dataroot_gt (high-resolution frames) and dataroot_lq (stored low-resolution frames).'
+            )
+        if self.degradation and self.dataroot_lq:
+            raise ValueError('degradation makes low-resolution frames out of dataroot_gt, not of dataroot_lq.')
+        if self.degradation and (wrong := wrong_degradation(self.degradation, self.scale)):
+            raise ValueError(wrong)
+        return self
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class InstanceSource:
         self._crowds = crowds
         self._where = f"Data set '{options.name}'"
         self._scale = options.scale
-        self._degradation = _check(options, self._where)
+        self._degradation = options.degradation or ''
         self.factor = 1 if options.dataroot_gt and not options.degradation else options.scale
         option = 'dataroot_gt' if options.dataroot_gt else 'dataroot_lq'
         self._frames = FrameReader(str(options.dataroot_gt or options.dataroot_lq), options.io_backend, option)
@@ -194,21 +207,6 @@ class InstanceSource:
                 f"'{videos[0].keys[0]}'; its first is '{next(iter(keys), 'none')}'. Do they belong together?"
             )
         return tuple(found)
-
-
-def _check(options: InstanceOptions, where: str) -> str:
-    """Refuse options that contradict each other; gives the degradation, '' for none."""
-    if bool(options.dataroot_gt) == bool(options.dataroot_lq):
-        raise UserError(
-            f'{where} needs one of dataroot_gt (high-resolution frames) and dataroot_lq (stored low-resolution frames).'
-        )
-    if options.degradation and options.dataroot_lq:
-        raise UserError(f'{where}: degradation makes low-resolution frames out of dataroot_gt, not of dataroot_lq.')
-    if options.degradation:
-        check_degradation(options.degradation, options.scale)
-    if options.val_every is not None and options.val_every < 2:
-        raise UserError(f'{where}: val_every is {options.val_every}; at least 2 is needed, or ~ for none.')
-    return options.degradation or ''
 
 
 def _how(options: InstanceOptions, path: Path) -> str:

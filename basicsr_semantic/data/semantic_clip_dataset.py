@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import model_validator
 from torch.utils.data import Dataset, default_collate
 
+from ..config.section import Positive
 from ..priors.geometry import ClipGeometry
 from ..utils.errors import UserError
 from .clip_source import ClipSource
@@ -52,15 +54,14 @@ class SemanticClipDataset(Dataset):
             frames and masks that are missing, damaged or of the wrong size.
     """
 
-    @dataclass(kw_only=True)
     class Options(ClipOptions):
         """Options of training; ``dataroot_gt`` is needed."""
 
-        num_frame: int
+        num_frame: Positive
         """Frames of a window."""
-        gt_size: int | None = None
+        gt_size: Positive | None = None
         """Side of the square crop in high-resolution pixels, a multiple of the scale; ~ takes whole frames."""
-        interval_list: list[int] = field(default_factory=lambda: [1])
+        interval_list: list[Positive] = [1]
         """Steps from frame to frame to choose from at random."""
         random_reverse: bool = False
         """Run half of the windows backwards."""
@@ -78,17 +79,15 @@ class SemanticClipDataset(Dataset):
         """Names of clips to leave out."""
         unfit_clips: Literal['error', 'leave_out'] = 'error'
         """What clips with too few frames, or frames too small for gt_size, are: an error, or left out."""
-        num_worker_per_gpu: int = 2
-        """Processes that read, for each GPU."""
-        batch_size_per_gpu: int = 1
-        """Windows in a batch, for each GPU."""
-        dataset_enlarge_ratio: int = 1
-        """How often an epoch runs over the data set."""
+
+        @model_validator(mode='after')
+        def _agree(self):
+            _check(self)
+            return self
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.options = options = build_options(self.Options, opt)
-        _check(options)
         self.source = ClipSource(options)
         self.prior_kind = self.source.prior_kind
         _check_step(options, self.source.crop_step)
@@ -229,18 +228,17 @@ def _check_step(options: SemanticClipDataset.Options, step: int) -> None:
 
 
 def _check(options: SemanticClipDataset.Options) -> None:
-    where = f"Data set '{options.name}'"
     if not options.dataroot_gt:
-        raise UserError(f'{where} is for training and needs dataroot_gt.')
+        raise ValueError('It is for training and needs dataroot_gt.')
     if options.num_frame < 1:
-        raise UserError(f'{where}: num_frame is {options.num_frame}; at least 1 is needed.')
+        raise ValueError(f'num_frame is {options.num_frame}; at least 1 is needed.')
     if not options.interval_list or min(options.interval_list) < 1:
-        raise UserError(f'{where}: interval_list is {options.interval_list}; it needs whole numbers from 1.')
+        raise ValueError(f'interval_list is {options.interval_list}; it needs whole numbers from 1.')
     if options.gt_size is not None and (options.gt_size < 1 or options.gt_size % options.scale):
-        raise UserError(f'{where}: gt_size is {options.gt_size}, which is no multiple of the scale {options.scale}.')
+        raise ValueError(f'gt_size is {options.gt_size}, which is no multiple of the scale {options.scale}.')
     if options.center_frame_only and options.num_frame % 2 == 0:
-        raise UserError(f'{where}: center_frame_only needs an odd num_frame, not {options.num_frame}.')
+        raise ValueError(f'center_frame_only needs an odd num_frame, not {options.num_frame}.')
     if options.center_masks_only and not options.center_frame_only:
-        raise UserError(f'{where}: center_masks_only goes with center_frame_only: true.')
+        raise ValueError('center_masks_only goes with center_frame_only: true.')
     if options.center_frame_only and options.flip_sequence:
-        raise UserError(f'{where}: flip_sequence has no one centre frame; choose it or center_frame_only.')
+        raise ValueError('flip_sequence has no one centre frame; choose it or center_frame_only.')

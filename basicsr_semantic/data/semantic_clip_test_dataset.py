@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 from basicsr.data.data_util import generate_frame_indices
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import model_validator
 from torch.utils.data import Dataset
 
+from ..config.section import Positive
 from ..priors.geometry import ClipGeometry
 from ..utils.errors import UserError
 from .clip_source import ClipSource, to_tensor
@@ -65,29 +67,32 @@ class SemanticClipTestDataset(Dataset):
             for frames and masks that are missing, damaged or of the wrong size.
     """
 
-    @dataclass(kw_only=True)
     class Options(ClipOptions):
         """Options of validation and test; ``dataroot_gt`` is optional where ``dataroot_lq`` is given."""
 
-        phase: str = 'test'
+        phase: Literal['train', 'val', 'test'] = 'test'
         """val or test; set by BasicSR from the name of the section."""
-        num_frame: int | None = None
+        num_frame: Positive | None = None
         """Frames of a window around each frame, odd (EDVR); ~ for recurrent networks."""
         padding: Literal['reflection_circle', 'reflection', 'replicate', 'circle'] = 'reflection_circle'
         """What stands in for the neighbours beyond the ends of a clip, with num_frame."""
         center_frame_only: bool = False
         """Only the window around the centre frame of each clip (Vimeo-90K), with num_frame."""
-        max_frames: int | None = None
+        max_frames: Positive | None = None
         """Cut clips into segments of at most so many frames, without num_frame; ~ takes whole clips."""
-        first_frames: int | None = None
+        first_frames: Positive | None = None
         """Only the first so many frames of each clip: a quick look, during training for instance; ~ takes them all."""
         shift_last: bool = False
         """Begin the last segment of a clip earlier, so that it has max_frames too; only its new frames are judged."""
 
+        @model_validator(mode='after')
+        def _agree(self):
+            _check(self)
+            return self
+
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.options = options = build_options(self.Options, opt)
-        _check(options)
         self.source = ClipSource(options)
         self.prior_kind = self.source.prior_kind
         self.has_gt = self.source.has_gt
@@ -168,23 +173,22 @@ class SemanticClipTestDataset(Dataset):
 
 
 def _check(options: SemanticClipTestDataset.Options) -> None:
-    where = f"Data set '{options.name}'"
     if options.first_frames is not None and options.first_frames < 1:
-        raise UserError(f'{where}: first_frames is {options.first_frames}; at least 1 is needed.')
+        raise ValueError(f'first_frames is {options.first_frames}; at least 1 is needed.')
     if options.num_frame is None:
         if options.center_masks_only:
-            raise UserError(f'{where}: center_masks_only goes with num_frame; recurrent networks use all masks.')
+            raise ValueError('center_masks_only goes with num_frame; recurrent networks use all masks.')
         if options.center_frame_only:
-            raise UserError(f'{where}: center_frame_only goes with num_frame; for recurrent networks set it below val.')
+            raise ValueError('center_frame_only goes with num_frame; for recurrent networks set it below val.')
         if options.max_frames is not None and options.max_frames < 1:
-            raise UserError(f'{where}: max_frames is {options.max_frames}; at least 1 is needed.')
+            raise ValueError(f'max_frames is {options.max_frames}; at least 1 is needed.')
         if options.shift_last and options.max_frames is None:
-            raise UserError(f'{where}: shift_last goes with max_frames, the length of the segments.')
+            raise ValueError('shift_last goes with max_frames, the length of the segments.')
         return
     if options.num_frame < 1 or options.num_frame % 2 == 0:
-        raise UserError(f'{where}: num_frame is {options.num_frame}; a window around a frame needs an odd number.')
+        raise ValueError(f'num_frame is {options.num_frame}; a window around a frame needs an odd number.')
     if options.max_frames is not None or options.shift_last:
         key = 'shift_last' if options.max_frames is None else 'max_frames'
-        raise UserError(f'{where}: {key} cuts clips for recurrent networks and does not go with num_frame.')
+        raise ValueError(f'{key} cuts clips for recurrent networks and does not go with num_frame.')
     if options.padding not in PADDINGS:
-        raise UserError(f"{where}: padding is '{options.padding}'. Choose one of {', '.join(PADDINGS)}.")
+        raise ValueError(f"padding is '{options.padding}'. Choose one of {', '.join(PADDINGS)}.")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
+from pydantic import model_validator
 from torch.utils.data import Dataset
 
+from ..config.section import Positive
 from ..utils.errors import UserError
 from .clip_source import to_tensor
 from .dataset_options import build_options
@@ -53,33 +54,30 @@ class VideoInstanceDataset(Dataset):
             missing, damaged or of the wrong size and for malformed segmentations.
     """
 
-    @dataclass(kw_only=True)
     class Options(InstanceOptions):
         """Options of training."""
 
-        num_frame: int = 5
+        num_frame: Positive = 5
         """Frames of an item."""
-        frame_range: int = 20
+        frame_range: Positive = 20
         """The others are drawn from so many frames before and after the first that is drawn."""
-        short_sides: list[int] = field(default_factory=lambda: [288, 320, 352, 384, 416, 448, 480, 512])
+        short_sides: list[Positive] = [288, 320, 352, 384, 416, 448, 480, 512]
         """Short sides of the frames to choose from."""
-        crop_range: list[int] | None = field(default_factory=lambda: [384, 600])
+        crop_range: list[Positive] | None = [384, 600]
         """Shortest and longest side of the window that half of the clips are cropped to; ~ crops none."""
-        crop_sides: list[int] = field(default_factory=lambda: [400, 500, 600])
+        crop_sides: list[Positive] = [400, 500, 600]
         """Short sides to choose from at which crop_range is meant."""
         use_hflip: bool = True
         """Mirror half of the samples."""
-        num_worker_per_gpu: int = 2
-        """Processes that read, for each GPU."""
-        batch_size_per_gpu: int = 1
-        """Clips in a batch, for each GPU."""
-        dataset_enlarge_ratio: int = 1
-        """How often an epoch runs over the data set."""
+
+        @model_validator(mode='after')
+        def _agree(self):
+            _check(self)
+            return self
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.opt = opt
         self.options = options = build_options(self.Options, opt)
-        _check(options)
         self.source = InstanceSource(options, held_out=False)
         self.num_classes = self.source.num_classes
         if not self.source.annotated:
@@ -185,14 +183,13 @@ def sample_frames(length: int, count: int, reach: int) -> list[int]:
 
 
 def _check(options: VideoInstanceDataset.Options) -> None:
-    where = f"Data set '{options.name}'"
     if options.num_frame < 1 or options.frame_range < 0:
-        raise UserError(f'{where}: num_frame must be at least 1 and frame_range at least 0.')
+        raise ValueError('num_frame must be at least 1 and frame_range at least 0.')
     if not options.short_sides or min(options.short_sides) < 1:
-        raise UserError(f'{where}: short_sides is {options.short_sides}; it needs whole numbers from 1.')
+        raise ValueError(f'short_sides is {options.short_sides}; it needs whole numbers from 1.')
     if options.crop_range is None:
         return
     if len(options.crop_range) != 2 or not 1 <= options.crop_range[0] <= options.crop_range[1]:
-        raise UserError(f'{where}: crop_range is {options.crop_range}; it needs the shortest and the longest side.')
+        raise ValueError(f'crop_range is {options.crop_range}; it needs the shortest and the longest side.')
     if not options.crop_sides or min(options.crop_sides) < 1:
-        raise UserError(f'{where}: crop_sides is {options.crop_sides}; it needs whole numbers from 1.')
+        raise ValueError(f'crop_sides is {options.crop_sides}; it needs whole numbers from 1.')

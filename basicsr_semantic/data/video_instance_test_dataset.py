@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
+from ..config.section import Positive
 from ..utils.errors import UserError
 from .clip_source import to_tensor
 from .dataset_options import build_options
@@ -48,13 +48,12 @@ class VideoInstanceTestDataset(Dataset):
             or of the wrong size.
     """
 
-    @dataclass(kw_only=True)
     class Options(InstanceOptions):
         """Options of a test; ``val_every`` takes only the videos that training leaves out."""
 
-        short_side: int | None = 360
+        short_side: Positive | None = 360
         """Short side of the frames that the network sees; ~ leaves them as they are."""
-        max_long_side: int | None = None
+        max_long_side: Positive | None = None
         """Longest side of the frames after scaling; ~ is no limit."""
 
     def __init__(self, opt: Mapping[str, Any]) -> None:

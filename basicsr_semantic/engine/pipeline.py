@@ -13,14 +13,15 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from basicsr.data import build_dataset
-from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher
 from basicsr.models import build_model
 from basicsr.utils import (
     AvgTimer,
@@ -33,25 +34,32 @@ from basicsr.utils import (
 from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
 
-from ..config import apply_overrides, load_yaml, prepare_options
-from ..config.check import check_options, raise_problems
+from ..config.building import reason
+from ..config.check import check_options
+from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
+from ..config.problems import raise_problems
+from ..config.run import Run, move_paths, prepare_run
 from ..utils.errors import UserError
 from .checkpoint import find_resume_state, load_file, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
+from .loading import FirstItem, make_prefetcher
 from .log import start_log, write_log
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add BasicSR's flags for a run, and ``--import``."""
+def add_run_arguments(parser: argparse.ArgumentParser, dry_run: bool = False) -> None:
+    """Add BasicSR's flags for a run, ``--import`` and, for a training, ``--dry-run``."""
     parser.add_argument('-opt', required=True, metavar='F.yml', help='option file')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--auto_resume', action='store_true', help='continue from the newest training state, if any')
     parser.add_argument('--debug', action='store_true', help='log, save and validate every few iterations')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options: train:optim_g:lr=1e-4')
+    if dry_run:
+        text = 'build all, run one iteration and one validation item, keep nothing'
+        parser.add_argument('--dry-run', action='store_true', help=text)
     parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
 
 
@@ -67,7 +75,7 @@ def test_pipeline(root_path: str) -> None:
 
 def _parse(verb: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f'basicsr {verb}')
-    add_run_arguments(parser)
+    add_run_arguments(parser, verb == 'train')
     return parser.parse_args()
 
 
@@ -75,56 +83,93 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
     """Train a model from an option file.
 
     Args:
-        args: What :func:`add_run_arguments` parses.
+        args: What :func:`add_run_arguments` parses; with ``dry_run`` everything is done up to and including one
+            iteration and one item of each validation, in a temporary folder, and nothing is kept.
         root_path: Folder below which ``experiments/`` and ``tb_logger/`` are made.
 
     Raises:
         UserError: See the sentence.
         KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
     """
-    opt = _read_options(args, root_path, is_train=True)
+    run = _read_run(args, root_path, is_train=True)
+    if getattr(args, 'dry_run', False):
+        with tempfile.TemporaryDirectory() as folder:
+            _train(run, args.opt, folder)
+        get_root_logger().info('The dry run is over: one iteration and one item of each validation; nothing is kept.')
+    else:
+        _train(run, args.opt)
+
+
+def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
+    """Build everything and run the loop; in a dry run below ``dry_folder``."""
+    opt = run.opt
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
-    resume = _find_resume(opt)
+    resume = _find_resume(run)
     logger = start_log(opt)
+    for warning in run.warnings:
+        logger.warning(warning)
 
     start_iter = resume['iter'] if resume else 0
+    if dry_folder is not None:
+        move_paths(opt, dry_folder)
+        run.train.total_iter = start_iter + 1
     seed_from(opt['manual_seed'], 0, 0)  # the same initial weights in every process
-    loader, sampler = _train_loader(opt, start_iter)
-    val_loaders = [_val_loader(o) for phase, o in opt['datasets'].items() if phase.split('_')[0] == 'val']
-    model = build_model(opt)
+    loader, sampler = _train_loader(run, start_iter)
+    val_loaders = [
+        _val_loader(opt['datasets'][name], name, dry_folder is not None)
+        for name in opt['datasets']
+        if name.split('_')[0] == 'val'
+    ]
+    with in_words(f'The model {opt["model_type"]}'):
+        model = build_model(opt)
     if resume:
         model.resume_training(resume)
         logger.info(f'Resuming after iteration {start_iter}.')
     _check_data(model, [loader, *val_loaders])
 
     barrier()  # nothing is made or moved before every process has what it needs
-    if resume is None:
-        _make_dirs(opt)
+    if resume is None or dry_folder is not None:
+        _make_dirs(run)
     elif opt['rank'] == 0:
         for folder in ('models', 'training_states'):
             remove_leftovers(opt['path'][folder])
     barrier()
     write_log(opt, 'train')
     if opt['rank'] == 0:
-        shutil.copyfile(args.opt, Path(opt['path']['experiments_root']) / Path(args.opt).name)
-    tb_logger = _tensorboard(opt)
-    _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter)
+        shutil.copyfile(option_file, Path(opt['path']['experiments_root']) / Path(option_file).name)
+    tb_logger = _tensorboard(run) if dry_folder is None else None
+    with in_words(f'The training with {opt["model_type"]}', start_iter + 1):
+        _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter, dry_folder is not None)
     if tb_logger:
         tb_logger.close()
 
 
-def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) -> None:
+@contextlib.contextmanager
+def in_words(what: str, first_iter: int = 0) -> Iterator[None]:
+    """Turn what code of others raises over the options into a sentence; a trace helps nobody who misses a key.
+
+    Raises:
+        UserError: In the place of a KeyError, TypeError and the like.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, ImportError) as error:
+        when = ' ended' if first_iter else ' cannot be built'
+        raise UserError(f'{what}{when}: {reason(error)} Set BASICSR_TRACEBACK=1 to see where.') from error
+
+
+def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, dry: bool = False) -> None:
     """Iterate from ``start_iter`` to ``train:total_iter``, saving and validating on the way."""
-    logger = get_root_logger()
-    total_iter, val = int(opt['train']['total_iter']), opt.get('val') or {}
-    warmup = opt['train'].get('warmup_iter', -1)
+    opt, logger, val = run.opt, get_root_logger(), run.val
+    total_iter = run.train.total_iter
     messages = MessageLogger(opt, start_iter, tb_logger)
     messages.max_iters = total_iter + 1  # basicsr/utils/logger.py subtracts one too many from the time that is left
-    prefetcher = CUDAPrefetcher(loader, opt) if _prefetches_to_gpu(opt) else CPUPrefetcher(loader)
+    prefetcher = make_prefetcher(loader, run.loaders['train'], opt)
     stop = _StopRequest()
     data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()
-    with stop, contextlib.closing(_Workers(prefetcher.loader)):
+    save_img = val is not None and val.save_img and not dry
+    with stop, contextlib.closing(prefetcher):
         for current_iter in range(start_iter + 1, total_iter + 1):
             data = prefetcher.next()
             if data is None:
@@ -132,28 +177,28 @@ def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) 
             data_timer.record()
             epoch = (current_iter - 1) // sampler.iters_per_epoch
             seed_from(opt['manual_seed'], 1 + opt['rank'], current_iter)
-            model.update_learning_rate(current_iter, warmup_iter=warmup)
+            model.update_learning_rate(current_iter, warmup_iter=run.train.warmup_iter)
             model.feed_data(data)
             model.optimize_parameters(current_iter)
             iter_timer.record()
             if current_iter == start_iter + 1:
                 messages.reset_start_time()  # the first iteration also starts the workers
-            if current_iter % opt['logger']['print_freq'] == 0:
+            if current_iter % run.logger.print_freq == 0:
                 messages(
                     {'epoch': epoch, 'iter': current_iter, 'lrs': model.get_current_learning_rate()}
                     | {'time': iter_timer.get_avg_time(), 'data_time': data_timer.get_avg_time()}
                     | model.get_current_log()
                 )
-            validates = bool(val.get('val_freq')) and current_iter % val['val_freq'] == 0
+            validates = val is not None and bool(val.val_freq) and current_iter % val.val_freq == 0 and not dry
             if validates:  # before saving, so that the state holds the best results so far
                 try:
                     for val_loader in val_loaders:
-                        model.validation(val_loader, current_iter, tb_logger, val.get('save_img', False))
+                        model.validation(val_loader, current_iter, tb_logger, save_img)
                 except UserError:
                     logger.info(f'Validation failed; iteration {current_iter} is saved. Continue with --auto_resume.')
                     model.save(epoch, current_iter)
                     raise
-            if current_iter % opt['logger']['save_checkpoint_freq'] == 0 or stop.requested:
+            if (current_iter % run.logger.save_checkpoint_freq == 0 and not dry) or stop.requested:
                 logger.info('Saving models and training states.')
                 model.save(epoch, current_iter)
             if stop.requested:
@@ -162,11 +207,12 @@ def _loop(opt, model, loader, sampler, val_loaders, tb_logger, start_iter: int) 
             data_timer.start()
             iter_timer.start()
     logger.info(f'End of training. Time consumed: {datetime.timedelta(seconds=int(time.time() - start_time))}')
-    logger.info('Save the latest model.')
-    model.save(epoch=-1, current_iter=-1)
-    if not (val.get('val_freq') and total_iter % val['val_freq'] == 0 and start_iter < total_iter):
-        for val_loader in val_loaders if val else []:
-            model.validation(val_loader, total_iter, tb_logger, val.get('save_img', False))
+    if not dry:
+        logger.info('Save the latest model.')
+        model.save(epoch=-1, current_iter=-1)
+    done = val is not None and val.val_freq and total_iter % val.val_freq == 0 and start_iter < total_iter and not dry
+    for val_loader in val_loaders if val is not None and not done else []:
+        model.validation(val_loader, total_iter, tb_logger, save_img)
 
 
 def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
@@ -182,38 +228,42 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: See the sentence.
     """
-    opt = _read_options(args, root_path, is_train=False)
+    run = _read_run(args, root_path, is_train=False)
+    opt = run.opt
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     logger = start_log(opt)
+    for warning in run.warnings:
+        logger.warning(warning)
     seed_from(opt['manual_seed'], 0, 0)
-    loaders = [_val_loader(dataset) for _, dataset in sorted(opt['datasets'].items())]
-    model = build_model(opt)
+    loaders = [_val_loader(opt['datasets'][name], name) for name in sorted(opt['datasets'])]
+    with in_words(f'The model {opt["model_type"]}'):
+        model = build_model(opt)
     _check_data(model, loaders)
     barrier()
-    _make_dirs(opt)
+    _make_dirs(run)
     barrier()
     write_log(opt, 'test')
     results = {}
+    save_img = run.val is not None and run.val.save_img
     for loader in loaders:
         name = cast(Any, loader.dataset).opt['name']
         logger.info(f'Testing {name}...')
-        save_img = (opt.get('val') or {}).get('save_img', False)
-        results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)
+        with in_words(f'The test of {opt["model_type"]} on {name}', 1):
+            results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)
     return results
 
 
-def _read_options(args: argparse.Namespace, root_path: str | Path, is_train: bool) -> dict[str, Any]:
+def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -> Run:
     """Load, change, check and complete the options; join the process group."""
     load_plugins(args.imports)
-    opt = apply_overrides(load_yaml(args.opt), args.force_yml)
-    raise_problems(check_options(opt, args.opt, is_train))
-    dist_params = dict(opt.get('dist_params') or {}) if args.launcher != 'none' else {}
+    checked = check_options(OptionFile.read(args.opt, args.force_yml), is_train)
+    raise_problems(checked.problems)
+    dist_params = dict(checked.values.get('dist_params') or {}) if args.launcher != 'none' else {}
     rank, world = init_distributed(args.launcher, **dist_params)
     shared_seed = gather_lists([random.SystemRandom().randint(1, 10000)])[0]
-    opt['seed_is_given'] = opt.get('manual_seed') is not None
-    return prepare_options(
-        opt,
+    return prepare_run(
+        checked,
         root_path,
         is_train,
         auto_resume=args.auto_resume,
@@ -225,9 +275,9 @@ def _read_options(args: argparse.Namespace, root_path: str | Path, is_train: boo
     )
 
 
-def _find_resume(opt: dict[str, Any]) -> dict | None:
+def _find_resume(run: Run) -> dict | None:
     """The training state to go on from; the options are pointed at its weights and its seed."""
-    paths = opt['path']
+    opt, paths = run.opt, run.opt['path']
     state: dict | None = None
     if opt['auto_resume']:
         found = find_resume_state(paths['training_states'], paths['models'])
@@ -249,7 +299,7 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
         paths[f'pretrain_network_{label.removeprefix("net_")}'] = str(Path(paths['models']) / file_name)
     paths['strict_load_g'] = True
     paths.pop('pretrain_adapter_g', None)
-    if not opt['seed_is_given'] and 'manual_seed' in state:
+    if not run.seed_is_given and 'manual_seed' in state:
         opt['manual_seed'] = state['manual_seed']
     return state
 
@@ -268,55 +318,49 @@ def _refuse_other_run(paths: dict[str, Any]) -> None:
         )
 
 
-def _make_dirs(opt: dict[str, Any]) -> None:
+def _make_dirs(run: Run) -> None:
     """Make the experiment's folders; an older experiment of the name is renamed, never overwritten."""
+    opt = run.opt
     wanted = ('experiments_root', 'models', 'training_states', 'results_root', 'log', 'visualization')
     folders = {k: v for k, v in opt['path'].items() if k in wanted}
     try:
         make_exp_dirs({'is_train': opt['is_train'], 'path': folders})
-        if opt['is_train'] and opt['rank'] == 0 and _writes_tensorboard(opt):
+        if opt['is_train'] and opt['rank'] == 0 and _writes_tensorboard(run):
             mkdir_and_rename(str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
     except OSError as error:
         raise UserError(f'The folder {opt["path"]["log"]} cannot be made: {error}.') from error
 
 
-def _writes_tensorboard(opt: dict[str, Any]) -> bool:
-    return bool(opt['logger'].get('use_tb_logger')) and 'debug' not in opt['name']
+def _writes_tensorboard(run: Run) -> bool:
+    return run.logger.use_tb_logger and 'debug' not in run.opt['name']
 
 
-def _tensorboard(opt: dict[str, Any]):
-    opt['logger'].setdefault('use_tb_logger', False)
-    wandb = opt['logger'].get('wandb') or {}
-    if wandb.get('project') and 'debug' not in opt['name']:
-        if not opt['logger']['use_tb_logger']:
+def _tensorboard(run: Run):
+    opt = run.opt
+    if (run.logger.wandb or {}).get('project') and 'debug' not in opt['name']:
+        if not run.logger.use_tb_logger:
             raise UserError('logger:wandb follows TensorBoard: set logger:use_tb_logger: true.')
         init_wandb_logger(opt)
-    if not _writes_tensorboard(opt):
+    if not _writes_tensorboard(run):
         return None
     return init_tb_logger(log_dir=str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
 
 
-def _train_loader(opt: dict[str, Any], start_iter: int) -> tuple[DataLoader, PlaceSampler]:
+def _train_loader(run: Run, start_iter: int) -> tuple[DataLoader, PlaceSampler]:
     """One endless loader for the whole run, from the sample after those of ``start_iter`` iterations."""
-    options = opt['datasets']['train']
-    dataset = build_dataset(options)
+    opt, options = run.opt, run.loaders['train']
+    with in_words('datasets:train'):
+        dataset = build_dataset(opt['datasets']['train'])
     gpus = 1 if opt['dist'] else max(opt['num_gpu'], 1)
-    batch, workers = options['batch_size_per_gpu'] * gpus, options.get('num_worker_per_gpu', 0) * gpus
+    batch, workers = options.batch_size_per_gpu * gpus, options.num_worker_per_gpu * gpus
+    ratio, total = options.dataset_enlarge_ratio, run.train.total_iter
     try:
-        sampler = PlaceSampler(
-            dataset,
-            opt['world_size'],
-            opt['rank'],
-            options.get('dataset_enlarge_ratio', 1),
-            batch,
-            start_iter,
-            int(opt['train']['total_iter']),
-        )
+        sampler = PlaceSampler(dataset, opt['world_size'], opt['rank'], ratio, batch, start_iter, total)
     except ValueError as error:
         raise UserError(f'datasets:train of {len(dataset)} samples: {error}') from error
     get_root_logger().info(
         f'Training statistics:\n\tSamples: {len(dataset)}\n\tBatch of a process: {batch}\n\tProcesses: '
-        f'{opt["world_size"]}\n\tIterations an epoch: {sampler.iters_per_epoch}\n\tTotal: {opt["train"]["total_iter"]}'
+        f'{opt["world_size"]}\n\tIterations an epoch: {sampler.iters_per_epoch}\n\tTotal: {total}'
     )
     loader = DataLoader(
         SeededDataset(dataset, opt['manual_seed']),
@@ -324,9 +368,8 @@ def _train_loader(opt: dict[str, Any], start_iter: int) -> tuple[DataLoader, Pla
         sampler=sampler,
         num_workers=workers,
         drop_last=True,
-        pin_memory=bool(options.get('pin_memory')) and torch.cuda.is_available(),
-        # BasicSR's own prefetching loader hangs for ever when a worker fails; torch's queue does the same work
-        prefetch_factor=1 + options.get('num_prefetch_queue', 1) if workers else None,
+        pin_memory=options.pin_memory and torch.cuda.is_available(),
+        persistent_workers=options.persistent_workers and workers > 0,
         worker_init_fn=_start_worker,
         collate_fn=getattr(dataset, 'collate', None),
     )
@@ -349,29 +392,12 @@ def _check_data(model: Any, loaders: list[DataLoader]) -> None:
             model.check_dataset(loader.dataset)
 
 
-def _prefetches_to_gpu(opt: dict[str, Any]) -> bool:
-    if opt['datasets']['train'].get('prefetch_mode') != 'cuda' or not torch.cuda.is_available():
-        return False
-    if not opt['datasets']['train'].get('pin_memory'):
-        raise UserError('datasets:train:prefetch_mode: cuda needs pin_memory: true.')
-    return True
-
-
-def _val_loader(options: dict[str, Any]) -> DataLoader:
-    dataset = build_dataset(options)
+def _val_loader(options: dict[str, Any], name: str, first_item: bool = False) -> DataLoader:
+    with in_words(f'datasets:{name}'):
+        dataset = build_dataset(options)
     collate = getattr(dataset, 'collate', None)
+    dataset = FirstItem(dataset) if first_item else dataset
     return DataLoader(dataset, batch_size=1, shuffle=False, num_workers=0, collate_fn=collate)
-
-
-class _Workers:
-    """The worker processes of a loader's iterator; closed early, they do not complain when an error ends the run."""
-
-    def __init__(self, iterator) -> None:
-        self._shut_down = getattr(iterator, '_shutdown_workers', None)
-
-    def close(self) -> None:
-        if self._shut_down:
-            self._shut_down()
 
 
 class _StopRequest:

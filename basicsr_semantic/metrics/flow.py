@@ -52,7 +52,7 @@ def _farneback(ref: np.ndarray, supp: np.ndarray, device: torch.device) -> Tenso
 @functools.lru_cache(maxsize=4)
 def _network(section: str, device: torch.device) -> Flow:
     from ..config.components import find
-    from ..config.keys import keys_of_callable
+    from ..config.signatures import arguments_of
 
     options = json.loads(section)
     name, path = options.pop('type', None), options.pop('load_path', None)
@@ -62,7 +62,7 @@ def _network(section: str, device: torch.device) -> Flow:
     if path is not None and not Path(path).expanduser().is_file():
         raise UserError(f"flow:load_path: the file '{path}' does not exist.")
     file = str(Path(path).expanduser()) if path else None
-    loads_itself = file is not None and 'load_path' in keys_of_callable(arch.target).keys
+    loads_itself = file is not None and 'load_path' in arguments_of(arch.target).model_fields
     with torch.random.fork_rng(devices=[]):
         try:
             net = arch.target(**options, **({'load_path': file} if loads_itself else {}))

@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..config.check import REFUSALS, wrong_scale
+from ..config.building import REFUSALS, wrong_scale
 from ..utils.errors import UserError
 
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from .common_options import FileOptions, StepOptions, ValidationOptions
+from ..config import sections
+from ..config.section import Built, Factor, Iterations, Positive, Section
+from .common_options import FileOptions, StepOptions
 
 
-@dataclass
+class SourceOptions(Section):
+    """Section ``network_s``, besides the arguments of the extractor."""
+
+    type: str
+    """Extractor of tokens: xdecoder or openseed."""
+    extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
+    """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
+    the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""
+
+
+class TopOptions(sections.TopOptions):
+    """Top level."""
+
+    network_g: Annotated[dict[str, Any], Built('arch')]
+    """The network: type and arguments of an arch."""
+    network_s: Annotated[dict[str, Any], Built('extractor', options=SourceOptions)] | None = None
+    """Frozen extractor of priors; in no checkpoint."""
+
+
 class TrainOptions(StepOptions):
     """Section ``train``."""
 
@@ -18,21 +37,20 @@ class TrainOptions(StepOptions):
     """Perceptual loss: ``type`` and its arguments; frames are judged one by one."""
     trainable: list[str] | None = None
     """Beginnings of the names of parameters that train; all others are frozen. None: everything trains."""
-    accumulate: int = 1
+    accumulate: Positive = 1
     """Parts into which a batch is split to save memory; the step equals that of the whole batch."""
     compile: bool = False
     """Compile the network with torch.compile (needs a C++ compiler on CPU)."""
-    flow_lr_mul: float = 1
+    flow_lr_mul: Factor = 1
     """Factor on the learning rate of SPyNet."""
-    dcn_lr_mul: float = 1
+    dcn_lr_mul: Factor = 1
     """Factor on the learning rate of deformable convolutions."""
-    fix_flow: int | None = None
-    """SPyNet rests before this iteration."""
-    tsa_iter: int | None = None
-    """Everything but the TSA fusion rests before this iteration (EDVR)."""
+    fix_flow: Iterations | None = None
+    """SPyNet is frozen before this iteration."""
+    tsa_iter: Iterations | None = None
+    """Everything but the TSA fusion is frozen before this iteration (EDVR)."""
 
 
-@dataclass
 class PathOptions(FileOptions):
     """Section ``path``."""
 
@@ -42,8 +60,7 @@ class PathOptions(FileOptions):
     """Accept priors of another kind, or instance tokens of another network, than the network was trained with."""
 
 
-@dataclass
-class ValOptions(ValidationOptions):
+class ValOptions(sections.ValOptions):
     """Section ``val``."""
 
     flip_seq: bool = False

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..archs.seeclear_arch import SeeClear
-from ..config.problems import nearest
 from ..diffusion import BlurringResShift
 from ..utils.errors import full_stop
+from ..utils.nearest import nearest
 
 Problem = tuple[tuple[str, ...], str]
 """Keys of the option, and a sentence."""

@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from ..config import sections
+from ..config.section import Built
+from ..diffusion import BlurringResShift
 from . import options
-from .common_options import ValidationOptions
+from .common_options import Weights
 
 
-@dataclass
-class TopOptions:
-    """Top level, besides the keys of every option file."""
+class TopOptions(options.TopOptions):
+    """Top level; ``network_g`` is the network that predicts clips: type SeeClear and its arguments."""
 
-    network_g: dict[str, Any]
-    """The network that predicts clips: type SeeClear and its arguments."""
-    diffusion: dict[str, Any] = field(default_factory=dict)
+    diffusion: Annotated[dict[str, Any], Built('diffusion', BlurringResShift)] = {}
     """The diffusion between a clip and its base: arguments of BlurringResShift. Those of training are kept in the
     checkpoint; a test may change the posterior alone."""
-    base_upsampler: str | dict[str, Any] = 'bicubic'
+    base_upsampler: Annotated[dict[str, Any], Built('arch')] | str = 'bicubic'
     """What makes the base that the diffusion starts from: bicubic, or (SeeClear*) a video super-resolution network,
     type and arguments of any arch; its weights are path:pretrain_base_upsampler."""
-    network_s: dict[str, Any] | None = None
-    """Frozen extractor of priors; in no checkpoint."""
 
 
-@dataclass
 class TrainOptions(options.TrainOptions):
     """Section ``train``."""
 
     stage: Literal['condenser', 'memory', 'joint'] = 'condenser'
     """What trains: condenser, all but the memory of textures, on single clips; memory, that alone, on several clips of
-    a video one after the other; joint, everything, likewise. The last two go on from path:pretrain_network_g."""
+    a video one after the other; joint, everything, also on several clips. The last two go on from
+    path:pretrain_network_g."""
 
 
-@dataclass
 class PathOptions(options.PathOptions):
     """Section ``path``."""
 
     pretrain_base_upsampler: str | None = None
     """Weights of base_upsampler, where that is a network."""
-    param_key_base_upsampler: str = 'params'
+    param_key_base_upsampler: Weights = 'params'
     """Which weights of that file: ``params`` or ``params_ema``."""
 
 
-@dataclass
-class ValOptions(ValidationOptions):
+class ValOptions(sections.ValOptions):
     """Section ``val``."""
 
-    sample_steps: int | None = None
+    sample_steps: Annotated[int, Field(ge=1)] | None = None
     """Steps of the diffusion when sampling, at most those of training; fewer visit some of its states. None: all."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the noise; each clip of each video has its own, whoever samples it and on which machine."""
     noise_repeat: bool = False
     """All frames of a clip get the same noise, which makes them flicker less."""

@@ -20,11 +20,13 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ..archs.adapters import adapter_state
 from ..archs.layers.frozen import lean_frozen_convs
 from ..compat.video_models import restore_clip, setup_optimizers
+from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..priors import SemanticPriors
 from ..utils.errors import UserError
 from . import options
+from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
 from .semantic_source import SemanticSource, check_token_widths, how_to_get
@@ -42,23 +44,22 @@ class SemanticVSRModel(VideoBaseModel):
     ``network_s`` makes: see :class:`SemanticSource`.
 
     Args:
-        opt: The options, see :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
+        opt: The options, see :class:`TopOptions`, :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
 
     Raises:
         UserError: A checkpoint that does not fit, nothing to train, no loss, or data that does not go with network_s.
     """
 
+    TopOptions = options.TopOptions
     TrainOptions = options.TrainOptions
     PathOptions = options.PathOptions
     ValOptions = options.ValOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
         BaseModel.__init__(self, opt)
-        train = opt.get('train') or {}
-        self.train_options = self.TrainOptions(**train) if self.is_train else None
-        known = self.PathOptions.__dataclass_fields__
-        self.path_options = self.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
-        self.val_options = self.ValOptions(**(opt.get('val') or {}))
+        self.train_options = read_section(self.TrainOptions, opt.get('train'), 'train') if self.is_train else None
+        self.path_options = read_path(self.PathOptions, opt)
+        self.val_options = read_section(self.ValOptions, opt.get('val'), 'val')
         self.trained_priors = TrainedPriors(self.path_options.allow_prior_mismatch)
 
         net = make_network(opt['network_g'], opt.get('scale'))

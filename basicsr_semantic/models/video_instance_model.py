@@ -17,12 +17,14 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
+from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
 from ..utils.errors import UserError
 from . import video_instance_options as options
+from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import make_network, warn_without_weights
 from .stage_one import StageOne, check_fit, describe, frame_losses
@@ -58,11 +60,9 @@ class VideoInstanceModel(VideoBaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         BaseModel.__init__(self, opt)
-        train = opt.get('train') or {}
-        self.train_options = options.TrainOptions(**train) if self.is_train else None
-        known = options.PathOptions.__dataclass_fields__
-        self.path_options = options.PathOptions(**{k: v for k, v in opt['path'].items() if k in known})
-        self.val_options = options.ValOptions(**(opt.get('val') or {}))
+        self.train_options = read_section(options.TrainOptions, opt.get('train'), 'train') if self.is_train else None
+        self.path_options = read_path(options.PathOptions, opt)
+        self.val_options = read_section(options.ValOptions, opt.get('val'), 'val')
         if self.is_train and not opt['dist'] and opt['num_gpu'] > 1:
             raise UserError(
                 f'VideoInstanceModel trains on one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, '

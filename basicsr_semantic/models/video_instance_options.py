@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ..utils.errors import UserError
-from .common_options import FileOptions, StepOptions, ValidationOptions
+from ..config import sections
+from ..config.section import Built, Factor, Positive, Section
+from ..extractors.xdecoder import XDecoder
+from .common_options import FileOptions, StepOptions
 
 
-@dataclass
-class TopOptions:
-    """Top level, besides the keys of every option file."""
+class FrameDecoderOptions(Section):
+    """Section ``frame_decoder``, besides the sizes of the network."""
 
-    network_g: dict[str, Any]
+    type: Literal['xdecoder']
+    """What describes single frames: xdecoder."""
+    preset: Literal['focal_t', 'focal_l'] = 'focal_t'
+    """Sizes to begin with where there are no weights to read them off; keys of this section replace some of them."""
+    text_embeddings: str | None = None
+    """File with one text embedding for each class (and, last, one for "background"); ~ takes random directions."""
+
+
+class TopOptions(sections.TopOptions):
+    """Top level."""
+
+    network_g: Annotated[dict[str, Any], Built('arch')]
     """The instance encoder and decoder: type InstanceTransformer and its arguments."""
-    frame_decoder: dict[str, Any]
+    frame_decoder: Annotated[dict[str, Any], Built('frame_decoder', XDecoder, FrameDecoderOptions)]
     """What describes single frames: type xdecoder; preset (focal_t, focal_l) and sizes that replace the preset's;
     text_embeddings, the file of tools/make_text_embeddings.py, which names the classes to a frozen frame decoder."""
 
 
-@dataclass
 class TrainOptions(StepOptions):
     """Section ``train``."""
 
-    instance_opt: dict[str, Any] = field(default_factory=lambda: {'type': 'VideoInstanceLoss'})
+    instance_opt: dict[str, Any] = {'type': 'VideoInstanceLoss'}
     """The loss: type VideoInstanceLoss and its arguments."""
-    trainable: list[str] = field(default_factory=lambda: ['instance'])
+    trainable: list[str] = ['instance']
     """What trains: instance alone, on top of a frozen frame decoder, or [frame_decoder, instance]; longer beginnings of
     parameter names train parts of them."""
-    frame_decoder_lr_mul: float = 1
+    frame_decoder_lr_mul: Factor = 1
     """Factor on the learning rate of the frame decoder."""
 
 
-@dataclass
 class PathOptions(FileOptions):
     """Section ``path``; ``param_key_g`` is for the frame decoder too."""
 
@@ -43,18 +52,12 @@ class PathOptions(FileOptions):
     """Checkpoint of a frame decoder that trained (``net_f_*.pth``); goes before pretrain_frame_decoder."""
 
 
-@dataclass
-class ValOptions(ValidationOptions):
+class ValOptions(sections.ValOptions):
     """Section ``val``. Nothing is drawn, and AP and AR are always measured."""
 
-    max_instances: int = 10
+    max_instances: Positive = 10
     """Predictions of a video, by score."""
-    chunk: int = 4
+    chunk: Positive = 4
     """Frames that the frame decoder sees at a time."""
-    frames_on_device: int = 36
+    frames_on_device: Positive = 36
     """Videos of more frames keep their pixel features in main memory."""
-
-    def __post_init__(self) -> None:
-        for name in ('max_instances', 'chunk'):
-            if getattr(self, name) < 1:
-                raise UserError(f'val:{name} is {getattr(self, name)}; at least 1 is needed.')

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,9 +62,9 @@ class OpenSeeDExtractor:
         self,
         checkpoint: str,
         text_embeddings: str,
-        num_tokens: int = 100,
+        num_tokens: Annotated[int, Field(ge=1)] = 100,
         device: str = 'cpu',
-        short_side: int | None = 512,
+        short_side: Annotated[int, Field(ge=0)] | None = 512,
         checksum: str | None = None,
     ) -> None:
         if num_tokens < 1 or (short_side or 0) < 0 or 0 < (short_side or 0) < 32:

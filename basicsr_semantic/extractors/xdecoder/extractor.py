@@ -7,10 +7,11 @@ each frame, the instance pass over all frames the instances, one identity from t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ...priors import CELL
@@ -67,11 +68,11 @@ class XDecoderExtractor:
         instance_checkpoint: str | None = None,
         instance_source: InstanceSource = 'vita',
         device: str = 'cpu',
-        short_side: int | None = 360,
-        max_instances: int = 10,
-        score_threshold: float = 0.3,
-        feature_memory: float = 4.0,
-        frames_at_once: int = 4,
+        short_side: Annotated[int, Field(ge=0)] | None = 360,
+        max_instances: Annotated[int, Field(ge=1, le=64)] = 10,
+        score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        feature_memory: Annotated[float, Field(ge=0)] = 4.0,
+        frames_at_once: Annotated[int, Field(ge=1)] = 4,
         pixel_features: bool = False,
         checksum: str | None = None,
     ) -> None:

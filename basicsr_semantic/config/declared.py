@@ -1,0 +1,105 @@
+"""What the class of a model or a data set says about its sections, and how much that is worth.
+
+A class of ours says everything, and so does one of BasicSR's own, in `basicsr_classes`. A class of somebody else's may
+read keys that nobody knows of: what it inherits from a class of those is known, the rest is its own matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from . import sections
+from .basicsr_classes import DATASETS, MODELS
+from .components import Component, better_of
+from .section import Section
+from .signatures import Arguments, arguments_of, package_of
+
+LOOPS: dict[str, type[Section]] = {
+    'top': sections.TopOptions,
+    'train': sections.TrainOptions,
+    'val': sections.ValOptions,
+    'path': sections.PathOptions,
+    'dataset': sections.LoaderOptions,
+    'logger': sections.LoggerOptions,
+}
+"""Section -> the keys that the loops read."""
+
+_ATTRIBUTES = {'top': 'TopOptions', 'train': 'TrainOptions', 'val': 'ValOptions', 'path': 'PathOptions'}
+_ATTRIBUTES['dataset'] = 'Options'
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The keys of one section."""
+
+    options: type[Section]
+    """All keys that are known, those of the loops included."""
+    owner: str
+    """Class that reads them, for messages."""
+    unknown: Literal['error', 'warning', 'its own']
+    """What a key is that is not known: an error (a class of ours), a warning that nothing reads it (BasicSR's), or the
+    own matter of a class of somebody else's."""
+    sure: type[Section]
+    """Those of the keys that are certain: a class of somebody else's may do without what its base in BasicSR reads."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are no other keys."""
+        return self.unknown != 'its own'
+
+
+def declared(cls: type | None, section: str) -> Declared:
+    """The keys of a section of the option file.
+
+    Args:
+        cls: Class of the model; of the data set for section ``dataset``; None for one that is not known.
+        section: A key of `LOOPS`.
+    """
+    loop = LOOPS[section]
+    if cls is None:
+        return Declared(loop, 'The option file', 'its own', loop)
+    for base in cls.__mro__:
+        options = vars(base).get(_ATTRIBUTES.get(section, ''))
+        published = options is not None
+        if package_of(base) == 'basicsr' and not published:
+            table: Any = DATASETS.get(base.__name__) if section == 'dataset' else MODELS.get(base.__name__, {})
+            options = table.get(section) if isinstance(table, dict) else table
+        if isinstance(options, type) and issubclass(options, Section):
+            unknown = {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package_of(cls), 'its own')
+            sure = options if published or unknown != 'its own' else loop
+            return Declared(options, cls.__name__, cast(Any, unknown), sure)
+    return Declared(loop, cls.__name__, 'its own', loop)
+
+
+def option_sections(component: Component) -> dict[str, type[Section]]:
+    """The option keys that a component brings, by section of the option file ('' is the component's own section).
+
+    Args:
+        component: Anything registered.
+    """
+    if component.kind == 'dataset':
+        return {'': declared(component.target, 'dataset').options}
+    if component.kind == 'model':
+        return {name: declared(component.target, name).options for name in ('top', 'train', 'path', 'val')}
+    return {'': metric_arguments(component) if component.kind == 'metric' else arguments_of(component.target)}
+
+
+_GIVEN_TO_METRICS = frozenset(('img', 'img2', 'previous', 'previous2'))
+
+
+def metric_arguments(metric: Component) -> type[Arguments]:
+    """The keys of a metric's section: the arguments that the validation does not give."""
+    own = arguments_of(metric.target, _GIVEN_TO_METRICS)
+    return with_options(own, sections.MetricOptions, better=better_of(metric))
+
+
+def with_options(own: type[Arguments], options: type[Section] | None, **defaults: Any) -> type[Arguments]:
+    """The arguments of a callable and the keys that somebody else reads in the same section."""
+    if options is None:
+        return own
+    made = cast(type[Arguments], type(own.__name__, (options, own), {'__module__': own.__module__}))
+    made.takes_more = own.takes_more
+    for name, default in defaults.items():
+        made.model_fields[name].default = default
+    return made
