@@ -37,7 +37,7 @@ from ..config import apply_overrides, load_yaml, prepare_options
 from ..config.check import check_options, raise_problems
 from ..config.plugins import load_plugins
 from ..utils.errors import UserError
-from .checkpoint import find_resume_state, load_file, remove_leftovers
+from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
 from .log import start_log, write_log
@@ -229,13 +229,15 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
     """The training state to go on from; the options are pointed at its weights and its seed."""
     paths = opt['path']
     state: dict | None = None
+    networks = [k for k in opt if k.startswith('network_') and k not in (paths.get('ignore_resume_networks') or ())]
     if opt['auto_resume']:
-        found = find_resume_state(paths['training_states'], paths['models'])
+        found = find_resume_state(paths['training_states'], paths['models'], networks)
         if found:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
         _refuse_other_run(paths)
         state = load_file(paths['resume_state'])
+        name_weights(state, paths['resume_state'], networks)
     if state is None:
         return None
     if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
