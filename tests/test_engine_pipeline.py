@@ -18,6 +18,7 @@ import torch
 from conftest import environment, python, write_options
 
 from basicsr_semantic.engine.checkpoint import load_file
+from basicsr_semantic.engine.run_lock import RunLock
 
 pytestmark = pytest.mark.slow
 TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
@@ -34,6 +35,19 @@ def torchrun(processes: int) -> list[str]:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
+
+
+def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subprocess.Popen]:
+    """Start a training of several processes, none of which ends because another does, as under torchrun."""
+    port = torchrun(processes)[-1].partition('=')[2]
+    command = [sys.executable, *TRAIN, str(opt_file), '--launcher', 'pytorch', *flags]
+    place = {'WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    return [
+        subprocess.Popen(
+            command, cwd=cwd, env=environment() | place | {'RANK': str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(processes)
+    ]
 
 
 def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
@@ -364,7 +378,7 @@ def test_basicsrs_own_model_resumes_bit_identical_from_its_states_and_from_basic
         assert not list((tmp_path / 'experiments').glob('*_archived_*'))
 
 
-def test_a_run_whose_states_cannot_be_read_stays_where_it_is(options, tmp_path):
+def test_a_run_whose_states_cannot_be_read_and_one_that_is_running_stay_where_they_are(options, tmp_path):
     opt_file = write_options(options(name='kept'), tmp_path / 'kept.yml')
     states = tmp_path / 'experiments/kept/training_states'
     states.mkdir(parents=True)
@@ -373,4 +387,13 @@ def test_a_run_whose_states_cannot_be_read_stays_where_it_is(options, tmp_path):
     done = train(opt_file, tmp_path, '--auto_resume')
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'has 1 training state and none to go on from' in done.stderr and '2.state could not be read' in done.stderr
+    assert sorted((tmp_path / 'experiments').rglob('*')) == before
+    with RunLock(tmp_path / 'experiments/kept'):
+        done = train(opt_file, tmp_path, '--auto_resume')
+        assert done.returncode == 2 and 'Traceback' not in done.stderr
+        refused = [done.stderr.splitlines()[-1]]
+        for process in ranks(2, opt_file, tmp_path, '--auto_resume'):  # neither is left waiting for the other
+            refused.append(process.communicate(timeout=120)[1].splitlines()[-1])
+            assert process.returncode == 2
+    assert len(set(refused)) == 1 and refused[0].startswith(f'basicsr: {tmp_path}/experiments/kept is in use: ')
     assert sorted((tmp_path / 'experiments').rglob('*')) == before

@@ -41,6 +41,7 @@ from .checkpoint import find_resume_state, load_file, name_weights, remove_lefto
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
 from .log import start_log, write_log
+from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
 
@@ -83,6 +84,12 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
         KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
     """
     opt = _read_options(args, root_path, is_train=True)
+    with hold_folder(opt):  # before its states are looked at, until all is written
+        _train(args, opt)
+
+
+def _train(args: argparse.Namespace, opt: dict[str, Any]) -> None:
+    """Train in a folder that is this run's alone."""
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     resume = _find_resume(opt)
