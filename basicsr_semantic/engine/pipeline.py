@@ -41,11 +41,12 @@ from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..config.run import Run, move_paths, prepare_run
 from ..utils.errors import UserError
-from .checkpoint import find_resume_state, load_file, remove_leftovers
+from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
 from .loading import FirstItem, make_prefetcher
 from .log import start_log, write_log
+from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
 
@@ -92,16 +93,17 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
         KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
     """
     run = _read_run(args, root_path, is_train=True)
-    if getattr(args, 'dry_run', False):
-        with tempfile.TemporaryDirectory() as folder:
-            _train(run, args.opt, folder)
-        get_root_logger().info('The dry run is over: one iteration and one item of each validation; nothing is kept.')
-    else:
-        _train(run, args.opt)
+    with hold_folder(run.opt):  # before its states are looked at, until all is written
+        if getattr(args, 'dry_run', False):
+            with tempfile.TemporaryDirectory() as folder:
+                _train(run, args.opt, folder)
+            get_root_logger().info('The dry run is over: an iteration and an item of each validation; nothing is kept.')
+        else:
+            _train(run, args.opt)
 
 
 def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
-    """Build everything and run the loop; in a dry run below ``dry_folder``."""
+    """Build everything and run the loop, in a folder that is this run's alone; in a dry run below ``dry_folder``."""
     opt = run.opt
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
@@ -279,13 +281,15 @@ def _find_resume(run: Run) -> dict | None:
     """The training state to go on from; the options are pointed at its weights and its seed."""
     opt, paths = run.opt, run.opt['path']
     state: dict | None = None
+    networks = [k for k in opt if k.startswith('network_') and k not in (paths.get('ignore_resume_networks') or ())]
     if opt['auto_resume']:
-        found = find_resume_state(paths['training_states'], paths['models'])
+        found = find_resume_state(paths['training_states'], paths['models'], networks)
         if found:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
         _refuse_other_run(paths)
         state = load_file(paths['resume_state'])
+        name_weights(state, paths['resume_state'], networks)
     if state is None:
         return None
     if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
