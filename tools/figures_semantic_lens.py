@@ -64,7 +64,7 @@ def run_clip(option_file: Path, clip: str | None) -> Seen:
     import basicsr_semantic  # noqa: F401  (registers everything)
     from basicsr_semantic.config.check import check_options
     from basicsr_semantic.config.option_file import OptionFile
-    from basicsr_semantic.config.run import prepare_run
+    from basicsr_semantic.engine.run import prepare_run
 
     opt = prepare_run(check_options(OptionFile.read(option_file), False), str(Path.cwd()), is_train=False).opt
     dataset: Any = build_dataset(next(iter(opt['datasets'].values())))

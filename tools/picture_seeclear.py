@@ -66,7 +66,7 @@ def sample_frame(option_file: Path, clip: str | None, frame: int) -> Sampled:
     import basicsr_semantic  # noqa: F401  (registers everything)
     from basicsr_semantic.config.check import check_options
     from basicsr_semantic.config.option_file import OptionFile
-    from basicsr_semantic.config.run import prepare_run
+    from basicsr_semantic.engine.run import prepare_run
     from basicsr_semantic.models import SeeClearModel
     from basicsr_semantic.models.clip_windows import clip_windows, new_frames
 

@@ -19,14 +19,12 @@ from ..utils.errors import UserError
 from ..utils.nearest import nearest
 
 FLAG = '--force_yml'
-
 MAX_NODES = 100_000
 """More values than any option file has; a file that unfolds its aliases into more than that is refused."""
-
 KeyPath = tuple[str, ...]
-
+Places = dict[KeyPath, tuple[str, int | None]]
 _TAGS = 'tag:yaml.org,2002:'
-_PLAIN = {'null', 'bool', 'int', 'float', 'str', 'seq', 'map', 'merge'}
+_PLAIN = {f'{_TAGS}{name}': name for name in ('null', 'bool', 'int', 'float', 'str', 'seq', 'map', 'merge')}
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,9 +35,8 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag != f'{_TAGS}timestamp']
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    f'{_TAGS}float', re.compile(r'^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$'), list('-+.0123456789')
-)
+_SCIENTIFIC = re.compile(r'^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$')
+_Loader.add_implicit_resolver(f'{_TAGS}float', _SCIENTIFIC, list('-+.0123456789'))
 
 
 @dataclass
@@ -50,35 +47,30 @@ class OptionFile:
     """The options."""
     file: str = 'options'
     """What messages call the file."""
-    places: dict[KeyPath, tuple[str, int | None]] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
     """Path of a key -> file and line, from 1; the flag and None where the command line changed it."""
 
     @classmethod
     def read(cls, path: str | Path, overrides: Iterable[str] | None = None) -> OptionFile:
-        """Read an option file.
-
-        Args:
-            path: A UTF-8 YAML file that holds one mapping.
-            overrides: Entries of ``--force_yml``, see :meth:`override`.
+        """Read an option file and change it by ``overrides``, see :meth:`override`.
 
         Raises:
-            UserError: The file is missing, is not YAML, holds a tag that is not plain data, the same key twice, or no
-                mapping; the message names file and line.
+            UserError: The file is missing, is not UTF-8 or not YAML, holds a tag that is not plain data, the same key
+                twice, or no mapping; the message names file and line.
         """
         path = Path(path)
         if not path.is_file():
             raise UserError(f'The option file {path} does not exist.{_nearest_file(path)}')
+        file = cls({}, str(path))
         try:
-            text = path.read_text(encoding='utf-8-sig')
+            values = _parse(path.read_text(encoding='utf-8-sig'), str(path), file.places)
         except UnicodeDecodeError as error:
             raise UserError(f'The option file {path} is not UTF-8 text (byte {error.start}).') from None
-        read = cls({}, str(path))
-        values = _parse(text, str(path), read.places)
         if not isinstance(values, dict):
             what = 'is empty' if values is None else f'holds a {type(values).__name__}'
             raise UserError(f'The option file {path} {what}; it must be a mapping of "key: value".')
-        read.values = values
-        return read.override(overrides)
+        file.values = values
+        return file.override(overrides)
 
     def override(self, entries: Iterable[str] | None) -> OptionFile:
         """Change options as in ``--force_yml train:total_iter=100 datasets:train:gt_size=64``, and return self.
@@ -87,66 +79,48 @@ class OptionFile:
         number in the path indexes a list (one past its end appends). An integer that replaces a float stays a float,
         and a ``name`` is always text.
 
-        Args:
-            entries: ``section:key=value``; the value may hold further ``=``.
-
         Raises:
             UserError: An entry without ``=``, a path through something that is no section, an index out of range.
         """
         for entry in entries or ():
             path, equals, text = entry.partition('=')
-            keys = [key.strip() for key in path.split(':')]
+            keys = tuple(key.strip() for key in path.split(':'))
             if not equals or not all(keys):
                 raise UserError(f"{FLAG} '{entry}' is not of the form section:key=value, as in train:optim_g:lr=1e-4.")
             source = f'{FLAG} {path.strip()}'
-            quoted = text.strip()[:1] in ('"', "'")
-            value = text.strip() if keys[-1] == 'name' and not quoted else parse_value(text, source)
+            is_name = keys[-1] == 'name' and text.strip()[:1] not in ('"', "'")
+            value = text.strip() if is_name else parse_value(text, source)
             parent: Any = self.values
             for depth, key in enumerate(keys):
                 if not isinstance(parent, dict | list):
                     raise UserError(f'{source}: {":".join(keys[:depth])} is {parent!r}, which has no keys of its own.')
                 known = _key_of(parent, key, source)
-                child = (
-                    parent[known] if isinstance(parent, dict) and known in parent or _within(parent, known) else None
-                )
+                child = parent.get(known) if isinstance(parent, dict) else [*parent, None][known]
                 if depth == len(keys) - 1:
                     child = float(value) if isinstance(child, float) and type(value) is int else value
-                elif child is None:
-                    child = {}
                 if isinstance(parent, list) and known == len(parent):
-                    parent.append(child)
-                else:
-                    parent[known] = child
-                parent = child
-            changed = tuple(keys)
-            self.places = {k: v for k, v in self.places.items() if k[: len(changed)] != changed}
-            self.places[changed] = (FLAG, None)
+                    parent.append(None)
+                parent[known] = {} if child is None and depth < len(keys) - 1 else child
+                parent = parent[known]
+            self.places = {k: v for k, v in self.places.items() if k[: len(keys)] != keys} | {keys: (FLAG, None)}
         return self
 
     def place(self, path: KeyPath) -> tuple[str, int | None]:
         """File and line of a key; of the section it is missing from, where it is missing."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.places:
-                return self.places[path[:end]]
-        return self.file, None
+        found = (self.places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.places)
+        return next(found, (self.file, None))
 
     def value(self, path: KeyPath) -> Any:
         """The value of a key, None where there is none."""
         node: Any = self.values
         for key in path:
-            if isinstance(node, dict):
-                node = next((child for known, child in node.items() if str(known) == key), None)
-            else:
-                node = node[int(key)] if isinstance(node, list) and key.isdecimal() and int(key) < len(node) else None
+            items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+            node = next((child for known, child in items if str(known) == key), None)
         return node
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """The options of a file; replaces ``basicsr.utils.options.yaml_load``.
-
-    Raises:
-        UserError: See :meth:`OptionFile.read`.
-    """
+    """The options of a file, see :meth:`OptionFile.read`; replaces ``basicsr.utils.options.yaml_load``."""
     return OptionFile.read(path).values
 
 
@@ -165,59 +139,50 @@ def parse_value(text: str, source: str) -> Any:
     if text[0] in '[{\'"' or text.startswith('!!'):
         return _parse(text, source, {})
     loader = _Loader('')
-    try:
-        tag = loader.resolve(yaml.ScalarNode, text, (True, False))
-        return text if '\n' in text else loader.construct_object(yaml.ScalarNode(tag, text))
-    except ValueError:
-        return text
-    finally:
-        loader.dispose()
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    return text if '\n' in text else loader.construct_object(yaml.ScalarNode(tag, text))
 
 
-def _parse(text: str, source: str, places: dict[KeyPath, tuple[str, int | None]]) -> Any:
+def _parse(text: str, source: str, places: Places) -> Any:
     try:
         loader = _Loader(text)
-    except yaml.YAMLError as error:  # characters that no YAML has
-        raise UserError(f'{source} is not valid YAML: {" ".join(str(error).split())}.') from None
-    try:
         node = loader.get_single_node()
         return None if node is None else _Builder(loader, source, places).build(node, ())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f':{mark.line + 1}' if mark else ''
-        what = '; '.join(part for part in (error.context, error.problem, error.note) if part)
-        raise UserError(f'{source}{line} is not valid YAML: {what}.') from None
     except yaml.YAMLError as error:
-        raise UserError(f'{source} is not valid YAML: {" ".join(str(error).split())}.') from None
+        mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
+        parts = [getattr(error, name, None) for name in ('context', 'problem', 'note')]
+        what = '; '.join(filter(None, parts)) if mark else ' '.join(str(error).split())
+        raise UserError(f'{source}{f":{mark.line + 1}" if mark else ""} is not valid YAML: {what}.') from None
     except RecursionError:
         raise UserError(f'{source} is nested too deeply to be read.') from None
-    finally:
-        loader.dispose()
 
 
 class _Builder:
     """Turns YAML nodes into data. Aliases become copies, so that changing one place changes one place."""
 
-    def __init__(self, loader: _Loader, source: str, places: dict[KeyPath, tuple[str, int | None]]) -> None:
+    def __init__(self, loader: _Loader, source: str, places: Places) -> None:
         self.loader, self.source, self.places = loader, source, places
         self.open: set[int] = set()
         self.checked: set[int] = set()
         self.nodes = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
+        at = f'{self.source}:{node.start_mark.line + 1}'
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise UserError(f'{self.at(node)} unfolds into more than {MAX_NODES} values.')
-        tag = node.tag.removeprefix(_TAGS)
-        if tag == node.tag or tag not in _PLAIN:
-            shown = f'!!{tag}' if tag != node.tag else tag
-            raise UserError(
-                f'{self.at(node)} holds the tag {shown}, which is refused: option files hold plain data only.'
-            )
+            raise UserError(f'{at} unfolds into more than {MAX_NODES} values.')
+        if (tag := _PLAIN.get(node.tag)) is None:
+            shown = f'!!{node.tag.removeprefix(_TAGS)}' if node.tag.startswith(_TAGS) else node.tag
+            raise UserError(f'{at} holds the tag {shown}, which is refused: option files hold plain data only.')
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node, tag)
+            if tag in ('seq', 'map', 'merge'):
+                raise UserError(f"{at} holds '{node.value}' where a value is expected.")
+            try:
+                return self.loader.construct_object(node)
+            except (ValueError, KeyError, IndexError):
+                raise UserError(f"{at}: '{node.value}' is not a {tag}.") from None
         if id(node) in self.open:
-            raise UserError(f'{self.at(node)} holds an alias to a mapping or list that it is itself a part of.')
+            raise UserError(f'{at} holds an alias to a mapping or list that it is itself a part of.')
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode) and tag == 'seq':
@@ -226,38 +191,27 @@ class _Builder:
                 return self.mapping(node, path)
         finally:
             self.open.discard(id(node))
-        raise UserError(f'{self.at(node)} gives the tag !!{tag} to a value that is none.')
-
-    def scalar(self, node: yaml.ScalarNode, tag: str) -> Any:
-        if tag in ('seq', 'map', 'merge'):
-            raise UserError(f"{self.at(node)} holds '{node.value}' where a value is expected.")
-        try:
-            return self.loader.construct_object(node)
-        except (ValueError, KeyError, IndexError):
-            raise UserError(f"{self.at(node)}: '{node.value}' is not a {tag}.") from None
+        raise UserError(f'{at} gives the tag !!{tag} to a value that is none.')
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[Any, Any]:
-        if id(node) not in self.checked:  # an alias comes by again, with what it inherits filled in
-            self.checked.add(id(node))
-            lines: dict[Any, int] = {}
-            for key_node, _ in node.value:
-                if not isinstance(key_node, yaml.ScalarNode):
-                    raise UserError(f'{self.at(key_node)} has a list or a mapping as a key; keys are plain words.')
-                key = key_node.value if key_node.tag == f'{_TAGS}merge' else self.build(key_node, path)
-                if key in lines:
-                    first = f'the first is in line {lines[key]}'
-                    raise UserError(f"{self.at(key_node)} has the key '{key}' a second time; {first}.")
-                lines[key] = key_node.start_mark.line + 1
-            self.loader.flatten_mapping(node)  # "<<": what is inherited comes first, so that the own keys win
+        lines: dict[Any, int] = {}
+        for key_node, _ in () if id(node) in self.checked else node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError(f'{self.source}:{line} has a list or a mapping as a key; keys are plain words.')
+            key = key_node.value if _PLAIN.get(key_node.tag) == 'merge' else self.build(key_node, path)
+            if key in lines:
+                first = f'the first is in line {lines[key]}'
+                raise UserError(f"{self.source}:{line} has the key '{key}' a second time; {first}.")
+            lines[key] = line
+        self.checked.add(id(node))  # an alias comes by again, with what it inherits filled in
+        self.loader.flatten_mapping(node)  # "<<": what is inherited comes first, so that the own keys win
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = self.build(key_node, path)
             result[key] = self.build(value_node, (*path, str(key)))
             self.places[(*path, str(key))] = (self.source, key_node.start_mark.line + 1)
         return result
-
-    def at(self, node: yaml.Node) -> str:
-        return f'{self.source}:{node.start_mark.line + 1}'
 
 
 def _key_of(parent: dict[Any, Any] | list[Any], key: str, source: str) -> Any:
@@ -269,13 +223,8 @@ def _key_of(parent: dict[Any, Any] | list[Any], key: str, source: str) -> Any:
     return int(key)
 
 
-def _within(parent: dict[Any, Any] | list[Any], index: Any) -> bool:
-    return isinstance(parent, list) and index < len(parent)
-
-
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f' Neither does the folder {path.parent}.'
-    names = [entry.name for entry in path.parent.iterdir() if entry.suffix in ('.yml', '.yaml')]
-    near = nearest(path.name, names)
+    near = nearest(path.name, [entry.name for entry in path.parent.glob('*.y*ml')])
     return f' Did you mean {path.parent / near}?' if near else ''

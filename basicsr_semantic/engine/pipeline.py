@@ -39,7 +39,7 @@ from ..config.check import check_options
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
-from ..config.run import Run, move_paths, prepare_run
+from .run import Run, move_paths, prepare_run
 from ..utils.errors import UserError
 from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UserError
-from . import sections
-from .check import Checked
-from .components import better_of, find
-from .section import AnySection
+from ..config import sections
+from ..config.check import Checked
+from ..config.components import better_of, find
+from ..config.section import AnySection
 
 _logger = logging.getLogger('basicsr_semantic')
 

@@ -12,7 +12,7 @@ from basicsr_semantic.config import files
 from basicsr_semantic.config.check import check_options
 from basicsr_semantic.config.files import shipped_meta_info
 from basicsr_semantic.config.option_file import OptionFile, load_yaml
-from basicsr_semantic.config.run import prepare_run
+from basicsr_semantic.engine.run import prepare_run
 from basicsr_semantic.utils.errors import UserError
 
 
