@@ -1,4 +1,4 @@
-"""What only shows when it is built: networks, losses and data sets, and whether they go together.
+"""What only shows when it is built: networks, losses, optimisers, data sets, and whether they go together.
 
 Networks are built on the meta device, without memory for their weights; where that fails, on the CPU. Nothing is read
 or downloaded for a network: a part that loads weights when it is built is judged by its signature alone.
@@ -7,18 +7,22 @@ or downloaded for a network: a part that loads weights when it is built is judge
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 from unittest import mock
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
+from ..archs.layers.size_requirements import size_requirements_of
 from ..utils.errors import UserError, full_stop
 from .check import Checked
+from .components import find
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
 
@@ -40,57 +44,53 @@ def check_building(file: OptionFile, checked: Checked) -> list[Problem]:
     Returns:
         Further problems. Data sets are built only where no file of theirs is missing.
     """
-    found: list[Problem] = []
-
-    def add(path: KeyPath, message: str, *, warning: bool = False) -> None:
-        found.append(Problem(*file.place(path), ':'.join(path), file.value(path), message, warning=warning))
-
-    opt, built = deepcopy(checked.values), {}
+    opt, built, found = deepcopy(checked.values), {}, []
     absent = {tuple(one.key.split(':'))[:2] for one in checked.problems if one.missing_file}
     for path, target in checked.classes.items():
-        section = _at(opt, path)
-        arguments = {key: value for key, value in section.items() if key != 'type'}
+        if path in absent and path[0] == 'datasets':
+            continue
+        section: Any = opt
+        for key in path:
+            section = section[key]
         try:
-            if path[0] != 'datasets':
-                built[path] = without_files(target, arguments)
-            elif path not in absent:
-                built[path] = target(deepcopy(section))
+            built[path] = _build(target, deepcopy(section), path[0] == 'datasets')
         except UserError as error:
-            add(path, full_stop(error))
+            found.append((path, full_stop(error)))
         except Exception as error:  # code of others: whatever it raises would end the run
-            add(path, f'{target.__name__} cannot be built: {reason(error)}')
-    net = built.get(('network_g',))
+            found.append((path, f'{target.__name__} cannot be built: {reason(error)}'))
+    net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
-        for path, sentence in _contradictions(opt, net):
-            add(path, sentence)
-    from .components import find
-
-    model = find('model', opt.get('model_type'))
-    hook = getattr(model.target, 'check_parts', None) if model is not None else None
-    if hook is not None and net is not None and not found:
-        for path, sentence in hook(opt, net, {path[1]: one for path, one in built.items() if path[0] == 'datasets'}):
-            add(path, sentence)
-    return found
+        found += _contradictions(opt, net)
+    if net is not None and hasattr(model.target if model else None, 'check_parts') and not found:
+        data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
+        found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
+    return [Problem(*file.place(path), ':'.join(path), file.value(path), said) for path, said in found]
 
 
-def without_files(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Build a network or a loss without its weights; None where it cannot be built without a file.
+def _build(target: Any, section: dict[str, Any], is_dataset: bool) -> Any:
+    """Build one part; None where it cannot be built without a file or the device of the run.
 
     Raises:
         Exception: Whatever its constructor raises.
     """
-    files = {name: None for name, value in arguments.items() if name.endswith('_path') and value is not None}
-    with _no_files():
+    if is_dataset:
+        return target(section)
+    section.pop('type', None)
+    if isinstance(target, type) and issubclass(target, torch.optim.Optimizer | LRScheduler):
+        first = [torch.nn.Parameter(torch.zeros(1))]
+        if issubclass(target, LRScheduler):
+            return target(torch.optim.SGD(first, lr=1.0), **section)
+        return None if {'fused', 'capturable', 'foreach'} & section.keys() else target(first, **section)
+    section |= {name: None for name, value in section.items() if name.endswith('_path') and value is not None}
+    with _no_files(), contextlib.suppress(_LoadsWeightsError):
         try:
             with torch.device('meta'):
-                return target(**deepcopy(dict(arguments)) | files)
+                return target(**deepcopy(section))
         except _LoadsWeightsError:
-            return None
+            raise
         except Exception:  # it works with values while it is built, which meta tensors do not have
-            try:
-                return target(**deepcopy(dict(arguments)) | files)
-            except _LoadsWeightsError:
-                return None
+            return target(**section)
+    return None
 
 
 @contextlib.contextmanager
@@ -112,41 +112,34 @@ def _no_files() -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """An exception of somebody else's code as part of a sentence: its kind, words and line."""
-    frame, text = error.__traceback__, full_stop(error) if str(error) else ''
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f' ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})' if frame is not None else ''
-    said = {KeyError: f'it needs the key {error}', AttributeError: text}.get(type(error), text)
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    place = f' ({frames[-1].filename}:{frames[-1].lineno})' if frames else ''
+    said = f'it needs the key {error}' if isinstance(error, KeyError) else str(error).strip()
+    if 'Original Traceback' in said:  # of a loader's process, whose last line is the error
+        said = said.splitlines()[-1].partition(': ')[2]
     return f'{type(error).__name__}: {said.rstrip(".")}{place}.'
 
 
 def _contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
     """What the network and the data say against each other."""
-    from ..archs.layers.size_requirements import size_requirements_of
-
-    scale, name = opt.get('scale'), type(net).__name__
+    scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
     if (said := wrong_scale(net, scale)) is not None:
         yield ('network_g',), said
-    train = (opt.get('datasets') or {}).get('train') or {}
-    size, needs = train.get('gt_size'), size_requirements_of(net)
+    size, needs = datasets.get('train', {}).get('gt_size'), size_requirements_of(net)
     if isinstance(size, int) and isinstance(scale, int) and 'train' in opt:
-        patch, multiple = size // scale, needs.multiple_of
-        least = -(-needs.minimum // multiple) * multiple
-        if patch < least or patch % multiple:
-            also = f' in multiples of {multiple}' if multiple > 1 else ''
-            yield (
-                ('datasets', 'train', 'gt_size'),
-                f'It is {size}, LR patches of {patch} pixels; {name} needs at least {least}{also}, so gt_size must be '
-                f'at least {least * scale}' + (f' and a multiple of {multiple * scale}.' if multiple > 1 else '.'),
+        patch, step = size // scale, needs.multiple_of
+        least = -(-needs.minimum // step) * step
+        if patch < least or patch % step:
+            said = (
+                f'It is {size}, LR patches of {patch} pixels, too few for {name}: it must be at least {least * scale}'
             )
+            yield ('datasets', 'train', 'gt_size'), said + (f', a multiple of {step * scale}.' if step > 1 else '.')
     takes = getattr(net, 'num_masks', None)
-    for key, dataset in (opt.get('datasets') or {}).items():
-        gives = dataset.get('num_masks', 64) if dataset.get('dataroot_priors') else dataset.get('num_masks')
+    for key, dataset in datasets.items():
+        gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:
-            yield (
-                ('datasets', str(key), 'num_masks'),
-                f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.',
-            )
+            said = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
+            yield ('datasets', str(key), 'num_masks'), said
 
 
 def wrong_scale(net: Any, scale: Any) -> str | None:
@@ -155,9 +148,3 @@ def wrong_scale(net: Any, scale: Any) -> str | None:
     if isinstance(own, int) and isinstance(scale, int) and own != scale:
         return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
     return None
-
-
-def _at(opt: Any, path: KeyPath) -> Any:
-    for key in path:
-        opt = opt[key] if key in opt else opt[int(key)]
-    return opt

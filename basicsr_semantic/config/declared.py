@@ -15,18 +15,9 @@ from .components import Component, better_of
 from .section import Section
 from .signatures import Arguments, arguments_of, package_of
 
-LOOPS: dict[str, type[Section]] = {
-    'top': sections.TopOptions,
-    'train': sections.TrainOptions,
-    'val': sections.ValOptions,
-    'path': sections.PathOptions,
-    'dataset': sections.LoaderOptions,
-    'logger': sections.LoggerOptions,
-}
+LOOPS: dict[str, type[Section]] = {'top': sections.TopOptions, 'train': sections.TrainOptions}
+LOOPS |= {'val': sections.ValOptions, 'path': sections.PathOptions, 'dataset': sections.LoaderOptions}
 """Section -> the keys that the loops read."""
-
-_ATTRIBUTES = {'top': 'TopOptions', 'train': 'TrainOptions', 'val': 'ValOptions', 'path': 'PathOptions'}
-_ATTRIBUTES['dataset'] = 'Options'
 
 
 @dataclass(frozen=True)
@@ -43,11 +34,6 @@ class Declared:
     sure: type[Section]
     """Those of the keys that are certain: a class of somebody else's may do without what its base in BasicSR reads."""
 
-    @property
-    def complete(self) -> bool:
-        """Whether there are no other keys."""
-        return self.unknown != 'its own'
-
 
 def declared(cls: type | None, section: str) -> Declared:
     """The keys of a section of the option file.
@@ -56,28 +42,21 @@ def declared(cls: type | None, section: str) -> Declared:
         cls: Class of the model; of the data set for section ``dataset``; None for one that is not known.
         section: A key of `LOOPS`.
     """
-    loop = LOOPS[section]
-    if cls is None:
-        return Declared(loop, 'The option file', 'its own', loop)
-    for base in cls.__mro__:
-        options = vars(base).get(_ATTRIBUTES.get(section, ''))
-        published = options is not None
-        if package_of(base) == 'basicsr' and not published:
-            table: Any = DATASETS.get(base.__name__) if section == 'dataset' else MODELS.get(base.__name__, {})
-            options = table.get(section) if isinstance(table, dict) else table
-        if isinstance(options, type) and issubclass(options, Section):
-            unknown = {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package_of(cls), 'its own')
-            sure = options if published or unknown != 'its own' else loop
-            return Declared(options, cls.__name__, cast(Any, unknown), sure)
-    return Declared(loop, cls.__name__, 'its own', loop)
+    loop, package = LOOPS[section], package_of(cls)
+    unknown = cast(Any, {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package, 'its own'))
+    for base in cls.__mro__ if cls is not None else ():
+        options = vars(base).get('Options' if section == 'dataset' else f'{section.capitalize()}Options')
+        published = isinstance(options, type) and issubclass(options, Section)
+        if not published and package_of(base) == 'basicsr':
+            table = {'dataset': DATASETS.get(base.__name__)} if section == 'dataset' else MODELS.get(base.__name__, {})
+            options = table.get(section)
+        if options is not None and (published or package_of(base) == 'basicsr'):
+            return Declared(options, cls.__name__, unknown, options if published or package == 'basicsr' else loop)
+    return Declared(loop, getattr(cls, '__name__', 'The option file'), 'its own', loop)
 
 
 def option_sections(component: Component) -> dict[str, type[Section]]:
-    """The option keys that a component brings, by section of the option file ('' is the component's own section).
-
-    Args:
-        component: Anything registered.
-    """
+    """The option keys that a component brings, by section of the option file ('' is the component's own section)."""
     if component.kind == 'dataset':
         return {'': declared(component.target, 'dataset').options}
     if component.kind == 'model':
@@ -85,21 +64,27 @@ def option_sections(component: Component) -> dict[str, type[Section]]:
     return {'': metric_arguments(component) if component.kind == 'metric' else arguments_of(component.target)}
 
 
-_GIVEN_TO_METRICS = frozenset(('img', 'img2', 'previous', 'previous2'))
-
-
 def metric_arguments(metric: Component) -> type[Arguments]:
     """The keys of a metric's section: the arguments that the validation does not give."""
-    own = arguments_of(metric.target, _GIVEN_TO_METRICS)
-    return with_options(own, sections.MetricOptions, better=better_of(metric))
+    own = arguments_of(metric.target, frozenset(('img', 'img2', 'previous', 'previous2')))
+    made = with_options(own, sections.MetricOptions)
+    made.model_fields['better'].default = better_of(metric)
+    return made
 
 
-def with_options(own: type[Arguments], options: type[Section] | None, **defaults: Any) -> type[Arguments]:
-    """The arguments of a callable and the keys that somebody else reads in the same section."""
+def with_options(own: type[Arguments], options: type[Section] | None, needs: bool = True) -> type[Arguments]:
+    """The arguments of a callable and the keys that somebody else reads in the same section.
+
+    Args:
+        own: The arguments.
+        options: The other keys.
+        needs: Whether arguments without a default must be given.
+    """
     if options is None:
         return own
     made = cast(type[Arguments], type(own.__name__, (options, own), {'__module__': own.__module__}))
     made.takes_more = own.takes_more
-    for name, default in defaults.items():
-        made.model_fields[name].default = default
+    for name in () if needs else own.model_fields:
+        if made.model_fields[name].is_required():
+            made.model_fields[name].default = None
     return made

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..utils.nearest import nearest
-
-Add = Callable[..., None]
-"""``add(path of the key, message, advice, missing_file=True)``."""
 
 META_INFO_FOLDER = Path(__file__).parents[1] / 'data' / 'meta_info'
 """Our copies of BasicSR's lists of clips."""
@@ -57,20 +54,18 @@ def shipped_meta_info(path: str) -> Path | None:
     return ours if ours.is_file() else None
 
 
-def check_dataset_files(add: Add, opt: Mapping[str, Any], path: tuple[str, ...], dataset: Mapping[str, Any]) -> None:
-    """Check the data roots, the meta info file and the annotations of a data set section."""
+def missing_data(opt: Mapping[str, Any], dataset: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(key, message, advice) for the data roots, meta info file and annotations of a data set that are not there."""
     for key, value in dataset.items():
         if not isinstance(value, str) or not isinstance(key, str) or Path(value).expanduser().exists():
             continue
         if key.startswith('dataroot') or key == 'annotation_file':
             what = 'folder' if key.startswith('dataroot') else 'file'
-            add(
-                (*path, key), f"The {what} '{value}' does not exist.", _how(opt, key, value, dataset), missing_file=True
-            )
-        elif key.startswith('meta_info'):
+            yield key, f"The {what} '{value}' does not exist.", _how(opt, key, value, dataset)
+        elif key.startswith('meta_info') and value:
             near = nearest(Path(value).name, sorted(entry.name for entry in META_INFO_FOLDER.glob('*.txt')), 0.8)
             advice = f'Did you mean basicsr/data/meta_info/{near}, which comes with this package?' if near else ''
-            add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
+            yield key, f"The file '{value}' does not exist.", advice
 
 
 def _how(opt: Mapping[str, Any], key: str, root: str, dataset: Mapping[str, Any]) -> str:
@@ -112,29 +107,29 @@ def _extractor(opt: Mapping[str, Any], root: str, dataset: Mapping[str, Any]) ->
     return ' '.join([*flags, '--pixel-features'] if kind == 'xdecoder' and dataset.get('with_features') else flags)
 
 
-def check_weight_files(add: Add, file: str, path: tuple[str, ...], section: Mapping[str, Any]) -> None:
-    """Check the checkpoints that a section names: ``path`` (pretrain_*, resume_state), a network or a metric.
+def missing_weights(
+    file: str, path: tuple[str, ...], section: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str, bool]]:
+    """(key, message, advice, whether it is only missing) for the checkpoints that a section names.
 
     Args:
-        add: Takes the problems.
         file: The option file: one of a run whose name is in the path of a checkpoint may lie beside it.
-        path: Where the section is.
+        path: Where the section is: ``path`` (pretrain_*, resume_state), a network or a metric.
         section: The section.
     """
-    cached = str(section.get('extract_mode', 'cached')) == 'cached' and path == ('network_s',)
+    cached = path == ('network_s',) and str(section.get('extract_mode', 'cached')) == 'cached'
     for key, value in section.items():
-        if not isinstance(value, str) or not isinstance(key, str) or not value:
+        if not isinstance(value, str) or not isinstance(key, str) or not value or path[:1] == ('datasets',):
             continue
         named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings', 'checkpoint', 'weights')
         ends = path != ('path',) and key.endswith(('_path', '_weights', '_checkpoint'))
-        if not (named or ends) or (cached and key != 'instance_checkpoint'):
-            continue
-        place = Path(value).expanduser()
-        if place.is_dir():
-            add((*path, key), f"'{value}' is a folder.", 'Give a file in it.')
-        elif not place.exists():
-            advice = _advice(file, path, key, value, section.get('type'))
-            add((*path, key), f"The file '{value}' does not exist.", advice, missing_file=True)
+        if (named or ends) and not (cached and key != 'instance_checkpoint'):
+            place = Path(value).expanduser()
+            if place.is_dir():
+                yield key, f"'{value}' is a folder.", 'Give a file in it.', False
+            elif not place.exists():
+                advice = _advice(file, path, key, value, section.get('type'))
+                yield key, f"The file '{value}' does not exist.", advice, True
 
 
 def _advice(file: str, path: tuple[str, ...], key: str, value: str, kind: Any) -> str:

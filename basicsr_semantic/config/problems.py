@@ -32,8 +32,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
-        kind = 'warning: ' if self.warning else ''
-        return f'{place}: {self.key}: {kind}{self.message}' + (f' {self.suggestion}' if self.suggestion else '')
+        return f'{place}: {self.key}: {"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
@@ -43,9 +42,8 @@ def raise_problems(problems: Iterable[Problem]) -> None:
         UserError: There is a problem.
     """
     listed = [problem for problem in problems if not problem.warning]
-    if not listed:
-        return
     if len(listed) == 1:
         raise UserError(str(listed[0]))
-    files = ' and '.join(dict.fromkeys(problem.file for problem in listed))
-    raise UserError(f'{len(listed)} problems in {files}:\n' + '\n'.join(f'  {problem}' for problem in listed))
+    if listed:
+        files = ' and '.join(dict.fromkeys(problem.file for problem in listed))
+        raise UserError(f'{len(listed)} problems in {files}:\n' + '\n'.join(f'  {problem}' for problem in listed))

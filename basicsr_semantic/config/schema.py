@@ -6,6 +6,7 @@ Each section with a ``type`` follows the component it names.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,64 +14,42 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from . import sections
-from .check import marks, optimizers, schedules
-from .components import Component, components
-from .declared import declared, metric_arguments, with_options
+from .check import GIVEN, marks, optimizers, schedules
+from .components import components
+from .declared import declared, option_sections, with_options
 from .section import Built, Section
 from .signatures import arguments_of
 
 Schema = dict[str, Any]
+_LIMITS = {'ge': 'minimum', 'le': 'maximum', 'gt': 'exclusiveMinimum', 'lt': 'exclusiveMaximum'}
 
 
 def option_schema() -> Schema:
     """The schema of option files, with everything that is registered, as a JSON-serialisable dict."""
-    definitions: dict[str, Schema] = {}
-    models = components('model')
-    whats = {
-        'arch': {name: arguments_of(one.target) for name, one in components('arch').items()},
-        'dataset': {name: declared(one.target, 'dataset').options for name, one in components('dataset').items()},
-        'loss': {name: arguments_of(one.target) for name, one in components('loss').items()},
-        'metric': {name: metric_arguments(one) for name, one in components('metric').items()},
-        'optimiser': {name: arguments_of(cls, frozenset({'params'})) for name, cls in optimizers().items()},
-        'schedule': {
-            name: arguments_of(cls, frozenset({'optimizer', 'last_epoch'})) for name, cls in schedules().items()
-        },
-    }
-    for what, found in whats.items():
-        _by_type(definitions, what, found, components(what) if what in ('arch', 'dataset', 'loss', 'metric') else {})
-    for section in ('logger', 'dist_params'):
-        definitions[section] = _section(sections.LoggerOptions if section == 'logger' else sections.DistOptions)
-    for name, component in models.items():
-        for section in ('train', 'path', 'val'):
-            known = declared(component.target, section)
-            definitions[f'model.{name}.{section}'] = _below(_section(known.options, not known.complete), section)
+    models, defs = components('model'), {}
+    for what in ('arch', 'dataset', 'loss', 'metric'):
+        found = components(what)
+        summaries = {name: one.summary for name, one in found.items()}
+        _by_type(defs, what, {name: option_sections(one)[''] for name, one in found.items()}, summaries)
+        for name in found if what == 'dataset' else ():
+            defs[f'dataset.{name}']['additionalProperties'] = declared(found[name].target, what).unknown != 'error'
+    for what, classes in {'optimiser': optimizers(), 'schedule': schedules()}.items():
+        _by_type(defs, what, {name: arguments_of(cls, frozenset(GIVEN[what])) for name, cls in classes.items()}, {})
     top = _section(sections.TopOptions, True)
+    for name, options in {'logger': sections.LoggerOptions, 'dist_params': sections.DistOptions}.items():
+        defs[name], top['properties'][name] = _section(options), _nullable(name)
     datasets = {'^(train|val|test)(_|$)': _ref('dataset')}
-    top['properties'] |= {
-        'model_type': {'description': 'Registered model class.', 'enum': list(models)},
-        'datasets': {
-            'type': 'object',
-            'patternProperties': datasets,
-            'additionalProperties': False,
-            'minProperties': 1,
-        },
-        'logger': _nullable('logger'),
-        'dist_params': _nullable('dist_params'),
-    }
+    closed = {'additionalProperties': False, 'minProperties': 1}
+    top['properties']['datasets'] = {'type': 'object', 'patternProperties': datasets} | closed
+    top['properties']['model_type'] = {'description': 'Registered model class.', 'enum': list(models)}
     top['patternProperties'] = {'^network_(?!s$)': _ref('arch')}
-    trains = {'required': ['logger'], 'properties': {'datasets': {'required': ['train']}}}
-    condition = {'properties': {'train': {'type': 'object'}}, 'required': ['train']}
-    top['allOf'] = [
-        {'if': condition, 'then': trains},
-        *(_when('model_type', name, _of_model(definitions, one)) for name, one in models.items()),
-    ]
-    return {
-        '$schema': 'https://json-schema.org/draft/2020-12/schema',
-        'title': 'Option file of basicsr',
-        'description': 'An option file for "basicsr train" (with a section train) or "basicsr test" (without).',
-        **top,
-        '$defs': definitions,
-    }
+    training = {'properties': {'train': {'type': 'object'}}, 'required': ['train']}
+    needs = {'required': ['logger'], 'properties': {'datasets': {'required': ['train']}}}
+    ofs = [_when('model_type', name, _of_model(defs, name, one.target)) for name, one in models.items()]
+    top['allOf'] = [{'if': training, 'then': needs}, *ofs]
+    about = 'An option file for "basicsr train" (with a section train) or "basicsr test" (without).'
+    head = {'$schema': 'https://json-schema.org/draft/2020-12/schema', 'title': 'Option file of basicsr'}
+    return head | {'description': about} | top | {'$defs': defs}
 
 
 def schema_text() -> str:
@@ -78,103 +57,73 @@ def schema_text() -> str:
     return json.dumps(option_schema(), indent=2, ensure_ascii=False) + '\n'
 
 
-def _of_model(definitions: dict[str, Schema], component: Component) -> Schema:
+def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:
     """What a file must look like whose ``model_type`` is this one."""
-    known = declared(component.target, 'top')
-    own = {name: {} for name in known.options.model_fields}
+    for section in ('train', 'path', 'val'):
+        known = declared(cls, section)
+        defs[f'model.{model}.{section}'] = schema = _section(known.options, known.unknown != 'error')
+        for name, one in schema['properties'].items() if section == 'train' else ():
+            kinds = {
+                'optimiser': name.startswith('optim_'),
+                'schedule': name == 'scheduler',
+                'loss': name.endswith('_opt'),
+            }
+            for kind in [kind for kind, so in kinds.items() if so]:
+                schema['properties'][name] = _nullable(kind, one.get('description', ''))
+        if section == 'val':
+            entries = {'type': ['object', 'null'], 'additionalProperties': _ref('metric')}
+            schema['properties']['metrics'] = entries
+    known = declared(cls, 'top')
+    own: Schema = {name: {} for name in known.options.model_fields}
     for name, one in known.options.model_fields.items():
         mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
-        if mark is None:
-            continue
-        if mark.kind == 'arch':
-            shape = _ref('arch')
-        elif mark.kind == 'extractor':
-            online = {n: one for n, one in components('extractor').items() if hasattr(one.target, 'describe')}
-            taken = {
-                n: with_options(arguments_of(c.target, frozenset({'device'})), mark.options) for n, c in online.items()
-            }
-            _by_type(definitions, name, taken, online, needs=False)
-            shape = _ref(name)
-        else:
-            assert mark.target is not None
-            shape = _section(with_options(arguments_of(mark.target), mark.options))
-        others = [] if one.is_required() else [{'type': 'null'}, {'type': 'string'}]
-        own[name] = {'description': one.description or '', 'anyOf': [shape, *others]}
-    own |= {section: _nullable(f'model.{component.name}.{section}') for section in ('train', 'path', 'val')}
-    schema: Schema = {
-        'properties': own,
-        'required': [k for k, f in known.options.model_fields.items() if f.is_required()],
-    }
-    if known.unknown == 'error':
-        schema['propertyNames'] = {'enum': [*own]}
-    return schema
-
-
-def _below(schema: Schema, section: str) -> Schema:
-    """Let the sections inside of a model's section follow what they name."""
-    properties = schema['properties']
-    for name in properties:
-        for beginning, end, what in (('optim_', '', 'optimiser'), ('scheduler', '', 'schedule'), ('', '_opt', 'loss')):
-            if section == 'train' and name.startswith(beginning) and name.endswith(end):
-                properties[name] = _nullable(what, properties[name].get('description', ''))
-                break
-    if 'metrics' in properties:
-        properties['metrics'] = {'type': ['object', 'null'], 'additionalProperties': _ref('metric')}
-    return schema
+        if mark is not None and mark.kind == 'extractor':
+            fit = {n: c.target for n, c in components('extractor').items() if hasattr(c.target, 'describe')}
+            given = frozenset(GIVEN['extractor'])
+            _by_type(
+                defs, name, {n: with_options(arguments_of(c, given), mark.options, False) for n, c in fit.items()}, {}
+            )
+        if mark is not None:
+            what = name if mark.kind == 'extractor' else mark.kind
+            shape = (
+                _ref(what) if mark.target is None else _section(with_options(arguments_of(mark.target), mark.options))
+            )
+            own[name] = {'anyOf': [shape, *([] if one.is_required() else [{'type': ['null', 'string']}])]}
+            own[name] |= {'description': one.description} if one.description else {}
+    own |= {section: _nullable(f'model.{model}.{section}') for section in ('train', 'path', 'val')}
+    schema = {'properties': own, 'required': [k for k, one in known.options.model_fields.items() if one.is_required()]}
+    return schema | ({'propertyNames': {'enum': [*own]}} if known.unknown == 'error' else {})
 
 
 def _by_type(
-    definitions: dict[str, Schema],
-    what: str,
-    found: Mapping[str, type[Section]],
-    described: Mapping[str, Component],
-    needs: bool = True,
+    defs: dict[str, Schema], what: str, found: Mapping[str, type[Section]], summaries: Mapping[str, str]
 ) -> None:
     """Add a definition for every component, and one that chooses among them by ``type``."""
     for name, options in found.items():
-        ours = what != 'dataset' or declared(described[name].target, 'dataset').unknown == 'error'
-        schema = _section(options, getattr(options, 'takes_more', False) or not ours)
-        summary = described[name].summary if name in described else ''
-        schema['properties'] = {'type': {'const': name, 'description': summary}} | {
-            key: value for key, value in schema['properties'].items() if key != 'type'
-        }
-        schema['required'] = ['type', *(k for k in schema.get('required', ()) if needs and k not in ('type', 'scale'))]
-        definitions[f'{what}.{name}'] = schema
-    definitions[what] = {
-        'type': 'object',
-        'properties': {'type': {'enum': [*found], 'description': f'A registered {what}.'}},
-        'required': ['type'],
-        'allOf': [_when('type', name, _ref(f'{what}.{name}')) for name in found],
-    }
+        schema = _section(options, getattr(options, 'takes_more', False))
+        head = {'type': {'const': name, 'description': summaries.get(name, '')}}
+        schema['properties'] = head | {k: v for k, v in schema['properties'].items() if k != 'type'}
+        schema['required'] = ['type', *(key for key in schema['required'] if key not in ('type', 'scale'))]
+        defs[f'{what}.{name}'] = schema
+    chosen = [_when('type', name, _ref(f'{what}.{name}')) for name in found]
+    names = {'type': {'enum': [*found], 'description': f'A registered {what}.'}}
+    defs[what] = {'type': 'object', 'properties': names, 'required': ['type'], 'allOf': chosen}
 
 
 def _section(options: type[Section], open_ended: bool = False) -> Schema:
     """The schema of one section; what only a training needs is not required of a test."""
-    properties = {}
+    properties: Schema = {}
     for name, one in options.model_fields.items():
         schema = TypeAdapter(Any if one.annotation is None else one.annotation).json_schema()
         schema.pop('title', None)
-        limits = {'ge': 'minimum', 'le': 'maximum', 'gt': 'exclusiveMinimum', 'lt': 'exclusiveMaximum'}
-        for mark in one.metadata:
-            for attribute, keyword in limits.items():
-                if hasattr(mark, attribute) and schema.get('type') in ('integer', 'number'):
-                    schema[keyword] = getattr(mark, attribute)
-        if one.description:
-            schema['description'] = one.description
-        if not one.is_required() and _is_json(one.default):
-            schema['default'] = one.default
+        for mark in one.metadata if schema.get('type') in ('integer', 'number') else ():
+            schema |= {word: getattr(mark, key) for key, word in _LIMITS.items() if hasattr(mark, key)}
+        schema |= {'description': one.description} if one.description else {}
+        with contextlib.suppress(TypeError, ValueError):  # a default that JSON cannot have
+            schema |= {} if one.is_required() else {'default': json.loads(json.dumps(one.default, allow_nan=False))}
         properties[name] = schema
-    required = [k for k, one in options.model_fields.items() if one.is_required()]
-    schema = {'type': 'object', 'properties': properties, 'additionalProperties': open_ended}
-    return schema | ({'required': required} if required else {})
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
+    required = [name for name, one in options.model_fields.items() if one.is_required()]
+    return {'type': 'object', 'properties': properties, 'required': required, 'additionalProperties': open_ended}
 
 
 def _ref(name: str) -> Schema:

@@ -6,8 +6,9 @@ float.
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -15,19 +16,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..utils.errors import UserError
 from ..utils.nearest import nearest
-from .option_file import parse_value
+from .option_file import KeyPath, parse_value
 
 
 def _number(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def whole(value: Any) -> Any:
+    """3e5 as the integer that it is; anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -41,10 +40,6 @@ Factor = Annotated[Number, Field(ge=0, le=10**12)]
 """A factor on a learning rate."""
 
 
-class NeededInTraining:
-    """Marks a key that only training cannot do without; a test may leave it out."""
-
-
 class Section(BaseModel):
     """A section of an option file. Attribute docstrings are what editors show."""
 
@@ -56,10 +51,26 @@ class Section(BaseModel):
 AnySection = TypeVar('AnySection', bound=Section)
 
 
+class NeededInTraining:
+    """Marks a key that only training cannot do without; a test may leave it out."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Marks a key whose value is a section of its own: ``diffusion: Annotated[dict, Built('diffusion', Diffusion)]``."""
+
+    kind: str
+    """``arch`` and ``extractor``: the section has a ``type``; anything else: the callable takes the section."""
+    target: Callable[..., Any] | None = None
+    """What takes the section, where it has no ``type``."""
+    options: type[Section] | None = None
+    """Keys that the model itself reads there, besides those of what is built."""
+
+
 class Wrong(NamedTuple):
     """One thing that is wrong with a value."""
 
-    path: tuple[str, ...]
+    path: KeyPath
     """Keys below the section."""
     message: str
     """A sentence."""
@@ -67,27 +78,12 @@ class Wrong(NamedTuple):
     """Another one, or nothing."""
 
 
-_EXPECTED = {
-    'int_type': 'an integer',
-    'int_from_float': 'an integer',
-    'float_type': 'a number',
-    'bool_type': 'true or false',
-    'string_type': 'text',
-    'path_type': 'a path',
-    'list_type': 'a list',
-    'tuple_type': 'a list',
-    'dict_type': 'a section of keys',
-    'mapping_type': 'a section of keys',
-    'model_type': 'a section of keys',
-    'none_required': '~',
-    'finite_number': 'a finite number',
-}
-_LIMITS = {
-    'greater_than_equal': ('ge', 'at least'),
-    'less_than_equal': ('le', 'at most'),
-    'greater_than': ('gt', 'more than'),
-    'less_than': ('lt', 'less than'),
-}
+_EXPECTED = {'bool_type': 'true or false', 'string_type': 'text', 'path_type': 'a path', 'none_required': '~'}
+_EXPECTED |= dict.fromkeys(('int_type', 'int_from_float'), 'an integer') | {'float_type': 'a number'}
+_EXPECTED |= dict.fromkeys(('list_type', 'tuple_type'), 'a list') | {'finite_number': 'a finite number'}
+_EXPECTED |= dict.fromkeys(('dict_type', 'mapping_type', 'model_type'), 'a section of keys')
+_LIMITS = {'greater_than_equal': ('ge', 'at least'), 'less_than_equal': ('le', 'at most')}
+_LIMITS |= {'greater_than': ('gt', 'more than'), 'less_than': ('lt', 'less than')}
 
 
 def wrong_values(cls: type[Section], values: Mapping[str, Any]) -> list[Wrong]:
@@ -99,18 +95,6 @@ def wrong_values(cls: type[Section], values: Mapping[str, Any]) -> list[Wrong]:
     """
     known = {key: value for key, value in values.items() if key in cls.model_fields}
     return [_sentence(cls, path, errors, known) for path, errors in _errors(cls, known).items()]
-
-
-def _errors(cls: type[Section], known: Mapping[str, Any]) -> dict[tuple[str, ...], list[Any]]:
-    """pydantic's errors by the path of the value they are about; () for those about several keys."""
-    found: dict[tuple[str, ...], list[Any]] = {}
-    try:
-        cls.model_validate(known)
-    except ValidationError as error:
-        for one in error.errors(include_url=False):
-            if not one['loc'] or one['loc'][0] in known:
-                found.setdefault(_written_path(one['loc'], known), []).append(one)
-    return found
 
 
 def read_section(cls: type[AnySection], values: Mapping[str, Any] | None, where: str) -> AnySection:
@@ -125,42 +109,46 @@ def read_section(cls: type[AnySection], values: Mapping[str, Any] | None, where:
         UserError: An unknown key (with the nearest known one), a missing one, or a wrong value.
     """
     values = dict(values or {})
-    for key in values:
-        if key not in cls.model_fields:
-            near = nearest(key, cls.model_fields)
-            hint = f" Did you mean '{near}'?" if near else f' Its keys are {", ".join(cls.model_fields)}.'
-            raise UserError(f"{where} takes no '{key}'.{hint}")
+    for key in values.keys() - cls.model_fields.keys():
+        near = nearest(key, cls.model_fields)
+        hint = f" Did you mean '{near}'?" if near else f' Its keys are {", ".join(cls.model_fields)}.'
+        raise UserError(f"{where} takes no '{key}'.{hint}")
     for key, one in cls.model_fields.items():
         if key not in values and one.is_required():
             raise UserError(f"{where} needs the key '{key}'.")
     for path, message, advice in wrong_values(cls, values):
-        raise UserError(f'{where}: {":".join(path)}: {message}' + (f' {advice}' if advice else ''))
+        raise UserError(': '.join(filter(None, (where, ':'.join(path), f'{message} {advice}'.strip()))))
     return cls.model_validate(values)
 
 
-def _written_path(loc: Iterable[Any], values: Any) -> tuple[str, ...]:
-    """The part of pydantic's location that stands in the file; the rest names branches of unions."""
-    path: list[str] = []
-    for step in loc:
-        if isinstance(values, Mapping) and step in values:
-            values = values[step]
-        elif isinstance(values, list | tuple) and isinstance(step, int) and step < len(values):
-            values = values[step]
-        else:
-            break
-        path.append(str(step))
-    return tuple(path)
+def _errors(cls: type[Section], known: Mapping[str, Any]) -> dict[KeyPath, list[Any]]:
+    """pydantic's errors by the path of the value they are about; () for those about several keys."""
+    found: dict[KeyPath, list[Any]] = {}
+    try:
+        cls.model_validate(known)
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            if one['loc'] and one['loc'][0] not in known:
+                continue
+            path, value = [], known
+            for step in one['loc']:  # what does not stand in the file names branches of unions
+                if isinstance(value, Mapping) and step in value:
+                    value = value[step]
+                elif isinstance(value, list | tuple) and isinstance(step, int) and step < len(value):
+                    value = value[step]
+                else:
+                    break
+                path.append(str(step))
+            found.setdefault(tuple(path), []).append(one | {'value': value})
+    return found
 
 
-def _sentence(cls: type[Section], path: tuple[str, ...], errors: list[Any], values: Mapping[str, Any]) -> Wrong:
-    value: Any = values
-    for step in path:
-        value = value[int(step)] if isinstance(value, list | tuple) else value[step]
-    limits = [_LIMITS[one['type']] + (one['ctx'],) for one in errors if one['type'] in _LIMITS]
-    if limits:
-        name, words, limit = limits[0]
-        return Wrong(path, f'It is {shown(value)}, but must be {words} {limit[name]:g}.')
-    wanted = []
+def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapping[str, Any]) -> Wrong:
+    value, wanted = errors[0]['value'], []
+    for one in errors:
+        if one['type'] in _LIMITS:
+            name, words = _LIMITS[one['type']]
+            return Wrong(path, f'It is {shown(value)}, but must be {words} {one["ctx"][name]:g}.')
     for one in errors:
         kind, context = one['type'], one.get('ctx', {})
         if kind in ('value_error', 'assertion_error'):
@@ -168,8 +156,9 @@ def _sentence(cls: type[Section], path: tuple[str, ...], errors: list[Any], valu
         if kind == 'literal_error':
             choices = context['expected'].replace("'", '').replace(' or ', ', ')
             wanted.append(f'one of {choices}' if ',' in choices else choices)
-        elif kind in ('too_long', 'too_short', 'missing'):
-            wanted.append(f'a list of {_length(cls, path, context)}' if isinstance(value, list | tuple) else 'more')
+        elif kind in ('too_long', 'too_short', 'missing') and isinstance(value, list | tuple):
+            length = cls.model_json_schema()['properties'].get(path[0], {}).get('maxItems', 'another length')
+            wanted.append(f'a list of {context.get("max_length", context.get("min_length", length))}')
         else:
             wanted.append(_EXPECTED.get(kind, one['msg'].removeprefix('Input should be ')))
     said = ' or '.join(dict.fromkeys(wanted))
@@ -178,34 +167,18 @@ def _sentence(cls: type[Section], path: tuple[str, ...], errors: list[Any], valu
     return Wrong(path, f'{said} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted))
 
 
-def _length(cls: type[Section], path: tuple[str, ...], context: Mapping[str, Any]) -> str:
-    if 'max_length' in context or 'min_length' in context:
-        return str(context.get('max_length', context.get('min_length')))
-    metadata = cls.model_json_schema()['properties'].get(path[0], {})
-    return str(metadata.get('maxItems', 'more'))
-
-
-def _advice(cls: type[Section], path: tuple[str, ...], value: Any, wanted: list[str]) -> str:
+def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) -> str:
     """How to write what was probably meant."""
-
-    def fits(candidate: Any) -> bool:
-        return len(path) == 1 and path not in _errors(cls, {path[0]: candidate})
-
+    if len(path) != 1 or isinstance(value, list | Mapping | bool | None):
+        return ''
+    candidates = [(whole(value), f'Write {whole(value)}.'), (str(value), f"Write '{value}' in quotes for text.")]
     if isinstance(value, str):
-        if value.lower() == 'none' and fits(None):
-            return 'Write ~ for nothing.'
         meant = parse_value(value, path[-1]) if value[:1] not in tuple('[{\'"!') else value
-        if not isinstance(meant, str) and fits(meant):
-            return f'Write {value} without quotes.'
-        choices = [one for said in wanted for one in said.removeprefix('one of ').split(', ')]
-        if (near := nearest(value, choices)) is not None and fits(near):
-            return f'Did you mean {near}?'
-    for meant, written in (
-        (whole(value), f'Write {whole(value)}.'),
-        (str(value), f"Write '{value}' in quotes for text."),
-        ([value], f'Write [{shown(value)}].'),
-    ):
-        if not isinstance(value, list | Mapping | bool | None) and meant != value and fits(meant):
+        near = nearest(value, [one for said in wanted for one in said.removeprefix('one of ').split(', ')])
+        candidates = [(meant, f'Write {value} without quotes.' if meant is not None else 'Write ~ for nothing.')]
+        candidates.append((near or value, f'Did you mean {near}?'))
+    for meant, written in (*candidates, ([value], f'Write [{shown(value)}].')):
+        if meant != value and path not in _errors(cls, {path[0]: meant}):
             return written
     return ''
 
@@ -217,25 +190,8 @@ _short.maxlist = _short.maxtuple = 8
 
 def shown(value: Any) -> str:
     """A value as a message shows it: short, text in quotes, ~ for nothing."""
-    if value is None:
-        return '~'
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return {None: '~', True: 'true', False: 'false'}[value]
     if isinstance(value, Mapping):
         return '{' + ', '.join(str(key) for key in list(value)[:6]) + (', ...}' if len(value) > 6 else '}')
     return _short.repr(value)
-
-
-@dataclass(frozen=True)
-class Built:
-    """Marks a key whose value is a section of its own, with what is built of it.
-
-    A model says so in its ``TopOptions``: ``diffusion: Annotated[dict[str, Any], Built('diffusion', BlurringResShift)]``.
-    """
-
-    kind: str
-    """``arch`` and ``extractor``: the section has a ``type``; anything else: the callable takes the section."""
-    target: Callable[..., Any] | None = None
-    """What takes the section, where it has no ``type``."""
-    options: type[Section] | None = None
-    """Keys that the model itself reads there, besides those of what is built."""

@@ -39,13 +39,13 @@ from ..config.check import check_options
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
-from .run import Run, move_paths, prepare_run
 from ..utils.errors import UserError
 from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
 from .loading import FirstItem, make_prefetcher
 from .log import start_log, write_log
+from .run import Run, move_paths, prepare_run
 from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
 

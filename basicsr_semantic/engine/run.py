@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..utils.errors import UserError
 from ..config import sections
 from ..config.check import Checked
 from ..config.components import better_of, find
 from ..config.section import AnySection
+from ..utils.errors import UserError
 
 _logger = logging.getLogger('basicsr_semantic')
 

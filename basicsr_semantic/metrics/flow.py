@@ -6,18 +6,32 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..config.section import Built, Section
 from ..engine.checkpoint import load_weights
 from ..utils.errors import UserError, full_stop
 from .frames import rgb_tensor
 
 FARNEBACK = 'farneback'
+
+
+class NetworkOptions(Section):
+    """Section ``flow`` of a metric, besides the arguments of the network."""
+
+    type: str
+    """A registered network that gives the flow from ref to supp."""
+    load_path: str | None = None
+    """Its weights."""
+
+
+FlowOption = Literal['farneback'] | Annotated[dict[str, Any], Built('arch', options=NetworkOptions)]
+"""farneback, or a section with the type of a network, its arguments and load_path."""
 
 Flow = Callable[[np.ndarray, np.ndarray], Tensor]
 """Of frames ``ref`` and ``supp``, (H, W, 3) uint8 BGR: (1, 2, H, W), pixels to the right and down, so that ``supp``

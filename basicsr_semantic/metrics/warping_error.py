@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
 from ..utils.errors import UserError
-from .flow import FARNEBACK, Flow, flow_of
+from .flow import FARNEBACK, Flow, FlowOption, flow_of
 from .frames import chosen_device, prepared_by, rgb_tensor
 
 
-def _prepare(flow: Literal['farneback'] | dict[str, Any] = FARNEBACK, device: str | None = None) -> Flow:
+def _prepare(flow: FlowOption = FARNEBACK, device: str | None = None) -> Flow:
     return flow_of(flow, chosen_device(device))
 
 
@@ -26,7 +26,7 @@ def calculate_warping_error(
     img2: np.ndarray | None = None,
     previous: np.ndarray | None = None,
     previous2: np.ndarray | None = None,
-    flow: Literal['farneback'] | dict[str, Any] = FARNEBACK,
+    flow: FlowOption = FARNEBACK,
     device: str | None = None,
     better: Literal['higher', 'lower'] = 'lower',
 ) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -243,3 +244,14 @@ def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
                 f'network_g:{keys[name]} is {width}, but the {name} of these priors have width {found}. Set it to '
                 f'that, or use priors made by an extractor of width {width}.'
             )
+
+
+def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What a section ``network_s`` lacks for its mode: (path of the key, sentence)."""
+    if not isinstance(section, Mapping) or section.get('type') not in EXTRACTORS:
+        return
+    parameters = inspect.signature(extractor_class(section['type'])).parameters
+    for key, what in {'checkpoint': 'weights', 'text_embeddings': 'text embeddings'}.items():
+        if str(section.get('extract_mode')).startswith('online') and key in parameters and section.get(key) is None:
+            said = f'extract_mode: {section["extract_mode"]} needs the {what} of {section["type"]}.'
+            yield ('network_s', key), said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
 
@@ -29,7 +29,7 @@ from . import options
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
-from .semantic_source import SemanticSource, check_token_widths, how_to_get
+from .semantic_source import SemanticSource, check_token_widths, how_to_get, source_problems
 from .steps import autocast, clip_gradients, refuse_non_finite, take_step
 from .trained_priors import TrainedPriors
 
@@ -54,6 +54,15 @@ class SemanticVSRModel(VideoBaseModel):
     TrainOptions = options.TrainOptions
     PathOptions = options.PathOptions
     ValOptions = options.ValOptions
+
+    @staticmethod
+    def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What sections of an option file say against each other: (path of the key, sentence)."""
+        yield from source_problems(opt.get('network_s'))
+        train = opt.get('train')
+        if is_train and isinstance(train, Mapping) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
+            if train.keys() & {'optim_g', 'total_iter'}:  # a misspelt one is said once already
+                yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
 
     def __init__(self, opt: dict[str, Any]) -> None:
         BaseModel.__init__(self, opt)
