@@ -191,3 +191,13 @@ def test_apply_is_idempotent():
     before = SRModel.init_training_settings
     repairs.apply()
     assert SRModel.init_training_settings is before
+
+
+def test_names_of_earlier_versions_are_there():
+    """HAT imports the first from where 1.3.4.9 had it; Real-ESRGAN and GFPGAN test the second."""
+    from basicsr.losses.losses import GANLoss, L1Loss
+    from basicsr.utils.color_util import rgb2ycbcr as expected
+    from basicsr.utils.matlab_functions import rgb2ycbcr
+
+    assert rgb2ycbcr is expected
+    assert {GANLoss.__module__, L1Loss.__module__} == {'basicsr.losses.gan_loss', 'basicsr.losses.basic_loss'}
