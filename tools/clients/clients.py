@@ -21,6 +21,19 @@ VERSION_TEXT = "__version__ = '0.0.0'\n__gitsha__ = 'unknown'\nversion_info = (0
 
 
 @dataclass(frozen=True)
+class WrongFile:
+    """An option file that cannot work as it was published, found by building what it names with BasicSR alone.
+
+    Args:
+        file: Path relative to the checkout.
+        reason: What BasicSR raises.
+    """
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Client:
     """A project that uses BasicSR.
 
@@ -34,6 +47,7 @@ class Client:
         packages: Packages from PyPI that importing those modules needs, besides BasicSR's own.
         train_script: Its training script, relative to the checkout.
         version_files: Modules that its ``setup.py`` writes and that are not in the repository.
+        wrong_files: Option files that a check has to refuse; all others it has to accept.
         notes: What else a user has to know.
     """
 
@@ -46,6 +60,7 @@ class Client:
     packages: tuple[str, ...] = ()
     train_script: str = 'train.py'
     version_files: tuple[str, ...] = ()
+    wrong_files: tuple[WrongFile, ...] = ()
     notes: str = ''
 
 
@@ -59,6 +74,24 @@ CLIENTS = (
         option_files=('options/**/*.yml',),
         train_script='basicsr/train.py',
         version_files=('basicsr/version.py',),
+        wrong_files=(
+            WrongFile(
+                'options/test/RCAN/test_RCAN.yml',
+                "KeyError: 'val', after everything is built",
+            ),
+            WrongFile(
+                'options/train/EDVR/train_EDVR_L_x4_SR_REDS.yml',
+                "TypeError: EDVR.__init__() got an unexpected keyword argument 'ema_decay'",
+            ),
+            WrongFile(
+                'options/train/EDVR/train_EDVR_L_x4_SR_REDS_woTSA.yml',
+                "TypeError: EDVR.__init__() got an unexpected keyword argument 'ema_decay'",
+            ),
+            WrongFile(
+                'options/train/HiFaceGAN/train_hifacegan.yml',
+                "KeyError: No object named 'GANFeatLoss' found in 'loss' registry!",
+            ),
+        ),
         notes='the git head, whose basicsr/ is imported from the checkout in place of the release 1.4.2',
     ),
     Client(
@@ -111,6 +144,9 @@ CLIENTS = (
         option_files=('options/*.yml',),
         train_script='mmrealsr/train.py',
         version_files=('mmrealsr/version.py',),
+        wrong_files=(
+            WrongFile('options/val.yml', "KeyError: 'model_type'; only inference_mmrealsr.py reads this file"),
+        ),
     ),
     Client(
         name='AnimeSR',
