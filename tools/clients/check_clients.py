@@ -3,7 +3,8 @@
 
     python tools/clients/check_clients.py --checkouts FOLDER
     python tools/clients/check_clients.py --checkouts FOLDER --only HAT GFPGAN --python VENV/bin/python
-    python tools/clients/check_clients.py --checkouts FOLDER --write   # renew docs/compatibility.md, too
+    python tools/clients/check_clients.py --checkouts FOLDER --write   # renew the results and docs/compatibility.md
+    python tools/clients/check_clients.py --fill                       # docs/compatibility.md alone, of the results
 
 FOLDER holds the checkouts that ``clients.py`` lists. Each client is copied and imported in a process of its own, with
 its checkout first on the path. The exit code is 0 if every file got the verdict it should have: all are accepted but
@@ -25,7 +26,8 @@ from typing import Any
 
 from clients import CLIENTS, ROOT, Client, client_environment, copy_checkout, find_checkout, list_option_files
 
-RESULTS = ROOT / 'docs/results/compatibility.json'
+RESULTS = ROOT / 'docs/results/compatibility_options.json'
+TRAININGS = ROOT / 'docs/results/compatibility.json'  # written by train_clients.py
 DOCUMENT = ROOT / 'docs/compatibility.md'
 
 
@@ -78,11 +80,16 @@ class Report:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the clients, print the table; whether all is as it should be (0) or not (1)."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n')[0])
-    parser.add_argument('--checkouts', type=Path, required=True, metavar='FOLDER', help='folder of all checkouts')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--checkouts', type=Path, metavar='FOLDER', help='folder of all checkouts')
+    what.add_argument('--fill', action='store_true', help='check nothing: renew the tables in docs/ of the results')
     parser.add_argument('--only', nargs='+', metavar='NAME', choices=[c.name for c in CLIENTS], help='not all clients')
     parser.add_argument('--python', default=sys.executable, metavar='FILE', help='interpreter that has their packages')
     parser.add_argument('--write', action='store_true', help='renew the results and tables in docs/')
     args = parser.parse_args(argv)
+    if args.fill:
+        fill_document(DOCUMENT, read_tables(RESULTS, TRAININGS))
+        return 0
     if args.write and args.only:
         parser.error('--write is for all clients: leave out --only')
     if not args.checkouts.is_dir():
@@ -98,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in (*report.surprises(), *(f'{v.file}: {w}' for v in report.verdicts for w in v.warnings)):
             print(f'{report.client.name}: {line}')
     if args.write:
-        write_results('check', [*rows], RESULTS)
-        write_results('refused', refusals(reports), RESULTS)
-        fill_document(DOCUMENT, RESULTS)
+        results = {'check': rows, 'refused': refusals(reports)}
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+        fill_document(DOCUMENT, read_tables(RESULTS, TRAININGS))
     return 1 if any(report.surprises() for report in reports) else 0
 
 
@@ -179,8 +186,8 @@ def _failure(client: Client, code: int, stderr: str) -> str:
     """One line on why a child failed: its last words, and what to install if a package is missing."""
     words = [line.strip() for line in stderr.splitlines() if line.strip()]
     reason = words[-1].removeprefix('basicsr: ') if words else f'It ended with exit code {code} and no message.'
-    missing = re.search(r"No module named '([\w.]+)'", reason)
-    if missing and client.packages:
+    # the module's name is not always that of the package: `ffmpeg` comes with ffmpeg-python
+    if re.search(r'No module named|needs the package', reason) and client.packages:
         reason += f' {client.name} needs: pip install {" ".join(client.packages)}'
     return reason
 
@@ -219,43 +226,63 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         return ''
     columns = list(rows[0])
     lines = [columns, ['---'] * len(columns), *([_cell(row.get(column, '')) for column in columns] for row in rows)]
-    return '\n'.join(f'| {" | ".join(line)} |'.replace('|  |', '| |') for line in lines)
+    return '\n'.join(''.join(f'| {cell} ' if cell else '| ' for cell in line) + '|' for line in lines)
 
 
 def _cell(value: Any) -> str:
     return ' '.join(str(value).split()).replace('|', '\\|')
 
 
-def write_results(part: str, rows: list[dict[str, Any]], file: Path) -> None:
-    """Replace one part of the results and leave the others, which other tools write.
+def training_rows(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table of trainings and tests, of the records that ``train_clients.py`` writes."""
+    rows = []
+    for record in records:
+        if record['impossible']:
+            outcome = 'impossible'
+        elif not record['works']:
+            outcome = 'resumes to other weights' if record['iterations'] else 'fails'
+        elif record['kind'] == 'test':
+            outcome = 'runs'
+        else:
+            outcome = 'trains, and resumes to the same bits'
+        note = record['reason'] or record['changed_beyond_sizes']
+        rows.append({'project': record['client'], 'run': f'`{record["file"]}`', 'outcome': outcome, 'note': note or ''})
+    return rows
+
+
+def read_tables(results: Path, trainings: Path) -> dict[str, list[dict[str, Any]]]:
+    """All rows of the document's tables by the names of their marks; no rows where a file is not there yet.
 
     Args:
-        part: ``check``, ``refused`` or ``trainings``.
-        rows: The part's rows, all with the same keys, which become the titles of the columns.
-        file: The JSON file.
+        results: JSON file of this tool.
+        trainings: JSON file of ``train_clients.py``.
     """
-    results = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
-    results[part] = rows
-    file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    tables: dict[str, list[dict[str, Any]]] = {'check': [], 'refused': [], 'trainings': []}
+    if results.exists():
+        tables.update(json.loads(results.read_text(encoding='utf-8')))
+    if trainings.exists():
+        tables['trainings'] = training_rows(json.loads(trainings.read_text(encoding='utf-8')))
+    return tables
 
 
-def fill_document(document: Path, results: Path) -> None:
-    """Put the results' tables into the document, each between its marks ``<!-- part -->`` and ``<!-- /part -->``.
+def fill_document(document: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Put tables into the document, each between its marks ``<!-- name -->`` and ``<!-- /name -->``.
 
     Args:
-        document: A Markdown file with marks for each part of the results.
-        results: The JSON file with a list of rows for each part.
+        document: A Markdown file with marks for each table.
+        tables: Name of the marks -> rows; without rows the place stays empty.
 
     Raises:
-        ValueError: A part has no marks in the document.
+        ValueError: A table has no marks in the document.
     """
     text = document.read_text(encoding='utf-8')
-    for part, rows in json.loads(results.read_text(encoding='utf-8')).items():
-        marks = re.compile(rf'(<!-- {part} -->\n).*?(<!-- /{part} -->)', re.DOTALL)
-        if not marks.search(text):
-            raise ValueError(f'{document} has no place for the table: <!-- {part} --> and <!-- /{part} -->.')
-        filled = f'\n{table(rows)}\n\n' if rows else '\n'
-        text = marks.sub(lambda found, filled=filled: found[1] + filled + found[2], text)
+    for name, rows in tables.items():
+        before, mark, rest = text.partition(f'<!-- {name} -->\n')
+        _, end, after = rest.partition(f'<!-- /{name} -->')
+        if not (mark and end):
+            raise ValueError(f'{document} has no place for the table: <!-- {name} --> and <!-- /{name} -->.')
+        filled = f'\n{table(rows)}\n\n' if rows else ''
+        text = before + mark + filled + end + after
     document.write_text(text, encoding='utf-8')
 
 
