@@ -33,12 +33,16 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
 
+    PyTorch refuses an integer beside a float in ``betas``, which basicsr/models/stylegan2_model.py and GFPGAN give.
+
     Raises:
         UserError: There is none of that name.
     """
     cls = getattr(torch.optim, optim_type, None)
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
         raise UserError(f'torch.optim has no optimiser {optim_type!r}. Give train:optim_g:type, for example AdamW.')
+    if isinstance(kwargs.get('betas'), tuple | list):
+        kwargs['betas'] = tuple(float(b) if isinstance(b, int) else b for b in kwargs['betas'])
     return cls(params, lr=lr, **kwargs)  # pyright: ignore[reportCallIssue]
 
 

@@ -93,7 +93,7 @@ def modulated_deform_conv(
     deformable_groups: int = 1,
 ) -> Tensor:
     """Modulated deformable convolution, in the same order of offsets as BasicSR's."""
-    pairs = [(v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding, dilation)]
+    pairs: Any = [(v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding, dilation)]
     return torchvision.ops.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
 
 
@@ -131,8 +131,8 @@ def allow_numpy_numbers() -> None:
     """
     import numpy as np
 
-    number = np.float64(0).__reduce__()[0]
-    array = np.zeros(0).__reduce__()[0]
+    number: Any = np.float64(0).__reduce__()[0]
+    array: Any = np.zeros(0).__reduce__()[0]
     kinds = {type(np.dtype(name)) for name in ('float16', 'float32', 'float64', 'int32', 'int64', 'uint8', 'bool')}
     # files of numpy 1 name the same functions by the module's old name
     older = [(function, f'numpy.core.multiarray.{function.__name__}') for function in (number, array)]

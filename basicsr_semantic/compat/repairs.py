@@ -50,6 +50,7 @@ def _repair() -> None:
     _repair_options()
     _restore_names()
     _repair_ops()
+    _repair_degradations()
     _repair_base_model()
     _repair_networks()
     _repair_video_models()
@@ -98,12 +99,15 @@ def _restore_names() -> None:
     from basicsr.utils import color_util, matlab_functions
 
     for name in ('rgb2ycbcr', 'bgr2ycbcr', 'ycbcr2rgb', 'ycbcr2bgr'):
-        vars(matlab_functions).setdefault(name, getattr(color_util, name))
+        if not hasattr(matlab_functions, name):
+            setattr(matlab_functions, name, getattr(color_util, name))
     if importlib.util.find_spec('basicsr.losses.losses') is None:
         module = types.ModuleType('basicsr.losses.losses')
         for part in (basic_loss, gan_loss):
-            vars(module).update({name: value for name, value in vars(part).items() if not name.startswith('__')})
-        sys.modules['basicsr.losses.losses'] = vars(losses)['losses'] = module
+            for name in dir(part):
+                if not name.startswith('__'):
+                    setattr(module, name, getattr(part, name))
+        sys.modules['basicsr.losses.losses'] = losses.losses = module  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _repair_ops() -> None:
@@ -115,6 +119,21 @@ def _repair_ops() -> None:
     ops.replace_ops()
     ops.replace_everywhere(img_process_util.filter2D, ops.filter2d)
     ops.allow_numpy_numbers()
+
+
+def _repair_degradations() -> None:
+    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more."""
+    from basicsr.data import degradations
+
+    from . import ops
+
+    original = degradations.add_jpg_compression
+
+    @functools.wraps(original)
+    def add_jpg_compression(img, quality=90):
+        return original(img, int(quality))  # OpenCV cut it off too when it took one
+
+    ops.replace_everywhere(original, add_jpg_compression)
 
 
 def _repair_networks() -> None:
@@ -160,7 +179,8 @@ def _repair_video_models() -> None:
     from ..engine.validation import validate
     from . import video_models
 
-    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=validate)
+    alone = video_models.validate_alone
+    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=alone)
     _replace((VideoRecurrentModel, EDVRModel), setup_optimizers=video_models.setup_optimizers)
     _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
     _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)

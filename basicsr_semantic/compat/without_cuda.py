@@ -54,7 +54,7 @@ def build_as_with_cuda(cls: Any) -> None:
     """
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         return
-    init = cls.__dict__.get('__init__')
+    init: Any = cls.__dict__.get('__init__')
     code = getattr(init, '__code__', None)
     if code is None or 'is_available' not in code.co_names or {'cuda', 'cpu'} & set(map(str, code.co_consts)):
         return
