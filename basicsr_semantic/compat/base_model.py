@@ -13,6 +13,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..engine.checkpoint import load_weights, save_atomic
 from ..utils.errors import UserError
+from .extra_state import KEY, extra_state, restore_extra_state
 
 
 def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -114,6 +115,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         'weights': dict(self.__dict__.get('_weight_files', {})),
         'best_metric_results': getattr(self, 'best_metric_results', None),
+        KEY: extra_state(self),
     }
     if getattr(self, 'scaler', None) is not None:
         state['scaler'] = self.scaler.state_dict()
@@ -122,6 +124,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
 
 def resume_training(self, resume_state: dict) -> None:
     """Take up optimisers, schedulers, scaler and best results; the weights came by ``path:pretrain_network_*``."""
+    restore_extra_state(self, resume_state.get(KEY) or {})
     for mine, saved in ((self.optimizers, 'optimizers'), (self.schedulers, 'schedulers')):
         for part, content in zip(mine, resume_state[saved], strict=True):
             part.load_state_dict(content)
