@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 import errno
+import io
 import os
 import pickle
 import re
+import zipfile
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from conftest import python
 from torch import nn
 
@@ -20,6 +27,7 @@ from basicsr_semantic.engine.checkpoint import (
     remove_leftovers,
     save_atomic,
 )
+from basicsr_semantic.engine.plain_values import to_plain
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -153,6 +161,147 @@ def test_a_checkpoint_of_another_network_is_refused_even_when_loose(tmp_path):
         load_weights(nn.Linear(5, 6), tmp_path / 'a.pth', strict=False)
 
 
+NUMPY = {
+    'psnr': np.float64(31.25),
+    'half': np.float16(0.5),
+    'single': np.float32(-2.5),
+    'big': np.dtype('>f8').type(1.5),
+    'iter': np.int64(-3),
+    'byte': np.uint8(255),
+    'flag': np.bool_(True),
+    'wave': np.complex128(1 + 2j),
+    'text': np.str_('größe'),
+}
+
+
+def basicsr_state(iteration: int) -> dict:
+    """A state as BasicSR writes it, with its scheduler's Counter, and with best results as its metrics give them."""
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([weight], lr=0.1)
+    scheduler = MultiStepRestartLR(optimizer, [2, 2, 4])
+    weight.sum().backward()
+    optimizer.step()
+    state = {'epoch': 0, 'iter': iteration, 'optimizers': [optimizer.state_dict()]}
+    state['schedulers'] = [scheduler.state_dict()]
+    best = {'better': 'higher', 'val': np.float64(31.25), 'iter': 2}
+    return state | {'best_metric_results': {'held_out': {'psnr': best}}}
+
+
+def renamed(path: Path, old: bytes, new: bytes) -> None:
+    """Change what the pickle of a torch file names."""
+    content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content) as source, zipfile.ZipFile(path, 'w') as target:
+        for entry in source.namelist():
+            target.writestr(entry, source.read(entry).replace(old, new))
+
+
+@pytest.mark.parametrize('module', [b'numpy.core.multiarray', b'numpy._core.multiarray'])
+def test_numpys_scalars_come_as_pythons(tmp_path, module):
+    torch.save(NUMPY, tmp_path / 'a.pth')
+    renamed(tmp_path / 'a.pth', np.float64(0).__reduce__()[0].__module__.encode() + b'\n', module + b'\n')
+    loaded = load_file(tmp_path / 'a.pth')
+    assert loaded == NUMPY
+    assert {type(value) for value in loaded.values()} == {float, int, bool, complex, str}
+
+
+def test_a_state_of_basicsrs_own_loads(tmp_path):
+    torch.save(basicsr_state(2), tmp_path / '2.state')
+    state = load_file(tmp_path / '2.state')
+    assert state['best_metric_results']['held_out']['psnr']['val'] == 31.25
+    assert state['schedulers'][0]['milestones'] == Counter([2, 2, 4])
+
+
+def test_the_containers_of_collections_load(tmp_path):
+    content = {
+        'counter': Counter('aab'),
+        'ordered': OrderedDict(b=1, a=2),
+        'lists': defaultdict(list, a=[1]),
+        'dicts': defaultdict(dict, a={'b': 1}),
+        'none': defaultdict(None, a=1),
+    }
+    torch.save(content, tmp_path / 'a.pth')
+    loaded = load_file(tmp_path / 'a.pth')
+    assert loaded == content and type(loaded['lists']) is dict
+    assert list(loaded['ordered']) == ['b', 'a']
+
+
+class Call:
+    """Pickles to a call of what it is given."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.reduced = (function, arguments, state) if state is not None else (function, arguments)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        Opener(),
+        np.zeros(2),
+        np.array(3, dtype=object),
+        {'a': defaultdict(os.getcwd)},
+        Call(type(NUMPY['psnr']), 1.0),
+        Call(np.float64(0).__reduce__()[0], np.dtype('V8'), b'12345678'),
+        Call(np.float64(0).__reduce__()[0], np.dtype('f8'), b'1234'),
+        Call(np.float64(0).__reduce__()[0], np.dtype('O'), b'12345678'),
+        Call(eval, '1'),
+        Call(getattr, 1, 'real'),
+        Call(os.system, 'touch ran'),
+    ],
+    ids=str,
+)
+def test_what_is_neither_plain_nor_a_numpy_scalar_stays_outside(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'params': value}, 'a.pth')
+    with pytest.raises(UserError, match='was not loaded'):
+        load_file('a.pth')
+    assert not Path('ran').exists()
+
+
+def test_a_type_with_fields_that_point_into_memory_does_not_reach_numpy(tmp_path):
+    """numpy would take the eight bytes for the address of an object."""
+    fields = (3, '|', None, ('a',), {'a': (np.dtype('f8'), 0)}, 8, 1, 0)
+    crafted = Call(np.dtype, 'V8', False, True, state=fields)
+    torch.save(Call(np.float64(0).__reduce__()[0], crafted, b'12345678'), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='was not loaded'):
+        load_file(tmp_path / 'a.pth')
+
+
+def test_loading_leaves_torchs_list_as_it_was(tmp_path):
+    before = set(torch.serialization.get_safe_globals())
+    save_atomic({'iter': 1}, tmp_path / 'a.pth')
+    load_file(tmp_path / 'a.pth')
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_plain_values_are_plain_and_load_without_numpy(tmp_path):
+    class Name(str, enum.Enum):
+        A = 'a'
+
+    class Number(float):
+        pass
+
+    pair = namedtuple('pair', 'x y')
+    value = {
+        'numpy': NUMPY | {'long': np.longdouble(1.5)},
+        'arrays': [np.arange(3, dtype='>i4')[::-1], np.float64(2)[()], np.array(['a', 'b']), np.array(7.5)],
+        Name.A: OrderedDict(x=pair(Number(1.5), enum.IntEnum('E', 'one')(1))),
+        'more': [Counter('aab'), defaultdict(list, a=[True, None]), torch.Size([2]), {np.int64(3)}, np.array([0.5j])],
+    }
+    plain = to_plain(value)
+    torch.save(plain, tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert loaded['numpy'] == NUMPY | {'long': 1.5} and type(loaded['numpy']['psnr']) is float
+    assert torch.equal(loaded['arrays'][0], torch.tensor([2, 1, 0], dtype=torch.int32))
+    assert loaded['arrays'][1:3] == [2.0, ['a', 'b']] and loaded['arrays'][3].item() == 7.5
+    assert loaded['a'] == {'x': (1.5, 1)} and [type(v) for v in loaded['a']['x']] == [float, int]
+    assert type(next(k for k in plain if k == 'a')) is str
+    assert loaded['more'][:4] == [{'a': 2, 'b': 1}, {'a': [True, None]}, (2,), {3}]
+    assert type(plain['more'][0]) is dict and type(plain['a']['x']) is tuple
+
+
 def test_resume_takes_the_newest_state_that_is_whole(tmp_path):
     states, models = tmp_path / 'training_states', tmp_path / 'models'
     states.mkdir()
@@ -166,3 +315,65 @@ def test_resume_takes_the_newest_state_that_is_whole(tmp_path):
     assert find_resume_state(states, models)[1]['iter'] == 4
     (states / '4.state').write_bytes(b'half a state')
     assert find_resume_state(states, models)[1]['iter'] == 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Folders of states and weights, with three states."""
+    states, models = tmp_path / 'training_states', tmp_path / 'models'
+    states.mkdir()
+    models.mkdir()
+    for i in (2, 4, 10):
+        save_atomic({'iter': i, 'weights': {'net_g': f'net_g_{i}.pth'}}, states / f'{i}.state')
+        save_atomic({}, models / f'net_g_{i}.pth')
+    return states, models
+
+
+def test_no_state_that_will_do_is_an_error_and_not_a_new_run(run):
+    states, models = run
+    for path in states.iterdir():
+        path.write_bytes(b'half a state')
+    with pytest.raises(
+        UserError, match=rf'{states} has 3 training states and none to go on from\..*10\.state could not'
+    ):
+        find_resume_state(states, models)
+    for i in (2, 4):
+        (states / f'{i}.state').unlink()
+    save_atomic([1], states / '10.state')
+    with pytest.raises(UserError, match=r'has 1 training state and none .*10\.state is not a training state'):
+        find_resume_state(states, models)
+    save_atomic({'iter': 10, 'weights': [1]}, states / '10.state')
+    with pytest.raises(UserError, match='no names of files'):
+        find_resume_state(states, models)
+    save_atomic({'iter': 10, 'weights': {'net_g': 'net_g_11.pth'}}, states / '10.state')
+    with pytest.raises(UserError, match=r'net_g_11\.pth, which is gone'):
+        find_resume_state(states, models)
+
+
+def test_unfinished_files_are_no_states_and_other_names_come_last(run):
+    states, models = run
+    for i in (2, 4, 10):
+        (states / f'{i}.state').rename(states / f'copy_{i}.state')
+    assert find_resume_state(states, models)[0].name == 'copy_4.state'
+    save_atomic({'iter': 2, 'weights': {'net_g': 'net_g_2.pth'}}, states / '2.state')
+    assert find_resume_state(states, models)[0].name == '2.state'
+    for path in states.iterdir():
+        path.rename(states / f'.{path.name}')
+    (states / '.12.state.7.tmp').touch()
+    assert find_resume_state(states, models) is None
+
+
+def test_a_state_without_names_of_weights_goes_with_those_of_its_iteration(tmp_path):
+    states, models = tmp_path / 'training_states', tmp_path / 'models'
+    states.mkdir()
+    models.mkdir()
+    for i in (2, 4):
+        torch.save(basicsr_state(i), states / f'{i}.state')
+        for label in ('net_g', 'net_d'):
+            save_atomic({}, models / f'{label}_{i}.pth')
+    networks = ['network_g', 'network_d']
+    _, state = find_resume_state(states, models, networks)
+    assert state['weights'] == {'net_g': 'net_g_4.pth', 'net_d': 'net_d_4.pth'}
+    (models / 'net_d_4.pth').unlink()
+    assert find_resume_state(states, models, networks)[1]['iter'] == 2
+    assert find_resume_state(states, models, ['network_g'])[1]['iter'] == 4

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import environment, python, write_options
 
 from basicsr_semantic.engine.checkpoint import load_file
+from basicsr_semantic.engine.run_lock import RunLock
 
 pytestmark = pytest.mark.slow
 TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
@@ -33,6 +35,19 @@ def torchrun(processes: int) -> list[str]:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
+
+
+def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subprocess.Popen]:
+    """Start a training of several processes, none of which ends because another does, as under torchrun."""
+    port = torchrun(processes)[-1].partition('=')[2]
+    command = [sys.executable, *TRAIN, str(opt_file), '--launcher', 'pytorch', *flags]
+    place = {'WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    return [
+        subprocess.Popen(
+            command, cwd=cwd, env=environment() | place | {'RANK': str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(processes)
+    ]
 
 
 def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
@@ -300,3 +315,85 @@ def test_an_unwritable_checkpoint_folder_stops_with_a_sentence_and_keeps_what_is
     assert done.returncode == 2, done.stderr
     assert 'could not be written' in done.stderr.strip().splitlines()[-1]
     assert states and all(load_file(s)['iter'] for s in states)
+
+
+@pytest.fixture
+def image_run(options, clips, tmp_path):
+    """A function that writes the options of a run of BasicSR's own model, data set and metric, four iterations long."""
+    frames = {f'dataroot_{kind}': str(clips / kind / '000') for kind in ('gt', 'lq')}
+    common = {'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'}} | frames
+
+    def write(name: str, **path) -> Path:
+        opt = options(name=name, model_type='SRModel', path=path, train={'total_iter': 4})
+        opt['datasets']['train'] = common | {
+            'name': 'tiny',
+            'gt_size': 32,
+            'use_hflip': True,
+            'use_rot': True,
+            'num_worker_per_gpu': 0,
+            'batch_size_per_gpu': 2,
+            'dataset_enlarge_ratio': 1,
+        }
+        opt['datasets']['val'] = common | {'name': 'held_out'}
+        opt['network_g'] = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+        opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [1, 3], 'gamma': 0.5}
+        opt['val'] = {'val_freq': 2, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}}
+        return write_options(opt, tmp_path / f'{name}.yml')
+
+    return write
+
+
+def stop_after_2(tmp_path: Path, whole: str, name: str) -> Path:
+    """A run that ended after two iterations, of one that ended after four."""
+    folder = tmp_path / 'experiments' / name
+    shutil.copytree(tmp_path / 'experiments' / whole, folder)
+    for file in ('models/net_g_4.pth', 'models/net_g_latest.pth', 'training_states/4.state'):
+        (folder / file).unlink()
+    return folder
+
+
+def test_basicsrs_own_model_resumes_bit_identical_from_its_states_and_from_basicsrs(image_run, tmp_path):
+    """Its metrics give numpy's floats; BasicSR's own states lack the seed and the names of the weights."""
+    whole = train(image_run('whole'), tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    expected = load_file(tmp_path / 'experiments/whole/models/net_g_latest.pth')
+    best = load_file(tmp_path / 'experiments/whole/training_states/4.state')['best_metric_results']['held_out']['psnr']
+    assert type(best['val']) is float and best['val'] > 5
+    for name in ('ours', 'theirs', 'named'):
+        folder = stop_after_2(tmp_path, 'whole', name)
+        file, flags = folder / 'training_states/2.state', ['--auto_resume']
+        path: dict[str, str] = {}
+        if name != 'ours':
+            state = load_file(file)
+            state['best_metric_results']['held_out']['psnr']['val'] = np.float64(best['val'])
+            torch.save({key: value for key, value in state.items() if key not in ('weights', 'manual_seed')}, file)
+            path['param_key_g'] = 'params_ema'  # of other weights: those of the run are not averaged ones
+        if name == 'named':
+            path['resume_state'], flags = str(file), []
+        done = train(image_run(name, **path), tmp_path, *flags)
+        assert done.returncode == 0, done.stderr
+        assert 'Resuming after iteration 2.' in done.stderr and 'iter:       3' in done.stderr
+        assert 'iter:       2' not in done.stderr
+        assert equal(load_file(folder / 'models/net_g_latest.pth'), expected)
+        assert not list((tmp_path / 'experiments').glob('*_archived_*'))
+
+
+def test_a_run_whose_states_cannot_be_read_and_one_that_is_running_stay_where_they_are(options, tmp_path):
+    opt_file = write_options(options(name='kept'), tmp_path / 'kept.yml')
+    states = tmp_path / 'experiments/kept/training_states'
+    states.mkdir(parents=True)
+    (states / '2.state').write_bytes(b'half a state')
+    before = sorted((tmp_path / 'experiments').rglob('*'))
+    done = train(opt_file, tmp_path, '--auto_resume')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert 'has 1 training state and none to go on from' in done.stderr and '2.state could not be read' in done.stderr
+    assert sorted((tmp_path / 'experiments').rglob('*')) == before
+    with RunLock(tmp_path / 'experiments/kept'):
+        done = train(opt_file, tmp_path, '--auto_resume')
+        assert done.returncode == 2 and 'Traceback' not in done.stderr
+        refused = [done.stderr.splitlines()[-1]]
+        for process in ranks(2, opt_file, tmp_path, '--auto_resume'):  # neither is left waiting for the other
+            refused.append(process.communicate(timeout=120)[1].splitlines()[-1])
+            assert process.returncode == 2
+    assert len(set(refused)) == 1 and refused[0].startswith(f'basicsr: {tmp_path}/experiments/kept is in use: ')
+    assert sorted((tmp_path / 'experiments').rglob('*')) == before

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..engine.checkpoint import load_weights, save_atomic
+from ..engine.plain_values import to_plain
 from ..utils.errors import UserError
 from .extra_state import KEY, extra_state, restore_extra_state
 
@@ -64,7 +65,7 @@ def save_network(self, net, net_label: str, current_iter: int, param_key='params
     if hasattr(self, 'checkpoint_metadata'):
         content.update(self.checkpoint_metadata())
     file_name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-    save_atomic(content, Path(self.opt['path']['models']) / file_name)
+    save_atomic(to_plain(content), Path(self.opt['path']['models']) / file_name)
     if current_iter != -1:
         self.__dict__.setdefault('_weight_files', {})[net_label] = file_name
 
@@ -119,7 +120,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
     }
     if getattr(self, 'scaler', None) is not None:
         state['scaler'] = self.scaler.state_dict()
-    save_atomic(_plain(state), Path(self.opt['path']['training_states']) / f'{current_iter}.state')
+    save_atomic(to_plain(state), Path(self.opt['path']['training_states']) / f'{current_iter}.state')
 
 
 def resume_training(self, resume_state: dict) -> None:
@@ -132,12 +133,3 @@ def resume_training(self, resume_state: dict) -> None:
         self.scaler.load_state_dict(resume_state['scaler'])
     if resume_state.get('best_metric_results'):
         self.best_metric_results = resume_state['best_metric_results']
-
-
-def _plain(value):
-    """Turn subclasses of dict (OrderedDict, Counter) into what ``weights_only`` loading takes on every version."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(v) for v in value)
-    return value

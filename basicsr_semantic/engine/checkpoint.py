@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..utils.errors import UserError
+from .plain_values import stand_ins
 
 
 def save_atomic(content: Any, path: str | Path) -> None:
@@ -48,6 +50,8 @@ def remove_leftovers(folder: str | Path) -> None:
 def load_file(path: str | Path) -> Any:
     """Read a checkpoint on the CPU with ``weights_only=True``.
 
+    numpy's scalars, which BasicSR's own files may hold, come as Python's.
+
     Raises:
         UserError: The file is missing, cut short, or holds more than tensors and plain containers.
     """
@@ -59,7 +63,8 @@ def load_file(path: str | Path) -> Any:
         hint = f' The folder has {", ".join(near)}.' if near else ''
         raise UserError(f'The checkpoint {path} does not exist.{hint}')
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with stand_ins():
+            return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types here
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -160,22 +165,70 @@ def _summary(keys: list[str]) -> str:
     return f'{len(keys)} tensors ({", ".join(f"{name} {n}" for name, n in parts.items())})'
 
 
-def find_resume_state(folder: str | Path, weights_folder: str | Path) -> tuple[Path, dict] | None:
-    """Return the newest whole training state whose weight files are there, or None.
+def find_resume_state(
+    folder: str | Path, weights_folder: str | Path, networks: Iterable[str] = ()
+) -> tuple[Path, dict] | None:
+    """Return the newest whole training state whose weight files are there.
 
     A state names the weight files it belongs to and is written after them, so what it names is whole; an unreadable
     state (a disk's fault, not ours) is passed over with a warning.
+
+    Args:
+        folder: Where the ``*.state`` files are.
+        weights_folder: Where the files of weights are.
+        networks: See :func:`name_weights`.
+
+    Returns:
+        (its path, its content), or None where the folder has no state at all or is not there.
+
+    Raises:
+        UserError: There are states and none will do. To begin anew would move their run aside, which nobody asked for.
     """
-    found = [p for p in Path(folder).glob('*.state') if p.stem.isdigit()] if Path(folder).is_dir() else []
-    for path in sorted(found, key=lambda p: int(p.stem), reverse=True):
+    found = [p for p in Path(folder).glob('*.state') if not p.name.startswith('.')] if Path(folder).is_dir() else []
+    troubles = []
+    for path in sorted(found, key=_iteration_of, reverse=True):
         try:
             state = load_file(path)
+            name_weights(state, path, networks)
+            absent = [name for name in state['weights'].values() if not (Path(weights_folder) / name).is_file()]
+            if absent:
+                raise UserError(f'{path} belongs to {", ".join(absent)}, which is gone from {weights_folder}.')
         except UserError as error:
-            get_root_logger().warning(f'{error} The state before it is tried.')
+            troubles.append(error)
             continue
-        absent = [name for name in state.get('weights', {}).values() if not (Path(weights_folder) / name).is_file()]
-        if absent:
-            get_root_logger().warning(f'{path} belongs to {", ".join(absent)}, which is gone; an older one is tried.')
-            continue
+        for trouble in troubles:
+            get_root_logger().warning(f'{trouble} An older state is taken.')
         return path, state
+    if troubles:
+        raise UserError(
+            f'{folder} has {len(found)} training state{"s" if len(found) > 1 else ""} and none to go on from. '
+            f'{troubles[0]} Put the file back, or start without --auto_resume, which moves this run aside.'
+        ) from troubles[0]
     return None
+
+
+def _iteration_of(path: Path) -> tuple[int, str]:
+    """For sorting: copies of other names come before all that are called by their iteration."""
+    return (int(path.stem) if path.stem.isdecimal() else -1), path.name
+
+
+def name_weights(state: Any, path: str | Path, networks: Iterable[str]) -> None:
+    """Add the names of the weight files to a state that does not have them, as BasicSR's own do not.
+
+    Args:
+        state: Content of a training state; changed in place.
+        path: Its file, for the message.
+        networks: Sections of the option file whose weights BasicSR saves, as ``network_g``.
+
+    Raises:
+        UserError: This is no training state.
+    """
+    if not isinstance(state, dict) or type(state.get('iter')) is not int:
+        what = f'it has only {sorted(map(str, state))[:6]}' if isinstance(state, dict) else 'it is no dict'
+        raise UserError(f'{path} is not a training state: {what}.')
+    if 'weights' not in state:
+        labels = [f'net_{network.removeprefix("network_")}' for network in networks]
+        state['weights'] = {label: f'{label}_{state["iter"]}.pth' for label in labels}
+    weights = state['weights']
+    if not (isinstance(weights, dict) and all(isinstance(text, str) for item in weights.items() for text in item)):
+        raise UserError(f'{path} is not a training state: what it names as weights are no names of files.')

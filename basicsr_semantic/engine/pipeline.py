@@ -37,10 +37,11 @@ from ..config import apply_overrides, load_yaml, prepare_options
 from ..config.check import check_options, raise_problems
 from ..config.plugins import load_plugins
 from ..utils.errors import UserError
-from .checkpoint import find_resume_state, load_file, remove_leftovers
+from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
 from .log import start_log, write_log
+from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
 
 
@@ -83,6 +84,12 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
         KeyboardInterrupt: After SIGINT or SIGTERM, once the state of the running iteration is saved.
     """
     opt = _read_options(args, root_path, is_train=True)
+    with hold_folder(opt):  # before its states are looked at, until all is written
+        _train(args, opt)
+
+
+def _train(args: argparse.Namespace, opt: dict[str, Any]) -> None:
+    """Train in a folder that is this run's alone."""
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
     resume = _find_resume(opt)
@@ -229,13 +236,15 @@ def _find_resume(opt: dict[str, Any]) -> dict | None:
     """The training state to go on from; the options are pointed at its weights and its seed."""
     paths = opt['path']
     state: dict | None = None
+    networks = [k for k in opt if k.startswith('network_') and k not in (paths.get('ignore_resume_networks') or ())]
     if opt['auto_resume']:
-        found = find_resume_state(paths['training_states'], paths['models'])
+        found = find_resume_state(paths['training_states'], paths['models'], networks)
         if found:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
         _refuse_other_run(paths)
         state = load_file(paths['resume_state'])
+        name_weights(state, paths['resume_state'], networks)
     if state is None:
         return None
     if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
