@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -77,13 +76,3 @@ def test_images_are_filtered_whatever_their_layout(kernels):
     assert torch.allclose(out[1, 2], F.conv2d(padded[1:, 2:], own)[0, 0], atol=1e-6)
     with pytest.raises(ValueError):
         filter2D(image, torch.rand(1, 4, 4))
-
-
-def test_numbers_and_arrays_of_numpy_are_read(tmp_path):
-    """GFPGAN's landmarks are numpy's numbers in lists; its data set reads them with a plain torch.load."""
-    content = {'left_eye': [np.float64(1.5), np.float32(2)], 'box': np.arange(4), 'mask': np.ones((2, 2), bool)}
-    torch.save(content, tmp_path / 'landmarks.pth')
-    read = torch.load(tmp_path / 'landmarks.pth', weights_only=True)
-    assert read['left_eye'] == content['left_eye']
-    assert isinstance(read['left_eye'][0], np.float64)
-    assert np.array_equal(read['box'], content['box'])

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import torch
 import torchvision
 from torch import Tensor
 from torch.nn import functional as F
@@ -121,20 +120,3 @@ def filter2d(img: Tensor, kernel: Tensor) -> Tensor:
         weight = kernel.reshape(b, 1, k, k).repeat_interleave(c, dim=0)
         filtered = F.conv2d(padded.reshape(1, b * c, *padded.shape[2:]), weight, groups=b * c)
     return filtered.reshape(b, c, h, w).contiguous()
-
-
-def allow_numpy_numbers() -> None:
-    """Let ``torch.load`` of PyTorch 2.6 and later read numpy's numbers and arrays: they are data and run no code.
-
-    It is for files that projects save with ``torch.save`` and read with a plain ``torch.load``, as GFPGAN does with
-    its facial landmarks.
-    """
-    import numpy as np
-
-    number: Any = np.float64(0).__reduce__()[0]
-    array: Any = np.zeros(0).__reduce__()[0]
-    kinds = {type(np.dtype(name)) for name in ('float16', 'float32', 'float64', 'int32', 'int64', 'uint8', 'bool')}
-    # files of numpy 1 name the same functions by the module's old name
-    older = [(function, f'numpy.core.multiarray.{function.__name__}') for function in (number, array)]
-    newer = [(function, f'numpy._core.multiarray.{function.__name__}') for function in (number, array)]
-    torch.serialization.add_safe_globals([*older, *newer, np.ndarray, np.dtype, *kinds])

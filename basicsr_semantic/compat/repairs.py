@@ -50,7 +50,7 @@ def _repair() -> None:
     _repair_options()
     _restore_names()
     _repair_ops()
-    _repair_degradations()
+    _repair_data()
     _repair_base_model()
     _repair_networks()
     _repair_video_models()
@@ -118,14 +118,20 @@ def _repair_ops() -> None:
 
     ops.replace_ops()
     ops.replace_everywhere(img_process_util.filter2D, ops.filter2d)
-    ops.allow_numpy_numbers()
 
 
-def _repair_degradations() -> None:
-    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more."""
+def _repair_data() -> None:
+    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more.
+
+    basicsr/data/__init__.py, build_dataset: builds data sets whose ``torch.load`` is refused by PyTorch 2.6.
+    """
+    from basicsr import data
     from basicsr.data import degradations
 
     from . import ops
+    from .numpy_numbers import with_numpy_numbers
+
+    ops.replace_everywhere(data.build_dataset, with_numpy_numbers(data.build_dataset))
 
     original = degradations.add_jpg_compression
 
