@@ -449,6 +449,6 @@ TESTINGS: tuple[Testing, ...] = (
     Testing(
         'PSRT',
         'inference/inference_psrtrecurrent_reds.py',
-        cannot="it names torch.device('cuda'), inference/inference_psrtrecurrent_reds.py:18",
+        cannot="it names torch.device('cuda'), inference/inference_psrtrecurrent_reds.py:17",
     ),
 )
