@@ -158,6 +158,7 @@ def test_every_optimiser_of_torch_can_be_named():
     built = model.get_optimizer('AdamW', weights, 0.1, weight_decay=0.5)
     assert type(built) is torch.optim.AdamW
     assert (built.defaults['lr'], built.defaults['weight_decay']) == (0.1, 0.5)
+    assert model.get_optimizer('Adam', weights, 0.1, betas=(0, 0.99)).defaults['betas'] == (0.0, 0.99)
     with pytest.raises(UserError, match="no optimiser 'AdamZ'"):
         model.get_optimizer('AdamZ', weights, 0.1)
 
@@ -191,3 +192,36 @@ def test_apply_is_idempotent():
     before = SRModel.init_training_settings
     repairs.apply()
     assert SRModel.init_training_settings is before
+
+
+def test_names_of_earlier_versions_are_there():
+    """HAT imports the first from where 1.3.4.9 had it; Real-ESRGAN and GFPGAN test the second."""
+    from basicsr.losses.losses import GANLoss, L1Loss
+    from basicsr.utils.color_util import rgb2ycbcr as expected
+    from basicsr.utils.matlab_functions import rgb2ycbcr
+
+    assert rgb2ycbcr is expected
+    assert {GANLoss.__module__, L1Loss.__module__} == {'basicsr.losses.gan_loss', 'basicsr.losses.basic_loss'}
+
+
+def test_a_video_model_with_a_validation_of_its_own_keeps_it():
+    from basicsr.models.video_base_model import VideoBaseModel
+
+    class Theirs(VideoBaseModel):
+        def __init__(self) -> None:
+            self.opt, self.validated = {'dist': False}, 0
+
+        def dist_validation(self, dataloader, current_iter, tb_logger, save_img):
+            self.validated = current_iter
+
+    model = Theirs()
+    model.validation(None, 3, None)
+    assert model.validated == 3
+
+
+def test_jpeg_of_a_quality_with_a_fraction():
+    from basicsr.data.degradations import add_jpg_compression, random_add_jpg_compression
+
+    image = np.random.default_rng(0).random((16, 16, 3)).astype(np.float32)
+    assert np.array_equal(add_jpg_compression(image, np.float64(60.7)), add_jpg_compression(image, 60))
+    assert random_add_jpg_compression(image, (60, 70)).shape == image.shape

@@ -18,7 +18,7 @@ def test_a_module_of_the_current_folder_is_imported(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('content', 'said'),
     [
-        (None, 'ModuleNotFoundError'),
+        (None, 'There is no module theirs_there,'),
         ('raise ValueError("their defect")', 'their defect'),
         ('def broken(', 'SyntaxError'),
     ],
@@ -31,6 +31,14 @@ def test_what_cannot_be_imported_is_one_sentence(tmp_path, monkeypatch, content,
         (tmp_path / f'{name}.py').write_text(content)
     with pytest.raises(UserError, match=f'--import {name} failed: .*{said}'):
         plugins.load_plugins([name])
+
+
+def test_a_package_that_a_module_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'theirs_with_needs.py').write_text('import no_such_package.part\n')
+    with pytest.raises(UserError, match=r'needs the package no_such_package, .*: pip install no_such_package'):
+        plugins.load_plugins(['theirs_with_needs'])
 
 
 def test_an_entry_point_may_be_a_function_or_a_module(monkeypatch):

@@ -14,6 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ..engine.checkpoint import load_weights, save_atomic
 from ..engine.plain_values import to_plain
 from ..utils.errors import UserError
+from .extra_state import KEY, extra_state, restore_extra_state
 
 
 def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -34,12 +35,16 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
 
+    PyTorch refuses an integer beside a float in ``betas``, which basicsr/models/stylegan2_model.py and GFPGAN give.
+
     Raises:
         UserError: There is none of that name.
     """
     cls = getattr(torch.optim, optim_type, None)
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
         raise UserError(f'torch.optim has no optimiser {optim_type!r}. Give train:optim_g:type, for example AdamW.')
+    if isinstance(kwargs.get('betas'), tuple | list):
+        kwargs['betas'] = tuple(float(b) if isinstance(b, int) else b for b in kwargs['betas'])
     return cls(params, lr=lr, **kwargs)  # pyright: ignore[reportCallIssue]
 
 
@@ -111,6 +116,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         'weights': dict(self.__dict__.get('_weight_files', {})),
         'best_metric_results': getattr(self, 'best_metric_results', None),
+        KEY: extra_state(self),
     }
     if getattr(self, 'scaler', None) is not None:
         state['scaler'] = self.scaler.state_dict()
@@ -119,6 +125,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
 
 def resume_training(self, resume_state: dict) -> None:
     """Take up optimisers, schedulers, scaler and best results; the weights came by ``path:pretrain_network_*``."""
+    restore_extra_state(self, resume_state.get(KEY) or {})
     for mine, saved in ((self.optimizers, 'optimizers'), (self.schedulers, 'schedulers')):
         for part, content in zip(mine, resume_state[saved], strict=True):
             part.load_state_dict(content)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 
 from ..utils.errors import UserError
+from .installation import hiding_folder, why_basicsr_fails
 
 _applied = False
 
@@ -31,20 +32,30 @@ def apply() -> None:
     _restore_functional_tensor()
     try:
         import basicsr  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f'BasicSR cannot be imported ({error}). Install it with '
-            '"pip install cython numpy torch" and then "pip install --no-build-isolation basicsr==1.4.2"; '
-            'it needs Python 3.10 to 3.12, and on 3.12 setuptools.'
-        ) from error
+
+        _repair()
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, AttributeError) and not hiding_folder():
+            raise  # a defect of ours
+        raise UserError(why_basicsr_fails(error)) from error
+    hidden = hiding_folder()
+    if hidden:
+        warnings.warn(f'{hidden} It is the one that runs.', stacklevel=2)
+    _applied = True
+
+
+def _repair() -> None:
     warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/arch_util.py, flow_warp
     _repair_distributed()
     _repair_options()
+    _restore_names()
+    _repair_ops()
+    _repair_data()
     _repair_base_model()
+    _repair_networks()
     _repair_video_models()
     _repair_metrics()
     _replace_pipelines()
-    _applied = True
 
 
 def _restore_functional_tensor() -> None:
@@ -78,14 +89,82 @@ def _repair_options() -> None:
     options.yaml_load = basicsr.utils.yaml_load = load_yaml  # type: ignore[attr-defined]
 
 
+def _restore_names() -> None:
+    """Names that BasicSR 1.4.2 moved and projects for earlier versions import, such as HAT (1.3.4.9).
+
+    basicsr/utils/color_util.py was part of matlab_functions.py, and losses/basic_loss.py and gan_loss.py were one file.
+    """
+    from basicsr import losses
+    from basicsr.losses import basic_loss, gan_loss
+    from basicsr.utils import color_util, matlab_functions
+
+    for name in ('rgb2ycbcr', 'bgr2ycbcr', 'ycbcr2rgb', 'ycbcr2bgr'):
+        if not hasattr(matlab_functions, name):
+            setattr(matlab_functions, name, getattr(color_util, name))
+    if importlib.util.find_spec('basicsr.losses.losses') is None:
+        module = types.ModuleType('basicsr.losses.losses')
+        for part in (basic_loss, gan_loss):
+            for name in dir(part):
+                if not name.startswith('__'):
+                    setattr(module, name, getattr(part, name))
+        sys.modules['basicsr.losses.losses'] = losses.losses = module  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _repair_ops() -> None:
+    """basicsr/ops/*: compiled extensions only; basicsr/utils/img_process_util.py, filter2D: contiguous images only."""
+    from basicsr.utils import img_process_util
+
+    from . import ops
+
+    ops.replace_ops()
+    ops.replace_everywhere(img_process_util.filter2D, ops.filter2d)
+
+
+def _repair_data() -> None:
+    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more.
+
+    basicsr/data/__init__.py, build_dataset: builds data sets whose ``torch.load`` is refused by PyTorch 2.6.
+    """
+    from basicsr import data
+    from basicsr.data import degradations
+
+    from . import ops
+    from .numpy_numbers import with_numpy_numbers
+
+    ops.replace_everywhere(data.build_dataset, with_numpy_numbers(data.build_dataset))
+
+    original = degradations.add_jpg_compression
+
+    @functools.wraps(original)
+    def add_jpg_compression(img, quality=90):
+        return original(img, int(quality))  # OpenCV cut it off too when it took one
+
+    ops.replace_everywhere(original, add_jpg_compression)
+
+
+def _repair_networks() -> None:
+    """basicsr/archs/basicvsrpp_arch.py, BasicVSRPlusPlus.__init__: other parameters where there is no CUDA."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    from .without_cuda import watch_registry
+
+    watch_registry(ARCH_REGISTRY)
+
+
 def _repair_base_model() -> None:
-    """basicsr/models/base_model.py: half-written files, swallowed errors, CUDA-only DDP, lossy resume, Adam only."""
+    """basicsr/models/base_model.py: half-written files, swallowed errors, CUDA-only DDP, lossy resume, Adam only.
+
+    Its constructor also lets ``.cuda()`` pass on a CPU, which models/realesrgan_model.py and realesrnet_model.py call
+    in ``__init__`` and ``_dequeue_and_enqueue``, as do the models that other projects made from them.
+    """
     from basicsr.models import base_model, sr_model
 
     from . import base_model as methods
+    from .without_cuda import with_cuda_calls
 
     _replace(
         (base_model.BaseModel,),
+        __init__=with_cuda_calls(base_model.BaseModel.__init__),
         model_to_device=methods.model_to_device,
         save_network=methods.save_network,
         save_training_state=methods.save_training_state,
@@ -106,7 +185,8 @@ def _repair_video_models() -> None:
     from ..engine.validation import validate
     from . import video_models
 
-    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=validate)
+    alone = video_models.validate_alone
+    _replace((VideoBaseModel, VideoRecurrentModel), dist_validation=validate, nondist_validation=alone)
     _replace((VideoRecurrentModel, EDVRModel), setup_optimizers=video_models.setup_optimizers)
     _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
     _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)

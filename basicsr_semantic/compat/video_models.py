@@ -11,6 +11,11 @@ from ..engine.freezing import Stages, is_flow, is_not_fusion, optimizer_groups
 from ..priors import SemanticPriors
 
 
+def validate_alone(self, dataloader, current_iter, tb_logger, save_img):
+    """Validate in one process as in several: AnimeSR, for one, has a ``dist_validation`` of its own for both."""
+    return self.dist_validation(dataloader, current_iter, tb_logger, save_img)
+
+
 def test_recurrent(self) -> None:
     """Restore ``self.lq`` with the EMA network where there is one (VideoRecurrentModel.test ignores it)."""
     val = self.opt.get('val') or {}

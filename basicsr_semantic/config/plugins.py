@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from ..compat.installation import missing_package
 from ..utils.errors import UserError
 
 GROUP = 'basicsr.plugins'
@@ -46,7 +47,8 @@ def load_plugins(modules: Iterable[str] = ()) -> list[str]:
         try:
             importlib.import_module(module)
         except Exception as error:
-            raise UserError(f'--import {module} failed: {_reason(error)}') from error
+            needed = missing_package(error, module)
+            raise UserError(f'--import {module} failed: {needed or _reason(error)}') from error
         loaded.append(module)
     return loaded
 

@@ -1,0 +1,34 @@
+"""Models that BasicSR's training loop cannot drive."""
+
+from __future__ import annotations
+
+import inspect
+
+NAME = 'optimize_parameters'
+
+
+def wrong_signature(model: type) -> str | None:
+    """Tell whether a model's ``optimize_parameters`` can be called as the training loop does, with the iteration alone.
+
+    Args:
+        model: The class of the model.
+
+    Returns:
+        None where it can, else a sentence that says what it takes.
+    """
+    method = getattr(model, NAME, None)
+    if not callable(method):
+        return f'{model.__name__} of {model.__module__} has no {NAME}, so it cannot be trained.'
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):
+        return None  # it tells nothing about itself, as functions compiled from C do
+    try:
+        is_bound = isinstance(inspect.getattr_static(model, NAME), staticmethod | classmethod)
+        signature.bind(*[1] if is_bound else [model, 1])
+    except TypeError:
+        return (
+            f'{model.__name__} of {model.__module__} cannot be trained by BasicSR: it calls {NAME}(current_iter), but '
+            f'this one is {NAME}{signature}. Train it with the script of its own project.'
+        )
+    return None
