@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 from pydantic import ValidationError
 
 from ..utils.nearest import nearest
+from ..utils.signatures import wrong_signature
 from . import sections
 from .components import KINDS, components, find
 from .declared import LOOPS, Declared, declared, metric_arguments, with_options
@@ -18,7 +19,7 @@ from .files import missing_data, missing_weights, shipped_meta_info
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
 from .section import Built, NeededInTraining, Section, shown, wrong_values
-from .signatures import arguments_of, package_of, wrong_signature
+from .signatures import arguments_of, package_of
 
 _VERY_NEAR = 0.85
 """Similarity of names from which a key that nobody may know of is taken for a slip of the pen."""
@@ -74,7 +75,7 @@ class _Checker:
             self.homes |= dict.fromkeys(known[name].options.model_fields, where)
         self.homes |= dict.fromkeys(sections.LoggerOptions.model_fields, 'section logger')
         if model is not None and self.is_train and (wrong := wrong_signature(model)) is not None:
-            self.add(('model_type',), wrong)
+            self.add(('model_type',), wrong, warning=True)  # the training script of its own project can
         self.top(known['top'])
         self.datasets(opt.get('datasets'))
         for name in ('train', 'val', 'path') if self.is_train else ('val', 'path'):
@@ -166,7 +167,8 @@ class _Checker:
         before, certain, fields = len(self.found), (sure or options).model_fields, options.model_fields
         meant = self.strangers(path, [key for key in section if key not in {*fields, *given}], fields, owner, unknown)
         for below, message, advice in wrong_values(options, section):
-            self.add((*path, *below), message, advice, warning=bool(below) and below[0] not in certain)
+            doubtful = below[0] not in certain if below else sure not in (None, options)
+            self.add((*path, *below), message, advice, warning=doubtful)
         training = self.is_train and (path[:1] != ('datasets',) or section.get('phase') == 'train')
         for key, one in fields.items():
             marked = training and any(isinstance(mark, NeededInTraining) for mark in one.metadata)

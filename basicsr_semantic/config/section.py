@@ -32,8 +32,8 @@ def whole(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_number)]
 """A float that may be written as 2, 2e-4 or '2e-4'."""
-Iterations = Annotated[int, BeforeValidator(whole), Field(ge=0, le=10**12)]
-"""Iterations, which option files like to write as ``!!float 5e3``."""
+Iterations = Annotated[int, BeforeValidator(whole), Field(ge=-1, le=10**12)]
+"""Iterations, which option files like to write as ``!!float 5e3``; -1 is never, as 0."""
 Positive = Annotated[int, BeforeValidator(whole), Field(ge=1, le=10**12)]
 """A number of things of which there must be one."""
 Factor = Annotated[Number, Field(ge=0, le=10**12)]

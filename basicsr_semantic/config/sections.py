@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from ..utils.names import wrong_folder_name
-from .section import Number, Positive, Section, whole
+from .section import Iterations, Number, Positive, Section
 
 
 class TopOptions(Section):
@@ -98,7 +98,7 @@ class TrainOptions(Section):
 
     total_iter: Positive
     """Iterations of the whole run; one iteration is one optimiser step."""
-    warmup_iter: Annotated[int, BeforeValidator(whole), Field(ge=-1, le=10**12)] = -1
+    warmup_iter: Iterations = -1
     """Iterations over which the learning rate rises linearly; -1: none."""
 
 

@@ -176,14 +176,3 @@ def package_of(target: Any) -> str:
     """Top-level package in which a component is defined."""
     name = getattr(inspect.unwrap(target), '__module__', '') or ''
     return name.partition('.')[0] if name in sys.modules else ''
-
-
-def wrong_signature(model: type) -> str | None:
-    """A sentence, if a model's ``optimize_parameters`` cannot be called with the iteration alone."""
-    try:
-        inspect.signature(model.optimize_parameters).bind(None, 1)  # type: ignore[attr-defined]
-    except (TypeError, AttributeError) as error:
-        return f'{model.__name__}.optimize_parameters cannot be called with the iteration alone: {error}.'
-    except ValueError:
-        pass
-    return None

@@ -36,10 +36,12 @@ from torch.utils.data import DataLoader
 
 from ..config.building import reason
 from ..config.check import check_options
+from ..config.components import find
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError
+from ..utils.signatures import wrong_signature
 from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
 from .judging import prepare_metrics
@@ -261,6 +263,9 @@ def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -
     load_plugins(args.imports)
     checked = check_options(OptionFile.read(args.opt, args.force_yml), is_train)
     raise_problems(checked.problems)
+    model = find('model', checked.values['model_type'])
+    if is_train and model is not None and (wrong := wrong_signature(model.target)) is not None:
+        raise UserError(wrong)
     dist_params = dict(checked.values.get('dist_params') or {}) if args.launcher != 'none' else {}
     rank, world = init_distributed(args.launcher, **dist_params)
     shared_seed = gather_lists([random.SystemRandom().randint(1, 10000)])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from basicsr_semantic.compat.signatures import wrong_signature
+from basicsr_semantic.utils.signatures import wrong_signature
 
 
 class Plain:
