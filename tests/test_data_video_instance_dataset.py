@@ -157,7 +157,7 @@ def test_sampled_frames_are_near_each_other():
 def test_videos_held_out_for_tests_are_not_trained_on(root):
     names = [video.name for video in VideoInstanceDataset(options(root, val_every=2)).videos]
     assert names == ['ant', 'cow']
-    with pytest.raises(UserError, match='val_every is 1; at least 2'):
+    with pytest.raises(UserError, match='val_every: It is 1, but must be at least 2'):
         VideoInstanceDataset(options(root, val_every=1))
 
 
@@ -195,10 +195,10 @@ def test_frames_that_are_not_in_the_lmdb_are_left_out(root, tmp_path):
         ({'dataroot_gt': None}, 'needs one of dataroot_gt'),
         ({'dataroot_lq': 'x'}, 'needs one of dataroot_gt'),
         ({'num_classes': 1}, 'num_classes is 1, but .* has 2 categories'),
-        ({'num_frame': 0}, 'num_frame must be at least 1'),
+        ({'num_frame': 0}, 'num_frame: It is 0, but must be at least 1'),
         ({'short_sides': []}, 'short_sides is'),
         ({'crop_range': [5]}, 'crop_range is'),
-        ({'crop_sides': [0]}, 'crop_sides is'),
+        ({'crop_sides': [0]}, 'crop_sides:0: It is 0'),
         ({'degradation': 'BD', 'scale': 3}, 'defined for scale 4'),
         ({'annotation_file': ...}, "needs the key 'annotation_file'"),
         ({'shortsides': [3]}, "Did you mean 'short_sides'"),

@@ -94,18 +94,19 @@ def test_places_of_frames_that_are_missing(tmp_path):
 
 
 def test_sizes_that_make_no_sense(root):
-    with pytest.raises(UserError, match='short_side is 0'):
+    with pytest.raises(UserError, match='short_side: It is 0'):
         VideoInstanceTestDataset(options(root, short_side=0))
 
 
 def test_the_loops_make_batches_by_collate(root):
     from basicsr_semantic.engine import pipeline
+    from basicsr_semantic.engine.run import prepare_run
 
-    item = next(iter(pipeline._val_loader(options(root))))
+    item = next(iter(pipeline._val_loader(options(root), 'val')))
     assert item['clip'] == 'ant' and item['size'] == (64, 96) and item['frames'].ndim == 4
     data = options(root, type='VideoInstanceDataset', phase='train', batch_size_per_gpu=2, num_worker_per_gpu=0)
     opt = {'datasets': {'train': {k: v for k, v in data.items() if k != 'short_side'}}, 'dist': False, 'num_gpu': 0}
-    opt |= {'world_size': 1, 'rank': 0, 'manual_seed': 0, 'train': {'total_iter': 1}}
-    batch = next(iter(pipeline._train_loader(opt, 0)[0]))
+    opt |= {'name': 'x', 'world_size': 1, 'rank': 0, 'manual_seed': 0, 'train': {'total_iter': 1}}
+    batch = next(iter(pipeline._train_loader(prepare_run(opt, root, True), 0)[0]))
     assert batch['frames'].shape[:3] == (2, 5, 3) and batch['sizes'].shape == (2, 2)
     assert len(batch['instances']) == len(batch['key']) == 2

@@ -59,15 +59,15 @@ class VideoInstanceModel(VideoBaseModel):
     ValOptions = options.ValOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        BaseModel.__init__(self, opt)
-        self.train_options = read_section(options.TrainOptions, opt.get('train'), 'train') if self.is_train else None
-        self.path_options = read_path(options.PathOptions, opt)
-        self.val_options = read_section(options.ValOptions, opt.get('val'), 'val')
-        if self.is_train and not opt['dist'] and opt['num_gpu'] > 1:
+        if opt['is_train'] and not opt['dist'] and opt['num_gpu'] > 1:
             raise UserError(
                 f'VideoInstanceModel trains on one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, '
                 'or start one process a GPU with torchrun and --launcher pytorch.'
             )
+        BaseModel.__init__(self, opt)
+        self.train_options = read_section(options.TrainOptions, opt.get('train'), 'train') if self.is_train else None
+        self.path_options = read_path(options.PathOptions, opt)
+        self.val_options = read_section(options.ValOptions, opt.get('val'), 'val')
         self.net_g = self._build_instances()
         self.net_f = self._build_frames()
         check_fit(self.net_g, self.net_f)
