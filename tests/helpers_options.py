@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from basicsr_semantic.cli.remedies import with_remedies
 from basicsr_semantic.config.building import check_building
 from basicsr_semantic.config.check import check_options
 from basicsr_semantic.config.option_file import OptionFile
@@ -218,4 +219,5 @@ def problems_of(opt: OptionFile | Mapping[str, Any], is_train: bool, warnings: b
     file = opt if isinstance(opt, OptionFile) else OptionFile(dict(opt), 'a.yml')
     checked = check_options(file, is_train)
     found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
+    found = with_remedies(found, file)
     return [problem for problem in found if warnings or not problem.warning]

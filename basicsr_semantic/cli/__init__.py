@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sentence(error: Exception) -> str:
     """The message alone; a DataLoader wraps that of a worker in the worker's trace."""
+    from ..config.problems import OptionError
+    from .remedies import with_remedies
+
+    if isinstance(error, OptionError) and error.options is not None:
+        error = OptionError(with_remedies(error.problems, error.options))
     text = str(error)
     if 'Original Traceback' in text:
         text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()

@@ -75,6 +75,7 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     from ..config.building import check_building
     from ..config.check import check_options
     from ..config.option_file import OptionFile
+    from .remedies import with_remedies
 
     try:
         file = OptionFile.read(path, overrides)
@@ -83,7 +84,8 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     except UserError as error:
         print(error)
         return False
-    problems = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
+    found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
+    problems = with_remedies(found, file)
     missing = [problem for problem in problems if problem.missing_file]
     wrong = [one for one in problems if (strict or not one.warning) and not (ignore_missing and one.missing_file)]
     for problem in problems:

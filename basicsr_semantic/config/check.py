@@ -15,7 +15,7 @@ from ..utils.signatures import wrong_signature
 from . import sections
 from .components import KINDS, components, find
 from .declared import LOOPS, Declared, declared, metric_arguments, with_options
-from .files import missing_data, missing_weights, shipped_meta_info
+from .files import missing_files, shipped_meta_info
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
 from .section import Built, NeededInTraining, Section, shown, wrong_values
@@ -180,8 +180,8 @@ class _Checker:
             mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
             if mark is not None and isinstance(section.get(key), Mapping):
                 self.built((*path, key), section[key], mark)
-        for key, message, advice, is_missing in missing_weights(self.file.file, path, section):
-            self.add((*path, key), message, advice, missing_file=is_missing)
+        for key, message in missing_files(path, section):
+            self.add((*path, key), message, missing_file=message.endswith('exist.'))
         if all(problem.warning or problem.missing_file for problem in self.found[before:]):
             _put_values(section, options, loop)
             return True
@@ -277,8 +277,6 @@ class _Checker:
             for key, value in dataset.items():
                 if isinstance(value, str) and (ours := shipped_meta_info(value)) is not None:
                     dataset[key] = str(ours)
-            for key, *said in missing_data(self.opt, dataset):
-                self.add((*path, key), *said, missing_file=True)
             given = {'type'} | ({'scale'} if 'scale' in self.opt else set())
             if self.declared(path, dataset, declared(found, 'dataset'), given) and found is not None:
                 self.classes[path] = found

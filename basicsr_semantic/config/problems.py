@@ -35,15 +35,26 @@ class Problem:
         return f'{place}: {self.key}: {"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
 
 
-def raise_problems(problems: Iterable[Problem]) -> None:
+class OptionError(UserError):
+    """The problems of an option file, all of them in one error; which command mends them the caller may add.
+
+    Args:
+        problems: At least one.
+        options: The option file, an `OptionFile`.
+    """
+
+    def __init__(self, problems: list[Problem], options: Any = None) -> None:
+        self.problems, self.options = problems, options
+        files = ' and '.join(dict.fromkeys(problem.file for problem in problems))
+        listed = f'{len(problems)} problems in {files}:\n' + '\n'.join(f'  {problem}' for problem in problems)
+        super().__init__(str(problems[0]) if len(problems) == 1 else listed)
+
+
+def raise_problems(problems: Iterable[Problem], options: Any = None) -> None:
     """Raise one error that lists every problem; return if there is none but warnings.
 
     Raises:
-        UserError: There is a problem.
+        OptionError: There is a problem.
     """
-    listed = [problem for problem in problems if not problem.warning]
-    if len(listed) == 1:
-        raise UserError(str(listed[0]))
-    if listed:
-        files = ' and '.join(dict.fromkeys(problem.file for problem in listed))
-        raise UserError(f'{len(listed)} problems in {files}:\n' + '\n'.join(f'  {problem}' for problem in listed))
+    if listed := [problem for problem in problems if not problem.warning]:
+        raise OptionError(listed, options)

@@ -261,8 +261,9 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
 def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -> Run:
     """Load, change, check and complete the options; join the process group."""
     load_plugins(args.imports)
-    checked = check_options(OptionFile.read(args.opt, args.force_yml), is_train)
-    raise_problems(checked.problems)
+    file = OptionFile.read(args.opt, args.force_yml)
+    checked = check_options(file, is_train)
+    raise_problems(checked.problems, file)
     model = find('model', checked.values['model_type'])
     if is_train and model is not None and (wrong := wrong_signature(model.target)) is not None:
         raise UserError(wrong)

@@ -1,0 +1,115 @@
+"""Which command makes what is missing: one table, and what an option file itself tells of the arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config.files import META_INFO_FOLDER
+from ..config.option_file import OptionFile
+from ..config.problems import Problem
+from ..utils.nearest import nearest
+
+_DEMO = 'datasets/demo'
+_STAGE_ONE = 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml'
+_OPENSEED_TEXT = (
+    'Make it with: python tools/make_text_embeddings.py OPENSEED --tokenizer FOLDER --classes coco_panoptic --out FILE'
+)
+_REMEDIES = {
+    ('network_s', 'checkpoint', 'openseed'): 'Give the released file of OpenSeeD, model_state_dict_swint_51.2ap.pt.',
+    ('network_s', 'checkpoint', 'xdecoder'): (
+        'Give the released file of X-Decoder, or net_f_*.pth of a stage 1 that trained it.'
+    ),
+    ('network_s', 'text_embeddings', 'openseed'): _OPENSEED_TEXT,
+    ('network_s', 'instance_checkpoint', 'xdecoder'): _STAGE_ONE,
+    ('path', 'pretrain_frame_decoder', None): (
+        'Put the released file of X-Decoder there (model zoo of https://github.com/microsoft/X-Decoder), or train the '
+        'frame decoder, too: train:trainable: [frame_decoder, instance].'
+    ),
+    ('frame_decoder', 'text_embeddings', 'xdecoder'): (
+        'Make it with: python tools/make_text_embeddings.py XDECODER --tokenizer FOLDER --classes ytvis2019 (or '
+        'ytvis2021) --out {value}; or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
+    ),
+}
+"""What to do about a missing file that comes from somewhere certain: (section, key, type) -> sentence."""
+
+
+def with_remedies(problems: Iterable[Problem], file: OptionFile) -> list[Problem]:
+    """The problems, each missing file with what to do about it.
+
+    Args:
+        problems: What the check found.
+        file: The options.
+    """
+    return [replace(one, suggestion=_remedy(one, file)) if one.missing_file else one for one in problems]
+
+
+def _remedy(problem: Problem, file: OptionFile) -> str:
+    path = tuple(problem.key.split(':'))
+    key, section = path[-1], file.value(path[:-1])
+    if path[0] != 'datasets':
+        return _advice(file.file, path[:-1], key, problem.value, section.get('type'))
+    if key.startswith('meta_info'):
+        near = nearest(Path(problem.value).name, sorted(entry.name for entry in META_INFO_FOLDER.glob('*.txt')), 0.8)
+        return f'Did you mean basicsr/data/meta_info/{near}, which comes with this package?' if near else ''
+    return _how(file.values, key, problem.value, section)
+
+
+def _how(opt: Mapping[str, Any], key: str, root: str, dataset: Mapping[str, Any]) -> str:
+    """What to type. An option file may say it itself in ``prepare``."""
+    made_with_the_clips = key != 'dataroot_priors' or not dataset.get('with_features')
+    if Path(root).as_posix().startswith(_DEMO) and made_with_the_clips:
+        return 'Make the demo clips with: make demo-data'
+    if key == 'dataroot_priors':
+        frames = dataset.get('dataroot_lq') or dataset.get('dataroot_gt') or 'FRAMES'
+        extractor = _extractor(opt, root, dataset)
+        other = ' (or --extractor regions, which needs no weights)' if extractor == 'sam' else ''
+        return f'Extract the priors with: basicsr extract --extractor {extractor} --frames {frames} --out {root}{other}'
+    if isinstance(dataset.get('prepare'), str) and dataset['prepare']:
+        return f'Make it with: {dataset["prepare"].replace("{folder}", str(Path(root).parent))}'
+    if 'Clip' in str(dataset.get('type')) or root.endswith('.lmdb'):
+        return f'Make it from frames or videos with: basicsr prepare clips FRAMES_OR_VIDEOS {Path(root).parent}'
+    return 'Give the folder of your data; datasets/README.md shows the layout.'
+
+
+def _extractor(opt: Mapping[str, Any], root: str, dataset: Mapping[str, Any]) -> str:
+    """The extractor for the kind of priors that the data set asks for, with the arguments it cannot do without."""
+    from ..extractors import extractor_class
+
+    kind, section = dataset.get('prior_kind') or 'sam', opt.get('network_s')
+    if kind == 'annotations':
+        return f'annotations --annotations {Path(root).parent / "instances.json"}'
+    if kind not in ('xdecoder', 'openseed'):
+        return str(kind)
+    section = section if isinstance(section, Mapping) and section.get('type') == kind else {}
+    files = ['checkpoint', 'text_embeddings' if kind == 'openseed' else 'instance_checkpoint']
+    if kind == 'xdecoder' and section.get('instance_source', 'vita') != 'vita':
+        files.pop()
+    flags = [kind, *(f'--{name.replace("_", "-")} {section.get(name) or name.upper()}' for name in files)]
+    parameters = inspect.signature(extractor_class(kind)).parameters
+    for name in ('instance_source', 'short_side', 'max_instances', 'score_threshold', 'num_tokens'):
+        default = parameters[name].default if name in parameters else None
+        if (value := section.get(name, default)) != default:
+            flags.append(f'--{name.replace("_", "-")} {0 if value is None else value}')
+    return ' '.join([*flags, '--pixel-features'] if kind == 'xdecoder' and dataset.get('with_features') else flags)
+
+
+def _advice(file: str, path: tuple[str, ...], key: str, value: str, kind: Any) -> str:
+    place = Path(value).expanduser()
+    names = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
+    if value.lower() == 'none':
+        return 'Write ~ for no file.'
+    if path[:2] == ('val', 'metrics') and key.endswith('weights'):
+        return 'Write ~ to download the official file once; docs/metrics.md names it.'
+    if (near := nearest(place.name, names)) is not None:
+        return f'Did you mean {place.parent / near}?'
+    if (remedy := _REMEDIES.get((path[-1], key, kind))) is not None:
+        return remedy.format(value=value)
+    if 'models' in place.parts[-2:-1] and len(place.parts) > 2 and place.parts[-3] != 'pretrained_models':
+        option_file = Path(file).parent / f'{place.parts[-3]}.yml'
+        how = f': basicsr train -opt {option_file}' if option_file.is_file() else '.'
+        return f'The run {place.parts[-3]} writes it{how}'
+    return 'Give the path of the file, or ~ for none.'
