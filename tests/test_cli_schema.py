@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT
 from helpers_options import stock_options
 
+from basicsr_semantic.cli.schema import option_schema, schema_text
 from basicsr_semantic.config.components import components
 from basicsr_semantic.config.option_file import load_yaml
-from basicsr_semantic.config.schema import option_schema, schema_text
 
 
 @pytest.fixture(scope='module')

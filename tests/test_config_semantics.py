@@ -9,9 +9,9 @@ import pytest
 import yaml
 from helpers_options import problems_of
 
+from basicsr_semantic.cli.schema import option_schema
 from basicsr_semantic.config.declared import with_options
 from basicsr_semantic.config.option_file import OptionFile
-from basicsr_semantic.config.schema import option_schema
 from basicsr_semantic.config.signatures import arguments_of
 
 LENS = {'type': 'SemanticLens', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4]}

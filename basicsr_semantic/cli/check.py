@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_schema(output: str | None) -> int:
-    from ..config.schema import schema_text
     from ..utils.files import write_whole
+    from .schema import schema_text
 
     text = schema_text()
     if output is None:

@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from . import sections
-from .check import GIVEN, marks, optimizers, schedules
-from .components import components
-from .declared import declared, option_sections, with_options
-from .section import Built, Section
-from .signatures import arguments_of
+from ..config import sections
+from ..config.check import GIVEN, marks, optimizers, schedules
+from ..config.components import components
+from ..config.declared import declared, option_sections, with_options
+from ..config.section import Built, Section
+from ..config.signatures import arguments_of
 
 Schema = dict[str, Any]
 _LIMITS = {'ge': 'minimum', 'le': 'maximum', 'gt': 'exclusiveMinimum', 'lt': 'exclusiveMaximum'}

@@ -7,7 +7,6 @@ or downloaded for a network: a part that loads weights when it is built is judge
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import socket
 import warnings
@@ -20,7 +19,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..archs.layers.size_requirements import size_requirements_of
-from ..utils.errors import UserError, full_stop
+from ..utils.errors import UserError, full_stop, reason
 from .check import Checked
 from .components import find
 from .option_file import KeyPath, OptionFile
@@ -108,16 +107,6 @@ def _no_files() -> Iterator[None]:
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         yield
-
-
-def reason(error: BaseException) -> str:
-    """An exception of somebody else's code as part of a sentence: its kind, words and line."""
-    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-    place = f' ({frames[-1].filename}:{frames[-1].lineno})' if frames else ''
-    said = f'it needs the key {error}' if isinstance(error, KeyError) else str(error).strip()
-    if 'Original Traceback' in said:  # of a loader's process, whose last line is the error
-        said = said.splitlines()[-1].partition(': ')[2]
-    return f'{type(error).__name__}: {said.rstrip(".")}{place}.'
 
 
 def _contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:

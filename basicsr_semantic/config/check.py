@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
+from ..utils.errors import shown
 from ..utils.nearest import nearest
 from ..utils.signatures import wrong_signature
 from . import sections
@@ -18,7 +19,7 @@ from .declared import LOOPS, Declared, declared, metric_arguments, with_options
 from .files import missing_files, shipped_meta_info
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
-from .section import Built, NeededInTraining, Section, shown, wrong_values
+from .section import Built, NeededInTraining, Section, wrong_values
 from .signatures import arguments_of, package_of
 
 _VERY_NEAR = 0.85

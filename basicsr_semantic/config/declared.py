@@ -1,6 +1,6 @@
 """What the class of a model or a data set says about its sections, and how much that is worth.
 
-A class of ours says everything, and so does one of BasicSR's own, in `basicsr_classes`. A class of somebody else's may
+A class of ours says everything, and so does one of BasicSR's own, for which we say it. A class of somebody else's may
 read keys that nobody knows of: what it inherits from a class of those is known, the rest is its own matter.
 """
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from . import sections
-from .basicsr_classes import DATASETS, MODELS
 from .components import Component, better_of
 from .section import Section
 from .signatures import Arguments, arguments_of, package_of
@@ -46,12 +45,9 @@ def declared(cls: type | None, section: str) -> Declared:
     unknown = cast(Any, {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package, 'its own'))
     for base in cls.__mro__ if cls is not None else ():
         options = vars(base).get('Options' if section == 'dataset' else f'{section.capitalize()}Options')
-        published = isinstance(options, type) and issubclass(options, Section)
-        if not published and package_of(base) == 'basicsr':
-            table = {'dataset': DATASETS.get(base.__name__)} if section == 'dataset' else MODELS.get(base.__name__, {})
-            options = table.get(section)
-        if options is not None and (published or package_of(base) == 'basicsr'):
-            return Declared(options, cls.__name__, unknown, options if published or package == 'basicsr' else loop)
+        if isinstance(options, type) and issubclass(options, Section):
+            inherited = package_of(base) == 'basicsr' != package
+            return Declared(options, cls.__name__, unknown, loop if inherited else options)
     return Declared(loop, getattr(cls, '__name__', 'The option file'), 'its own', loop)
 
 

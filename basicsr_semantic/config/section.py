@@ -7,14 +7,13 @@ float.
 from __future__ import annotations
 
 import contextlib
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, shown
 from ..utils.nearest import nearest
 from .option_file import KeyPath, parse_value
 
@@ -181,17 +180,3 @@ def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) ->
         if meant != value and path not in _errors(cls, {path[0]: meant}):
             return written
     return ''
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 80
-_short.maxlist = _short.maxtuple = 8
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it: short, text in quotes, ~ for nothing."""
-    if value is None or isinstance(value, bool):
-        return {None: '~', True: 'true', False: 'false'}[value]
-    if isinstance(value, Mapping):
-        return '{' + ', '.join(str(key) for key in list(value)[:6]) + (', ...}' if len(value) > 6 else '}')
-    return _short.repr(value)

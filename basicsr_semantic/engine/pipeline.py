@@ -34,13 +34,12 @@ from basicsr.utils import (
 from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
 
-from ..config.building import reason
 from ..config.check import check_options
 from ..config.components import find
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
-from ..utils.errors import UserError
+from ..utils.errors import UserError, reason
 from ..utils.signatures import wrong_signature
 from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
 from .distributed import barrier, gather_lists, init_distributed
@@ -158,6 +157,8 @@ def in_words(what: str, first_iter: int = 0) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, ImportError) as error:
         when = ' ended' if first_iter else ' cannot be built'
         raise UserError(f'{what}{when}: {reason(error)} Set BASICSR_TRACEBACK=1 to see where.') from error

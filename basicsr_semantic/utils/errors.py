@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
 
 class UserError(ValueError):
     """A mistake or a condition outside the program: misspelt option, missing file, wrong checkpoint, full disk.
@@ -14,3 +19,27 @@ class UserError(ValueError):
 def full_stop(message: object) -> str:
     """Another's message as a sentence of ours: it ends in one full stop."""
     return f'{str(message).rstrip(".")}.'
+
+
+def reason(error: BaseException) -> str:
+    """An exception of somebody else's code as part of a sentence: its kind, words and line."""
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    place = f' ({frames[-1].filename}:{frames[-1].lineno})' if frames else ''
+    said = f'it needs the key {error}' if isinstance(error, KeyError) else str(error).strip()
+    if 'Original Traceback' in said:  # of a loader's process, whose last line is the error
+        said = said.splitlines()[-1].partition(': ')[2]
+    return f'{type(error).__name__}: {said.rstrip(".")}{place}.'
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+_short.maxlist = _short.maxtuple = 8
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, text in quotes, ~ for nothing."""
+    if value is None or isinstance(value, bool):
+        return {None: '~', True: 'true', False: 'false'}[value]
+    if isinstance(value, Mapping):
+        return '{' + ', '.join(str(key) for key in list(value)[:6]) + (', ...}' if len(value) > 6 else '}')
+    return _short.repr(value)
