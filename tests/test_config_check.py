@@ -13,9 +13,9 @@ from conftest import ROOT
 from helpers_options import make_data, problems_of, stock_options
 from torch import nn
 
+from basicsr_semantic.cli.components import option_sections
 from basicsr_semantic.config.check import optimizers, schedules
 from basicsr_semantic.config.components import components
-from basicsr_semantic.config.declared import option_sections
 from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.config.problems import Problem, raise_problems
 from basicsr_semantic.config.sections import LoaderOptions
@@ -264,12 +264,12 @@ def test_none_written_as_a_word_is_explained(check, data):
         ('rcan', 'datasets:train:type=PairedImagesDataset', 'Did you mean PairedImageDataset?'),
         ('rcan', 'train:pixel_opt:type=L2Loss', 'Did you mean L1Loss?'),
         ('rcan', 'val:metrics:psnr:type=psnr', '"basicsr components --kind metric" lists all'),
-        ('rcan', 'train:optim_g:type=Adm', "'Adm' is no optimiser that this model can build. Did you mean Adam?"),
-        ('rcan', 'train:scheduler:type=CosineLR', 'is no schedule that this model can build.'),
+        ('rcan', 'train:optim_g:type=Adm', "'Adm' is no optimiser. Did you mean Adam?"),
+        ('rcan', 'train:scheduler:type=CosineLR', 'is no schedule.'),
         ('rcan', 'network_g:type=5', 'No arch is registered as 5'),
         ('rcan', 'network_g:type=[RCAN]', "No arch is registered as ['RCAN']"),
         ('rcan', 'train:optim_g:type=[Adam]', 'is no optimiser'),
-        ('rcan', 'datasets:train:io_backend:type={a: 1}', 'must be one of disk'),
+        ('rcan', 'datasets:train:io_backend:type={a: 1}', 'is no io_backend. There are: disk'),
     ],
 )
 def test_an_unknown_component_names_the_nearest(check, name, entry, message):

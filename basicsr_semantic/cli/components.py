@@ -71,8 +71,6 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    from ..config.declared import option_sections
-
     name = f'  {component.name}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
     head = [f'{name:<24}  {lines[0]}'] if len(name) <= 24 else [name, ' ' * 26 + lines[0]]
@@ -132,8 +130,6 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    from ..config.declared import option_sections
-
     lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
     lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
     for section, options in option_sections(component).items():
@@ -150,8 +146,6 @@ def _in_full(component: Any) -> str:
 
 
 def _as_json(component: Any) -> dict[str, Any]:
-    from ..config.declared import option_sections
-
     arguments = []
     for section, options in option_sections(component).items():
         for name, one in options.model_fields.items():
@@ -174,3 +168,15 @@ def _as_json(component: Any) -> dict[str, Any]:
         'summary': component.summary,
         'arguments': arguments,
     }
+
+
+def option_sections(component: Any) -> dict[str, Any]:
+    """The option keys that a component brings, by section of the option file ('' is the component's own section)."""
+    from ..config.declared import declared, metric_arguments
+    from ..config.signatures import arguments_of
+
+    if component.kind == 'dataset':
+        return {'': declared(component.target, 'dataset').options}
+    if component.kind == 'model':
+        return {name: declared(component.target, name).options for name in ('top', 'train', 'path', 'val')}
+    return {'': metric_arguments(component) if component.kind == 'metric' else arguments_of(component.target)}

@@ -14,11 +14,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ..config import sections
-from ..config.check import GIVEN, marks, optimizers, schedules
+from ..config.check import GIVEN, OTHERS, marks
 from ..config.components import components
-from ..config.declared import declared, option_sections, with_options
+from ..config.declared import declared, with_options
 from ..config.section import Built, Section
 from ..config.signatures import arguments_of
+from .components import option_sections
 
 Schema = dict[str, Any]
 _LIMITS = {'ge': 'minimum', 'le': 'maximum', 'gt': 'exclusiveMinimum', 'lt': 'exclusiveMaximum'}
@@ -33,8 +34,8 @@ def option_schema() -> Schema:
         _by_type(defs, what, {name: option_sections(one)[''] for name, one in found.items()}, summaries)
         for name in found if what == 'dataset' else ():
             defs[f'dataset.{name}']['additionalProperties'] = declared(found[name].target, what).unknown != 'error'
-    for what, classes in {'optimiser': optimizers(), 'schedule': schedules()}.items():
-        _by_type(defs, what, {name: arguments_of(cls, frozenset(GIVEN[what])) for name, cls in classes.items()}, {})
+    for what, listing in OTHERS.items():
+        _by_type(defs, what, {name: arguments_of(cls, frozenset(GIVEN[what])) for name, cls in listing().items()}, {})
     top = _section(sections.TopOptions, True)
     for name, options in {'logger': sections.LoggerOptions, 'dist_params': sections.DistOptions}.items():
         defs[name], top['properties'][name] = _section(options), _nullable(name)

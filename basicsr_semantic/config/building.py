@@ -18,15 +18,12 @@ from unittest import mock
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..archs.layers.size_requirements import size_requirements_of
+from ..archs.layers.size_requirements import size_requirements_of, wrong_scale
 from ..utils.errors import UserError, full_stop, reason
 from .check import Checked
 from .components import find
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
-
-REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)
-"""How constructors of networks, ours and PyTorch's, say that arguments are out of range."""
 
 
 class _LoadsWeightsError(Exception):
@@ -129,11 +126,3 @@ def _contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath,
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:
             said = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
             yield ('datasets', str(key), 'num_masks'), said
-
-
-def wrong_scale(net: Any, scale: Any) -> str | None:
-    """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
-    own = getattr(net, 'scale', None)
-    if isinstance(own, int) and isinstance(scale, int) and own != scale:
-        return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
-    return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast, get_args
@@ -15,7 +17,7 @@ from ..utils.nearest import nearest
 from ..utils.signatures import wrong_signature
 from . import sections
 from .components import KINDS, components, find
-from .declared import LOOPS, Declared, declared, metric_arguments, with_options
+from .declared import Declared, declared, metric_arguments, with_options
 from .files import missing_files, shipped_meta_info
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
@@ -25,6 +27,7 @@ from .signatures import arguments_of, package_of
 _VERY_NEAR = 0.85
 """Similarity of names from which a key that nobody may know of is taken for a slip of the pen."""
 GIVEN = {'extractor': {'device'}, 'optimiser': {'params'}, 'schedule': {'optimizer', 'last_epoch'}}
+GIVEN |= {'io_backend': {'db_paths', 'client_keys'}}
 """Arguments that do not stand in an option file."""
 _PARTS: dict[KeyPath, type[Section]] = {('logger',): sections.LoggerOptions, ('logger', 'wandb'): sections.WandbOptions}
 _PARTS |= {('dist_params',): sections.DistOptions}
@@ -35,7 +38,6 @@ class Checked:
     """The outcome of a check."""
 
     problems: list[Problem]
-    """In the order of the lines."""
     values: dict[str, Any]
     """The options with their values as declared: tuples, floats, defaults of the loops."""
     classes: dict[KeyPath, Any]
@@ -61,7 +63,7 @@ def check_options(file: OptionFile, is_train: bool) -> Checked:
 
 class _Checker:
     def __init__(self, file: OptionFile, is_train: bool) -> None:
-        self.file, self.is_train, self.opt = file, is_train, _copy(file.values)
+        self.file, self.is_train, self.opt = file, is_train, deepcopy(file.values)
         self.found: list[Problem] = []
         self.classes: dict[KeyPath, Any] = {}
         self.homes: dict[str, str] = {}
@@ -81,7 +83,7 @@ class _Checker:
         self.datasets(opt.get('datasets'))
         for name in ('train', 'val', 'path') if self.is_train else ('val', 'path'):
             if opt.get(name) is not None:
-                self.declared((name,), opt[name], known[name])
+                self.keys((name,), opt[name], known[name])
         if self.is_train and isinstance(opt.get('train'), dict):
             self.parts_of_train(opt['train'], model)
         for name, metric in (_section(_section(opt, 'val'), 'metrics')).items():
@@ -89,16 +91,14 @@ class _Checker:
         for path, options in _PARTS.items():
             section = _section(opt, path[0]).get(path[1]) if len(path) > 1 else opt.get(path[0])
             if section is not None and (self.is_train or path[0] != 'logger'):
-                strict = 'error' if known['top'].unknown == 'error' else 'warning'
-                self.keys(path, section, options, path[-1], strict, loop=options)
+                unknown = 'error' if known['top'].unknown == 'error' else 'warning'
+                self.keys(path, section, Declared(options, path[-1], unknown, options))
         if hasattr(model, 'problems'):
             for keys, sentence in cast(Any, model).problems(opt, self.is_train):
                 self.add(keys, sentence)
         once = {str(one): one for one in self.found}
         ordered = sorted(once.values(), key=lambda p: (p.line is None, p.line or 0))
         return Checked(ordered, opt, self.classes)
-
-    # ------------------------------------------------------------------------------------------------------ problems
 
     def add(self, path: KeyPath, message: str, advice: str = '', missing_file: bool = False, warning: bool = False):
         """Add a problem with the key at ``path``, which need not exist."""
@@ -113,16 +113,16 @@ class _Checker:
 
     def component(self, kind: str, path: KeyPath, section: Mapping[str, Any], key: str = 'type') -> Any:
         """What a section names; a problem and None if it names nothing that is there."""
-        name, torchs = section.get(key), {'optimiser': optimizers, 'schedule': schedules}.get(kind)
-        known: Any = torchs() if torchs else components(kind)
+        name, listing = section.get(key), OTHERS.get(kind)
+        known: Any = listing() if listing else components(kind)
         if isinstance(name, str) and name in known:
-            return known[name] if torchs else known[name].target
+            return known[name] if listing else known[name].target
         path, near = (*path, key), nearest(name, known)
         if name is None:
             self.add(path, f"The key '{key}' is missing: the name of {_a(kind)}.")
-        elif torchs:
+        elif listing:
             advice = f'Did you mean {near}?' if near else f'There are: {", ".join(known)}.'
-            self.add(path, f'{shown(name)} is no {kind} that this model can build.', advice)
+            self.add(path, f'{shown(name)} is no {kind}.', advice)
         else:
             others = [other for other in KINDS if other != kind and find(other, name)]
             listed = f'"basicsr components --kind {kind}" lists all; --import brings in those of your own modules.'
@@ -130,93 +130,72 @@ class _Checker:
             self.add(path, f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.', advice)
         return None
 
-    # ---------------------------------------------------------------------------------------------------------- keys
-
-    def declared(self, path: KeyPath, section: Any, known: Declared, given: Iterable[str] = ()) -> bool:
-        """Check a section that a model or a data set class reads."""
-        loop = LOOPS['top' if not path else 'dataset' if path[0] == 'datasets' else path[0]]
-        return self.keys(path, section, known.options, known.owner, known.unknown, given, loop, known.sure)
-
-    def keys(
-        self,
-        path: KeyPath,
-        section: Any,
-        options: type[Section],
-        owner: str,
-        unknown: str,
-        given: Iterable[str] = (),
-        loop: type[Section] | None = None,
-        sure: type[Section] | None = None,
-    ) -> bool:
+    def keys(self, path: KeyPath, section: Any, known: Declared, given: Iterable[str] = ()) -> bool:
         """Check the keys and values of a section and put the declared values in their place.
 
         Args:
             path: Where the section is.
             section: The section.
-            options: The keys it may hold.
-            owner: Who reads them, for messages.
-            unknown: See `Declared`; ``taken``: further keys are right.
+            known: The keys it may hold.
             given: Keys that somebody else sets.
-            loop: Those of ``options`` that a loop reads, whose defaults are filled in.
-            sure: Those of ``options`` that are certain; about the others there are warnings only.
 
         Returns:
             Whether the section is in order.
         """
         if not self.is_section(path, section):
             return False
-        before, certain, fields = len(self.found), (sure or options).model_fields, options.model_fields
-        meant = self.strangers(path, [key for key in section if key not in {*fields, *given}], fields, owner, unknown)
+        before, options, fields = len(self.found), known.options, known.options.model_fields
+        meant = self.strangers(path, [key for key in section if key not in {*fields, *given}], known)
         for below, message, advice in wrong_values(options, section):
-            doubtful = below[0] not in certain if below else sure not in (None, options)
+            doubtful = below[0] not in known.sure.model_fields if below else known.sure is not options
             self.add((*path, *below), message, advice, warning=doubtful)
         training = self.is_train and (path[:1] != ('datasets',) or section.get('phase') == 'train')
         for key, one in fields.items():
             marked = training and any(isinstance(mark, NeededInTraining) for mark in one.metadata)
             lacks = key not in section if one.is_required() else marked and section.get(key) is None
-            if key in certain and lacks and key not in {*given, *meant}:
-                self.add(
-                    (*path, key), f"The key '{key}', which {owner} needs, is missing. {one.description or ''}".strip()
-                )
+            if lacks and key in known.sure.model_fields and key not in {*given, *meant}:
+                said = f"The key '{key}', which {known.owner} needs, is missing."
+                self.add((*path, key), f'{said} {one.description or ""}'.strip())
             mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
             if mark is not None and isinstance(section.get(key), Mapping):
                 self.built((*path, key), section[key], mark)
         for key, message in missing_files(path, section):
             self.add((*path, key), message, missing_file=message.endswith('exist.'))
-        if all(problem.warning or problem.missing_file for problem in self.found[before:]):
-            _put_values(section, options, loop)
-            return True
-        return False
+        in_order = all(problem.warning or problem.missing_file for problem in self.found[before:])
+        if in_order:
+            _put_values(section, options)
+        return in_order
 
-    def strangers(self, path: KeyPath, keys: list[Any], known: Iterable[str], owner: str, unknown: str) -> set[str]:
+    def strangers(self, path: KeyPath, keys: list[Any], known: Declared) -> set[str]:
         """Report keys that are not known; returns the names that errors say were meant."""
         meant, left, there = set(), [], self.file.value(path) if path else self.opt
+        names, strict, here = [*known.options.model_fields], known.unknown == 'error', f'section {":".join(path)}'
         for key in map(str, keys):
             # a name that is there as well is not what was meant, at least where the key does no harm
-            free = [name for name in known if unknown == 'error' or name not in there]
+            free = [name for name in names if strict or name not in there]
             very_near = nearest(key, free, _VERY_NEAR)
-            near = very_near if unknown in ('its own', 'taken') else nearest(key, free)
-            if unknown in ('its own', 'taken') and near is None:
+            near = very_near if known.unknown in ('its own', 'taken') else nearest(key, free)
+            if known.unknown in ('its own', 'taken') and near is None:
                 left.append(key)
                 continue
-            message = f"{owner} has no key '{key}' (its value here is {shown(self.file.value((*path, key)))})."
-            home = self.homes.get(key, f'section {":".join(path)}')
-            if home != f'section {":".join(path)}' and very_near is None:
-                advice = f'It belongs into {home}.'
+            advice = f'It has: {", ".join(names)}.' if len(names) <= 12 else ''
+            if self.homes.get(key, here) != here and very_near is None:
+                advice = f'It belongs into {self.homes[key]}.'
             elif near:
                 advice = f'Did you mean {near}?'
-                meant |= {near} if unknown == 'error' else set()
-            else:
-                advice = f'It has: {", ".join(known)}.' if len([*known]) <= 12 else ''
-            self.add((*path, key), message, advice, warning=unknown != 'error')
-        if left and unknown == 'its own':
-            what = f'The key {left[0]} is' if len(left) == 1 else f'The keys {", ".join(left)} are'
+                meant |= {near} if strict else set()
+            value = shown(self.file.value((*path, key)))
             self.add(
-                (*path, left[0]), f'{what} not known here; whether {owner} reads them cannot be told.', warning=True
+                (*path, key),
+                f"{known.owner} has no key '{key}' (its value here is {value}).",
+                advice,
+                warning=not strict,
             )
+        if left and known.unknown == 'its own':
+            what = f'The key {left[0]} is' if len(left) == 1 else f'The keys {", ".join(left)} are'
+            said = f'{what} not known here; {known.owner} may read more than it declares.'
+            self.add((*path, left[0]), said, warning=True)
         return meant
-
-    # ------------------------------------------------------------------------------------------------------ sections
 
     def top(self, known: Declared) -> None:
         given = sections.PREPARED['top'] | {'model_type'}
@@ -225,7 +204,7 @@ class _Checker:
         if not self.is_train:
             given = given | {'train', 'logger'}  # what a training file had; nothing reads it
         networks = {key for key in self.opt if str(key).startswith('network_')} - known.options.model_fields.keys()
-        self.declared((), self.opt, known, given | networks)
+        self.keys((), self.opt, known, given | networks)
         for name in {'train', 'logger'} - self.opt.keys() if self.is_train else ():
             self.add((name,), f"The section '{name}', which a training needs, is missing.")
         for key in networks:
@@ -235,7 +214,7 @@ class _Checker:
         """Check a section of which something is built."""
         if not self.is_section(path, section):
             return
-        named = mark.kind in (*KINDS, 'optimiser', 'schedule')
+        named = mark.kind in (*KINDS, *OTHERS)
         target = self.component(mark.kind, path, section) if named else mark.target
         if target is not None and mark.kind == 'extractor' and not hasattr(target, 'describe'):
             fit = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe')]
@@ -252,8 +231,8 @@ class _Checker:
             taken = metric_arguments(metric) if metric else with_options(own, mark.options, mark.kind != 'extractor')
             owner = path[-1] if mark.options is not None else getattr(target, '__name__', path[-1])
             given = {'type'} if named else ()
-            unknown = 'taken' if taken.takes_more else 'error'
-            if self.keys(path, section, taken, owner, unknown, given) and mark.kind in _BUILT:
+            known = Declared(taken, owner, 'taken' if taken.takes_more else 'error', taken)
+            if self.keys(path, section, known, given) and mark.kind in _BUILT:
                 self.classes[path] = target
 
     def datasets(self, datasets: Any) -> None:
@@ -279,22 +258,8 @@ class _Checker:
                 if isinstance(value, str) and (ours := shipped_meta_info(value)) is not None:
                     dataset[key] = str(ours)
             given = {'type'} | ({'scale'} if 'scale' in self.opt else set())
-            if self.declared(path, dataset, declared(found, 'dataset'), given) and found is not None:
+            if self.keys(path, dataset, declared(found, 'dataset'), given) and found is not None:
                 self.classes[path] = found
-            self.backend((*path, 'io_backend'), dataset.get('io_backend'))
-
-    def backend(self, path: KeyPath, backend: Any) -> None:
-        from basicsr.utils.file_client import FileClient
-
-        if isinstance(backend, Mapping):
-            types, name = FileClient._backends, backend.get('type')
-            if isinstance(name, str) and name in types:
-                given = ('type', 'db_paths', 'client_keys')
-                self.keys(path, backend, arguments_of(types[name]), f'io_backend {name}', 'error', given)
-            else:
-                near = nearest(name, types)
-                said = f'It is {shown(name)}, but must be one of {", ".join(types)}.'
-                self.add((*path, 'type'), said, f'Did you mean {near}?' if near else '')
 
     def parts_of_train(self, train: Mapping[str, Any], model: type | None) -> None:
         """Losses, optimisers and the schedule."""
@@ -350,36 +315,39 @@ def schedules() -> dict[str, type]:
     return {'MultiStepLR': both[0]} | {cls.__name__: cls for cls in both}
 
 
+def backends() -> dict[str, type]:
+    """What BasicSR can read files by, by name."""
+    from basicsr.utils.file_client import FileClient
+
+    return dict(FileClient._backends)
+
+
+OTHERS: dict[str, Callable[[], dict[str, type]]] = {'optimiser': optimizers, 'schedule': schedules}
+OTHERS |= {'io_backend': backends}
+"""What a ``type`` may name besides what is registered."""
+
+
 def marks(one: Any) -> list[Any]:
     """Marks of a field, those inside of a union included."""
     return [*one.metadata, *(mark for part in get_args(one.annotation) for mark in getattr(part, '__metadata__', ()))]
 
 
-def _put_values(section: dict[str, Any], options: type[Section], loop: type[Section] | None) -> None:
+def _put_values(section: dict[str, Any], options: type[Section]) -> None:
     """Replace values by the declared ones, and fill in the defaults of what a loop reads."""
     for cls in options.__mro__:  # of a class that reads more than it must, what is certain
-        try:
-            known = {key: value for key, value in section.items() if key in getattr(cls, 'model_fields', ())}
+        known = {key: value for key, value in section.items() if key in getattr(cls, 'model_fields', ())}
+        with contextlib.suppress(ValidationError, AttributeError):
             typed = cast(Any, cls).model_validate(known)
-        except (ValidationError, AttributeError):
-            continue
-        section.update({key: getattr(typed, key) for key in known if not isinstance(known[key], Mapping)})
-        break
-    if loop in (sections.ValOptions, sections.LoaderOptions, sections.LoggerOptions):
-        for key, one in loop.model_fields.items():
-            if not one.is_required() and key not in ('phase', 'scale', 'io_backend'):
+            section.update({key: getattr(typed, key) for key in known if not isinstance(known[key], Mapping)})
+            break
+    for loop in {sections.ValOptions, sections.LoaderOptions, sections.LoggerOptions}.intersection(options.__mro__):
+        for key in loop.model_fields.keys() - {'phase', 'scale', 'io_backend'}:
+            if not (one := options.model_fields[key]).is_required():
                 section.setdefault(key, one.default)
 
 
 def _section(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
     return parent[name] if isinstance(parent.get(name), dict) else {}
-
-
-def _copy(value: Any) -> Any:
-    """Plain containers, copied."""
-    if isinstance(value, Mapping):
-        return {key: _copy(one) for key, one in value.items()}
-    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 def _a(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ def better_of(metric: Component) -> str:
     return 'lower' if metric.name == 'calculate_niqe' else 'higher'
 
 
-def _registry(kind: str):
+def _registry(kind: str) -> Iterable[tuple[str, Any]]:
     if kind == 'extractor':
         from ..extractors import EXTRACTORS, extractor_class
 
@@ -85,10 +86,4 @@ def _registry(kind: str):
     import basicsr.models  # noqa: F401
     from basicsr.utils import registry
 
-    return {
-        'arch': registry.ARCH_REGISTRY,
-        'model': registry.MODEL_REGISTRY,
-        'dataset': registry.DATASET_REGISTRY,
-        'loss': registry.LOSS_REGISTRY,
-        'metric': registry.METRIC_REGISTRY,
-    }[kind]
+    return getattr(registry, f'{kind.upper()}_REGISTRY')

@@ -7,7 +7,7 @@ read keys that nobody knows of: what it inherits from a class of those is known,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import cast
 
 from . import sections
 from .components import Component, better_of
@@ -27,9 +27,9 @@ class Declared:
     """All keys that are known, those of the loops included."""
     owner: str
     """Class that reads them, for messages."""
-    unknown: Literal['error', 'warning', 'its own']
-    """What a key is that is not known: an error (a class of ours), a warning that nothing reads it (BasicSR's), or the
-    own matter of a class of somebody else's."""
+    unknown: str
+    """What a key is that is not known: ``error`` (a class of ours), ``warning`` (BasicSR's), ``its own`` matter of a
+    class of somebody else's, ``taken`` by ``**kwargs``."""
     sure: type[Section]
     """Those of the keys that are certain: a class of somebody else's may do without what its base in BasicSR reads."""
 
@@ -42,22 +42,13 @@ def declared(cls: type | None, section: str) -> Declared:
         section: A key of `LOOPS`.
     """
     loop, package = LOOPS[section], package_of(cls)
-    unknown = cast(Any, {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package, 'its own'))
+    unknown = {'basicsr_semantic': 'error', 'basicsr': 'warning'}.get(package, 'its own')
     for base in cls.__mro__ if cls is not None else ():
         options = vars(base).get('Options' if section == 'dataset' else f'{section.capitalize()}Options')
         if isinstance(options, type) and issubclass(options, Section):
             inherited = package_of(base) == 'basicsr' != package
             return Declared(options, cls.__name__, unknown, loop if inherited else options)
     return Declared(loop, getattr(cls, '__name__', 'The option file'), 'its own', loop)
-
-
-def option_sections(component: Component) -> dict[str, type[Section]]:
-    """The option keys that a component brings, by section of the option file ('' is the component's own section)."""
-    if component.kind == 'dataset':
-        return {'': declared(component.target, 'dataset').options}
-    if component.kind == 'model':
-        return {name: declared(component.target, name).options for name in ('top', 'train', 'path', 'val')}
-    return {'': metric_arguments(component) if component.kind == 'metric' else arguments_of(component.target)}
 
 
 def metric_arguments(metric: Component) -> type[Arguments]:
@@ -69,13 +60,7 @@ def metric_arguments(metric: Component) -> type[Arguments]:
 
 
 def with_options(own: type[Arguments], options: type[Section] | None, needs: bool = True) -> type[Arguments]:
-    """The arguments of a callable and the keys that somebody else reads in the same section.
-
-    Args:
-        own: The arguments.
-        options: The other keys.
-        needs: Whether arguments without a default must be given.
-    """
+    """The arguments of a callable, whether or not it ``needs`` them, and the keys that a model reads beside them."""
     if options is None:
         return own
     made = cast(type[Arguments], type(own.__name__, (options, own), {'__module__': own.__module__}))

@@ -20,9 +20,7 @@ class Problem:
     key: str
     """Path of the key: ``train:optim_g:lr``."""
     value: Any
-    """Value of the key; None for a key that is missing."""
     message: str
-    """What is wrong: a sentence."""
     suggestion: str = ''
     """What to do: a sentence, the nearest valid name, or a command; may be empty."""
     missing_file: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -66,16 +66,8 @@ class Built:
     """Keys that the model itself reads there, besides those of what is built."""
 
 
-class Wrong(NamedTuple):
-    """One thing that is wrong with a value."""
-
-    path: KeyPath
-    """Keys below the section."""
-    message: str
-    """A sentence."""
-    advice: str = ''
-    """Another one, or nothing."""
-
+Wrong = tuple[KeyPath, str, str]
+"""Keys below the section, what is wrong with their value, and what to do, each a sentence; the last may be empty."""
 
 _EXPECTED = {'bool_type': 'true or false', 'string_type': 'text', 'path_type': 'a path', 'none_required': '~'}
 _EXPECTED |= dict.fromkeys(('int_type', 'int_from_float'), 'an integer') | {'float_type': 'a number'}
@@ -147,11 +139,11 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
     for one in errors:
         if one['type'] in _LIMITS:
             name, words = _LIMITS[one['type']]
-            return Wrong(path, f'It is {shown(value)}, but must be {words} {one["ctx"][name]:g}.')
+            return path, f'It is {shown(value)}, but must be {words} {one["ctx"][name]:g}.', ''
     for one in errors:
         kind, context = one['type'], one.get('ctx', {})
         if kind in ('value_error', 'assertion_error'):
-            return Wrong(path, str(context.get('error', one['msg'])))
+            return path, str(context.get('error', one['msg'])), ''
         if kind == 'literal_error':
             choices = context['expected'].replace("'", '').replace(' or ', ', ')
             wanted.append(f'one of {choices}' if ',' in choices else choices)
@@ -163,7 +155,7 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
     said = ' or '.join(dict.fromkeys(wanted))
     if [one['type'] for one in errors] != ['literal_error'] or said.startswith('one of'):
         said = said[0].upper() + said[1:]  # but a name keeps its letters
-    return Wrong(path, f'{said} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted))
+    return path, f'{said} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted)
 
 
 def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) -> str:

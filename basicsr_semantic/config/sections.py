@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ..utils.names import wrong_folder_name
-from .section import Iterations, Number, Positive, Section
+from .section import Built, Iterations, Number, Positive, Section
 
 
 class TopOptions(Section):
@@ -62,7 +62,7 @@ class LoaderOptions(Section):
     """Set from the section's name."""
     scale: Annotated[int, Field(ge=1, le=64)] | None = None
     """Set from the top level."""
-    io_backend: dict[str, Any] | None = None
+    io_backend: Annotated[dict[str, Any], Built('io_backend')] | None = None
     """How files are read: type disk or lmdb; further keys go to BasicSR's backend."""
     num_worker_per_gpu: Annotated[int, Field(ge=0, le=1024)] = 0
     """Loader processes for each GPU."""

@@ -87,22 +87,11 @@ def _parameters(target: Any) -> tuple[dict[str, tuple[inspect.Parameter, Any, bo
 
 
 def _hints_of(target: Any) -> dict[str, Any]:
-    """Resolved annotations of a function; those that cannot be resolved are left out."""
+    """Resolved annotations of a function; none where they are code that does not run here."""
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except Exception:  # annotations are code of others: names imported for type checkers only, newer syntax
-        pass
-    resolved = {}
-    for name, hint in getattr(target, '__annotations__', {}).items():
-
-        def one() -> None: ...
-
-        one.__annotations__ = {name: hint}
-        try:
-            resolved |= typing.get_type_hints(one, dict(getattr(target, '__globals__', {})), include_extras=True)
-        except Exception:  # as above: this one stays unknown, the others are judged
-            continue
-    return resolved
+    except Exception:  # names imported for type checkers only, newer syntax: of others, so not judged
+        return {}
 
 
 def _strict(hint: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from basicsr.utils.registry import DATASET_REGISTRY
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from ..config.section import Factor, NeededInTraining, Number, Positive
+from ..config.section import Built, Factor, NeededInTraining, Number, Positive
 from ..config.sections import LoaderOptions
 
 
@@ -36,7 +36,7 @@ def section(name: str, base: Any, /, *checks: Callable[[Any], Any], **keys: Any)
 
 
 Options = dict[str, Any]
-Backend = Annotated[Options, Field(description='How files are read: type disk or lmdb.')]
+Backend = Annotated[Options, Built('io_backend'), Field(description='How files are read: type disk or lmdb.')]
 Scale = Annotated[int, Field(ge=1, le=64, description='Set from the top level.')]
 Window = Annotated[
     Positive, AfterValidator(only(lambda n: n % 2, 'It is {}, but must be odd: frames around a middle.'))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from ..config.section import read_section
+from ..config.section import Built, read_section
 from ..config.sections import LoaderOptions
 from .degradations import wrong_degradation
 
@@ -21,7 +21,7 @@ class DatasetOptions(LoaderOptions):
     """Upsampling factor; set from the top of the file."""
     prepare: str | None = None
     """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
-    io_backend: dict[str, Any] = {'type': 'disk'}
+    io_backend: Annotated[dict[str, Any], Built('io_backend')] = {'type': 'disk'}
     """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
 
 

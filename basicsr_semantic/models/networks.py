@@ -8,8 +8,11 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..config.building import REFUSALS, wrong_scale
+from ..archs.layers.size_requirements import wrong_scale
 from ..utils.errors import UserError
+
+REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)
+"""How constructors of networks, ours and PyTorch's, say that arguments are out of range."""
 
 
 def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:

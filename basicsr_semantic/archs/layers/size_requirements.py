@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,11 @@ def size_requirements_of(net: object) -> SizeRequirements:
     found = next((_OF_BASICSR[name] for name in names if name in _OF_BASICSR), SizeRequirements())
     # its frames are as large as GT, whatever the scale
     return SizeRequirements(16, 16) if getattr(net, 'hr_in', False) else found
+
+
+def wrong_scale(net: Any, scale: Any) -> str | None:
+    """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
+    own = getattr(net, 'scale', None)
+    if isinstance(own, int) and isinstance(scale, int) and own != scale:
+        return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
+    return None
