@@ -7,6 +7,10 @@ any ``basicsr`` import is all it takes.
 
 from __future__ import annotations
 
+import os
+import pathlib
+import sys
+
 __version__ = '0.1.0'
 
 
@@ -18,4 +22,18 @@ def register() -> None:
     from . import archs, data, losses, metrics, models  # noqa: F401  (imported for what they register)
 
 
-register()
+def _register_at_import() -> None:
+    """Register; the command says in a sentence why it cannot, where an import raises."""
+    from .utils.errors import UserError
+
+    try:
+        register()
+    except UserError as error:
+        is_command = pathlib.Path(sys.argv[0]).stem == 'basicsr' or sys.orig_argv[1:3] == ['-m', 'basicsr_semantic']
+        if not is_command or os.environ.get('BASICSR_TRACEBACK'):
+            raise
+        print(f'basicsr: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+_register_at_import()

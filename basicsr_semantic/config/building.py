@@ -56,7 +56,7 @@ def check_building(file: OptionFile, checked: Checked) -> list[Problem]:
             found.append((path, f'{target.__name__} cannot be built: {reason(error)}'))
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
-        found += _contradictions(opt, net)
+        found += contradictions(opt, net)
     if net is not None and hasattr(model.target if model else None, 'check_parts') and not found:
         data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
         found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
@@ -106,7 +106,7 @@ def _no_files() -> Iterator[None]:
         yield
 
 
-def _contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
+def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
     """What the network and the data say against each other."""
     scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
     if (said := wrong_scale(net, scale)) is not None:

@@ -147,8 +147,9 @@ class _Checker:
         before, options, fields = len(self.found), known.options, known.options.model_fields
         meant = self.strangers(path, [key for key in section if key not in {*fields, *given}], known)
         for below, message, advice in wrong_values(options, section):
-            doubtful = below[0] not in known.sure.model_fields if below else known.sure is not options
-            self.add((*path, *below), message, advice, warning=doubtful)
+            if below or known.sure is options:  # of several keys together an heir may think otherwise
+                doubtful = bool(below) and below[0] not in known.sure.model_fields
+                self.add((*path, *below), message, advice, warning=doubtful)
         training = self.is_train and (path[:1] != ('datasets',) or section.get('phase') == 'train')
         for key, one in fields.items():
             marked = training and any(isinstance(mark, NeededInTraining) for mark in one.metadata)

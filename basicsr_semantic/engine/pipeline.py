@@ -34,6 +34,7 @@ from basicsr.utils import (
 from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
 
+from ..config.building import contradictions
 from ..config.check import check_options
 from ..config.components import find
 from ..config.option_file import OptionFile
@@ -130,6 +131,8 @@ def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
         model.resume_training(resume)
         logger.info(f'Resuming after iteration {start_iter}.')
     _check_data(model, [loader, *val_loaders])
+    for path, sentence in contradictions(opt, model.get_bare_model(model.net_g)) if hasattr(model, 'net_g') else ():
+        raise UserError(f'{":".join(path)}: {sentence}')
 
     barrier()  # nothing is made or moved before every process has what it needs
     if resume is None or dry_folder is not None:
