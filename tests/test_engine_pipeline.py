@@ -105,6 +105,35 @@ def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
     assert leftovers == []
 
 
+def test_a_dry_run_trains_once_and_keeps_nothing(options, tmp_path):
+    opt = options(name='dry', val={'val_freq': 3, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}})
+    opt['datasets']['val'] = {k: v for k, v in opt['datasets']['train'].items() if k.startswith(('data', 'io'))}
+    opt['datasets']['val'] |= {'name': 'held_out', 'type': 'SemanticClipTestDataset'}
+    opt_file = write_options(opt, tmp_path / 'dry.yml')
+    result = train(opt_file, tmp_path, '--dry-run')
+    assert result.returncode == 0, result.stderr
+    assert 'iter:       1,' in result.stderr and 'iter:       2,' not in result.stderr
+    assert 'Validation held_out' in result.stderr and 'nothing is kept' in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['dry.yml']
+
+
+def test_a_dry_run_finds_what_only_a_step_shows(options, tmp_path):
+    opt_file = write_options(options(train={'accumulate': 3}), tmp_path / 'bad.yml')
+    result = train(opt_file, tmp_path, '--dry-run')
+    assert result.returncode == 2 and 'train:accumulate: 3 does not divide the batch of 2' in result.stderr
+
+
+def test_what_code_of_others_raises_over_the_options_is_a_sentence(options, tmp_path):
+    """ForeignData of tests/tiny_archs.py reads a key that nobody else knows of."""
+    opt = options()
+    opt['datasets']['train'] = {'name': 'x', 'type': 'ForeignData'}
+    result = train(write_options(opt, tmp_path / 'foreign.yml'), tmp_path)
+    assert result.returncode == 2 and 'Traceback' not in result.stderr
+    said = result.stderr.splitlines()[-1]
+    assert "basicsr: datasets:train cannot be built: KeyError: it needs the key 'secret' (" in said
+    assert not (tmp_path / 'experiments').exists()
+
+
 def test_an_interrupt_saves_the_running_iteration(options, tmp_path):
     opt_file = write_options(long_run(options, 'stopped'), tmp_path / 'stopped.yml')
     log = train_until('iter:       4,', opt_file, tmp_path, signal.SIGTERM)
