@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast, get_args
 
+import torch
 from pydantic import ValidationError
 
 from ..utils.errors import shown
@@ -83,7 +84,7 @@ class _Checker:
         self.datasets(opt.get('datasets'))
         for name in ('train', 'val', 'path') if self.is_train else ('val', 'path'):
             if opt.get(name) is not None:
-                self.keys((name,), opt[name], known[name])
+                self.keys((name,), opt[name], known[name], sections.PREPARED if name == 'path' else ())
         if self.is_train and isinstance(opt.get('train'), dict):
             self.parts_of_train(opt['train'], model)
         for name, metric in (_section(_section(opt, 'val'), 'metrics')).items():
@@ -199,7 +200,7 @@ class _Checker:
         return meant
 
     def top(self, known: Declared) -> None:
-        given = sections.PREPARED['top'] | {'model_type'}
+        given = sections.PREPARED | {'model_type'}
         if known.owner == 'The option file':  # the model is not known, nor are its keys
             given = given | set(self.opt)
         if not self.is_train:
@@ -301,8 +302,6 @@ _BUILT = ('arch', 'loss', 'optimiser', 'schedule')
 @cache
 def optimizers() -> dict[str, type]:
     """The optimisers of torch, by name."""
-    import torch
-
     base = torch.optim.Optimizer
     known = {k: c for k, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, base) and c is not base}
     return {name: known[name] for name in sorted(known)}

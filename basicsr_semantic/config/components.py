@@ -40,11 +40,7 @@ class Component:
 
 
 def components(kind: str) -> dict[str, Component]:
-    """All components of a kind, sorted by name.
-
-    Args:
-        kind: One of `KINDS`.
-    """
+    """All components of one of the `KINDS`, sorted by name."""
     found: dict[str, Component] = {}
     for name, target in _registry(kind):
         plain = name.removesuffix(_SUFFIX)

@@ -125,13 +125,10 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_value(text: str, source: str) -> Any:
-    """Parse the value of an override such as ``--force_yml train:total_iter=100``.
+    """The value of an override; :class:`UserError` where it begins like YAML and is none, or has a tag of code.
 
     Brackets, braces, quotes and ``!!float`` are read as YAML; anything else is one scalar, so that ``a: b``, ``x #1``
     or ``*.png`` stay the text they are. ``none`` in any case, ``~`` and nothing at all are None.
-
-    Raises:
-        UserError: Something that begins like YAML is not YAML, or carries a tag that is not plain data.
     """
     text = text.strip()
     if text.lower() in ('none', ''):

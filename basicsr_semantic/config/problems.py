@@ -34,12 +34,7 @@ class Problem:
 
 
 class OptionError(UserError):
-    """The problems of an option file, all of them in one error; which command mends them the caller may add.
-
-    Args:
-        problems: At least one.
-        options: The option file, an `OptionFile`.
-    """
+    """The problems of an `OptionFile`, all of them in one error; which command mends them the caller may add."""
 
     def __init__(self, problems: list[Problem], options: Any = None) -> None:
         self.problems, self.options = problems, options

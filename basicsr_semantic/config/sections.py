@@ -157,8 +157,6 @@ class MetricOptions(Section):
     """Which value is the better one; decides what the log calls best."""
 
 
-PREPARED = {
-    'top': {'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path'},
-    'path': {'models', 'training_states', 'log', 'visualization'},
-}
-"""Keys that the run itself sets: never required of a file, and no error in one."""
+PREPARED = {'is_train', 'dist', 'rank', 'world_size', 'auto_resume', 'root_path'}
+PREPARED |= {'models', 'training_states', 'log', 'visualization'}
+"""Keys of the top level and of ``path`` that the run itself sets: no error in a file."""
