@@ -68,7 +68,11 @@ def differences(ours, pyyaml, path=()):
     """(path, our value, PyYAML's) wherever the two differ in value or type."""
     if type(ours) is not type(pyyaml) or not isinstance(ours, dict | list):
         return [] if ours == pyyaml and type(ours) is type(pyyaml) else [(path, ours, pyyaml)]
-    pairs = [(k, ours[k], pyyaml[k]) for k in ours] if isinstance(ours, dict) else zip(range(99), ours, pyyaml)
+    pairs = (
+        [(k, ours[k], pyyaml[k]) for k in ours]
+        if isinstance(ours, dict)
+        else [(k, ours[k], pyyaml[k]) for k in range(len(ours))]
+    )
     assert (list(ours) if isinstance(ours, dict) else len(ours)) == (
         list(pyyaml) if isinstance(pyyaml, dict) else len(pyyaml)
     )

@@ -30,8 +30,8 @@ _VERY_NEAR = 0.85
 GIVEN = {'extractor': {'device'}, 'optimiser': {'params'}, 'schedule': {'optimizer', 'last_epoch'}}
 GIVEN |= {'io_backend': {'db_paths', 'client_keys'}}
 """Arguments that do not stand in an option file."""
-_PARTS: dict[KeyPath, type[Section]] = {('logger',): sections.LoggerOptions, ('logger', 'wandb'): sections.WandbOptions}
-_PARTS |= {('dist_params',): sections.DistOptions}
+_PARTS: list[tuple[str, str | None, type[Section]]] = [('logger', None, sections.LoggerOptions)]
+_PARTS += [('wandb', 'logger', sections.WandbOptions), ('dist_params', None, sections.DistOptions)]
 
 
 @dataclass
@@ -89,11 +89,12 @@ class _Checker:
             self.parts_of_train(opt['train'], model)
         for name, metric in (_section(_section(opt, 'val'), 'metrics')).items():
             self.built(('val', 'metrics', str(name)), metric, Built('metric'))
-        for path, options in _PARTS.items():
-            section = _section(opt, path[0]).get(path[1]) if len(path) > 1 else opt.get(path[0])
-            if section is not None and (self.is_train or path[0] != 'logger'):
-                unknown = 'error' if known['top'].unknown == 'error' else 'warning'
-                self.keys(path, section, Declared(options, path[-1], unknown, options))
+        unknown = 'error' if known['top'].unknown == 'error' else 'warning'
+        for name, parent, options in _PARTS if self.is_train else _PARTS[2:]:
+            section = opt.get(name) if parent is None else _section(opt, parent).get(name)
+            if section is not None:
+                path = (name,) if parent is None else (parent, name)
+                self.keys(path, section, Declared(options, name, unknown, options))
         if hasattr(model, 'problems'):
             for keys, sentence in cast(Any, model).problems(opt, self.is_train):
                 self.add(keys, sentence)
@@ -278,11 +279,13 @@ class _Checker:
             ):
                 kind = 'schedule'
                 periods, length = _section(train, name).get('periods'), train.get('total_iter')
-                if isinstance(periods, list) and all(isinstance(n, int | float) for n in (*periods, length)):
-                    if value.get('type') == 'CosineAnnealingRestartLR' and sum(periods) < cast(float, length):
-                        said = f'They add up to {sum(periods):g}, but train:total_iter is {length:g}'
-                        # BasicSR's cosine schedule ends the run with an exception there
-                        self.add((*path, 'periods'), f'{said}; there is no learning rate beyond.', 'Make them as long.')
+                numbers = (
+                    all(isinstance(n, int | float) for n in (*periods, length)) if isinstance(periods, list) else False
+                )
+                if numbers and value.get('type') == 'CosineAnnealingRestartLR' and sum(periods) < cast(float, length):
+                    said = f'They add up to {sum(periods):g}, but train:total_iter is {length:g}'
+                    # BasicSR's cosine schedule ends the run with an exception there
+                    self.add((*path, 'periods'), f'{said}; there is no learning rate beyond.', 'Make them as long.')
             elif name.endswith('_opt') and (not foreign or 'type' in _section(train, name)):
                 kind = 'loss'
                 if foreign and find('loss', value['type']) is None:

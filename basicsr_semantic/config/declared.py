@@ -7,7 +7,7 @@ read keys that nobody knows of: what it inherits from a class of those is known,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from . import sections
 from .components import Component, better_of
@@ -47,7 +47,7 @@ def declared(cls: type | None, section: str) -> Declared:
         options = vars(base).get('Options' if section == 'dataset' else f'{section.capitalize()}Options')
         if isinstance(options, type) and issubclass(options, Section):
             inherited = package_of(base) == 'basicsr' != package
-            return Declared(options, cls.__name__, unknown, loop if inherited else options)
+            return Declared(options, str(getattr(cls, '__name__', '')), unknown, loop if inherited else options)
     return Declared(loop, getattr(cls, '__name__', 'The option file'), 'its own', loop)
 
 
@@ -63,7 +63,8 @@ def with_options(own: type[Arguments], options: type[Section] | None, needs: boo
     """The arguments of a callable, whether or not it ``needs`` them, and the keys that a model reads beside them."""
     if options is None:
         return own
-    made = cast(type[Arguments], type(own.__name__, (options, own), {'__module__': own.__module__}))
+    bases: Any = (options, own)
+    made = cast(type[Arguments], type(own.__name__, bases, {'__module__': own.__module__}))
     made.takes_more = own.takes_more
     for name in () if needs else own.model_fields:
         if made.model_fields[name].is_required():

@@ -56,7 +56,7 @@ class NeededInTraining:
 
 @dataclass(frozen=True)
 class Built:
-    """Marks a key whose value is a section of its own: ``diffusion: Annotated[dict, Built('diffusion', Diffusion)]``."""
+    """Marks a key whose value is a section of its own: ``noise: Annotated[dict, Built('noise', Diffusion)]``."""
 
     kind: str
     """``arch`` and ``extractor``: the section has a ``type``; anything else: the callable takes the section."""
@@ -121,14 +121,13 @@ def _errors(cls: type[Section], known: Mapping[str, Any]) -> dict[KeyPath, list[
         for one in error.errors(include_url=False):
             if one['loc'] and one['loc'][0] not in known:
                 continue
-            path, value = [], known
+            path: list[str] = []
+            value: Any = known
             for step in one['loc']:  # what does not stand in the file names branches of unions
-                if isinstance(value, Mapping) and step in value:
-                    value = value[step]
-                elif isinstance(value, list | tuple) and isinstance(step, int) and step < len(value):
-                    value = value[step]
-                else:
+                listed = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
+                if not listed and not (isinstance(value, Mapping) and step in value):
                     break
+                value = value[step]
                 path.append(str(step))
             found.setdefault(tuple(path), []).append(one | {'value': value})
     return found

@@ -25,6 +25,7 @@ from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..priors import SemanticPriors
 from ..utils.errors import UserError
+from ..utils.nearest import nearest
 from . import options
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
@@ -60,8 +61,10 @@ class SemanticVSRModel(VideoBaseModel):
         """What sections of an option file say against each other: (path of the key, sentence)."""
         yield from source_problems(opt.get('network_s'))
         train = opt.get('train')
-        if is_train and isinstance(train, Mapping) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
-            if train.keys() & {'optim_g', 'total_iter'}:  # a misspelt one is said once already
+        losses = ('pixel_opt', 'perceptual_opt')
+        if is_train and isinstance(train, Mapping) and not any(train.get(name) for name in losses):
+            misspelt = [name for name in train if name not in losses and nearest(name, losses, 0.8)]
+            if not misspelt:  # which is said once already
                 yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
 
     def __init__(self, opt: dict[str, Any]) -> None:
