@@ -275,15 +275,14 @@ class _Checker:
                 kind = 'optimiser'
             elif (
                 name == 'scheduler'
-                and getattr(model, 'setup_schedulers', Base.setup_schedulers) is Base.setup_schedulers
+                and getattr(model, 'setup_schedulers', Base.setup_schedulers) == Base.setup_schedulers
             ):
-                kind = 'schedule'
-                periods, length = _section(train, name).get('periods'), train.get('total_iter')
-                numbers = (
-                    all(isinstance(n, int | float) for n in (*periods, length)) if isinstance(periods, list) else False
-                )
-                if numbers and value.get('type') == 'CosineAnnealingRestartLR' and sum(periods) < cast(float, length):
-                    said = f'They add up to {sum(periods):g}, but train:total_iter is {length:g}'
+                kind, length = 'schedule', 0
+                if _section(train, name).get('type') == 'CosineAnnealingRestartLR':
+                    with contextlib.suppress(KeyError, TypeError):  # which is said elsewhere
+                        length = sum(value['periods'])
+                if isinstance(total := train.get('total_iter'), int | float) and 0 < length < total:
+                    said = f'They add up to {length:g}, but train:total_iter is {total:g}'
                     # BasicSR's cosine schedule ends the run with an exception there
                     self.add((*path, 'periods'), f'{said}; there is no learning rate beyond.', 'Make them as long.')
             elif name.endswith('_opt') and (not foreign or 'type' in _section(train, name)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -121,9 +121,8 @@ def _errors(cls: type[Section], known: Mapping[str, Any]) -> dict[KeyPath, list[
         for one in error.errors(include_url=False):
             if one['loc'] and one['loc'][0] not in known:
                 continue
-            path: list[str] = []
-            value: Any = known
-            for step in one['loc']:  # what does not stand in the file names branches of unions
+            path, value, loc = [], cast(Any, known), cast(Any, one['loc'])
+            for step in loc:  # what does not stand in the file names branches of unions
                 listed = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
                 if not listed and not (isinstance(value, Mapping) and step in value):
                     break
