@@ -218,9 +218,16 @@ def every_key(names: list[str]) -> list[Found]:
                 for path, way, variant in tqdm(tried(name, options, known), name, leave=False):
                     value = '' if way == 'removed' else value_of(variant, path)
                     found.append(Found(name, model, ':'.join(path), way, value, *judge(variant)))
+                    if found[-1].outcome == 'failed':
+                        tqdm.write(in_words(found[-1]), file=sys.stderr)  # the table is minutes away
         finally:
             os.chdir(home)
     return found
+
+
+def in_words(one: Found) -> str:
+    """A variant and what was said about it, in a line."""
+    return f'{one.file}: {one.key} {one.way}{f" ({one.value})" * bool(one.value)}: {" ".join(one.said.split())}'
 
 
 def table(found: list[Found]) -> str:
@@ -238,7 +245,7 @@ def table(found: list[Found]) -> str:
     text = ['  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     failed = [one for one in found if one.outcome == 'failed']
     text += ['', f'{len(found)} variants, {len(failed)} of them passed by check and refused by the training.']
-    text += [f'{one.file}: {one.key} {one.way}{f" ({one.value})" * bool(one.value)}: {one.said}' for one in failed]
+    text += map(in_words, failed)
     return '\n'.join(text)
 
 

@@ -32,8 +32,8 @@ INSTANCES = {
 }  # fmt: skip
 
 _SEECLEAR = (
-    'datasets:train:num_frame={frames} datasets:train:gt_size=64 datasets:val:first_frames=3 network_g:dim=24 '
-    'network_g:head_dim=12 network_g:window=4 network_g:clip_length=3 network_g:token_dim=16 network_g:feature_dim=8 '
+    'datasets:train:num_frame={frames} datasets:train:gt_size=32 datasets:val:first_frames=2 network_g:dim=24 '
+    'network_g:head_dim=12 network_g:window=4 network_g:clip_length=2 network_g:token_dim=16 network_g:feature_dim=8 '
     'network_g:hidden_dim=16 network_g:num_tokens=4 network_g:num_queries=5 network_g:instance_heads=2 '
     'network_g:feedforward_dim=32 network_g:encoder_layers=1 network_g:decoder_layers=1 network_g:groups=2 '
     'diffusion:steps=2 val:sample_steps=2'
@@ -49,9 +49,11 @@ FILES = {
     'seem/train_BasicVSR_davis320.yml': 'datasets:val:first_frames=2 network_g:num_feat=8 network_g:num_block=1',
     'seem/tune_BasicVSRSEEM_davis320.yml': 'datasets:val:first_frames=2 network_g:num_feat=8 network_g:num_block=1',
     'seem/tune_EDVRSEEM_M_REDS.yml': _REDS.format('sam')
-    + 'datasets:train:gt_size=64 datasets:train:batch_size_per_gpu=1 network_g:num_feat=8 network_g:deformable_groups=2 '
-    'network_g:num_extract_block=1 network_g:num_reconstruct_block=1 network_g:reduction=4 logger:use_tb_logger=false',
-    'semantic_lens/train_SemanticLens_davis320.yml': 'datasets:val:first_frames=3 datasets:train:num_frame=3 datasets:train:gt_size=64 '
+    + 'datasets:train:gt_size=64 datasets:train:batch_size_per_gpu=1 network_g:num_feat=8 '
+    'network_g:deformable_groups=2 network_g:num_extract_block=1 network_g:num_reconstruct_block=1 network_g:reduction=4 '
+    'logger:use_tb_logger=false',
+    'semantic_lens/train_SemanticLens_davis320.yml': 'datasets:val:first_frames=3 datasets:train:num_frame=3 '
+    'datasets:train:gt_size=64 '
     'network_g:mid_channels=8 network_g:embed_dim=12 network_g:image_window=5 network_g:token_dim=16 '
     'network_g:global_dim=16',
     'semantic_lens/stage1_davis320.yml': 'datasets:train:num_frame=2 datasets:train:short_sides=[32,64] '
@@ -59,11 +61,11 @@ FILES = {
     'frame_decoder:embed_dim=8 frame_decoder:depths=[1,1,1,1] frame_decoder:hidden_dim=16 frame_decoder:mask_dim=16 '
     'frame_decoder:num_queries=5 frame_decoder:nheads=2 frame_decoder:dim_feedforward=32 frame_decoder:norm_groups=4 '
     'train:instance_opt:num_points=64 ' + ' '.join(f'network_g:{key}={value}' for key, value in INSTANCES.items()),
-    'seeclear/train_SeeClear_condenser_davis320.yml': _SEECLEAR.format(frames=3),
-    'seeclear/train_SeeClear_memory_davis320.yml': _SEECLEAR.format(frames=6),
-    'seeclear/train_SeeClear_joint_davis320.yml': _SEECLEAR.format(frames=6),
+    'seeclear/train_SeeClear_condenser_davis320.yml': _SEECLEAR.format(frames=2),
+    'seeclear/train_SeeClear_memory_davis320.yml': _SEECLEAR.format(frames=4),
+    'seeclear/train_SeeClear_joint_davis320.yml': _SEECLEAR.format(frames=4),
     'seeclear/train_SeeClear_BasicVSR_joint_REDS.yml': _REDS.format('openseed')
-    + _SEECLEAR.format(frames=6)
+    + _SEECLEAR.format(frames=4)
     + ' datasets:train:gt_size=160 datasets:train:batch_size_per_gpu=1 network_g:instance_heads=2 '
     'base_upsampler:num_feat=8 base_upsampler:num_block=1 logger:use_tb_logger=false train:amp=~ val:amp=~',
     'VideoRecurrentModel': '',
