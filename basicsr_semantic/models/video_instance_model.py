@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
+from ..config.building import REFUSALS
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop
 from . import video_instance_options as options
 from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
@@ -86,11 +87,24 @@ class VideoInstanceModel(VideoBaseModel):
             try:
                 with torch.device('meta'):
                     frames = build_frame_decoder(opt['frame_decoder'], None)
-                check_fit(net, frames)
-                if train is not None:
-                    train_only(StageOne(frames, net), trainable)
-            except UserError as error:
-                yield ('train', 'trainable') if 'trainable' in str(error) else ('network_g',), str(error)
+            except (UserError, *REFUSALS) as error:
+                yield ('frame_decoder',), full_stop(error)
+                return
+            checks: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
+                (('network_g',), lambda: check_fit(net, frames)),
+                (
+                    ('train', 'trainable'),
+                    lambda: train_only(StageOne(frames, net), None if train is None else trainable),
+                ),
+            ]
+            if train is not None and opt['frame_decoder'].get('text_embeddings') is None:
+                sizes = net.config['num_classes'], frames.config['projection_dim']
+                checks.append((('network_g', 'num_classes'), lambda: class_embeddings(None, *sizes, trains=True)))
+            for keys, check in checks:
+                try:
+                    check()
+                except UserError as error:
+                    yield keys, str(error)
         classes = net.config['num_classes']
         for name, dataset in datasets.items():
             if isinstance(found := getattr(dataset, 'num_classes', None), int) and found > classes:

@@ -50,8 +50,8 @@ FILES = {
     'seem/tune_BasicVSRSEEM_davis320.yml': 'datasets:val:first_frames=2 network_g:num_feat=8 network_g:num_block=1',
     'seem/tune_EDVRSEEM_M_REDS.yml': _REDS.format('sam')
     + 'datasets:train:gt_size=64 datasets:train:batch_size_per_gpu=1 network_g:num_feat=8 '
-    'network_g:deformable_groups=2 network_g:num_extract_block=1 network_g:num_reconstruct_block=1 network_g:reduction=4 '
-    'logger:use_tb_logger=false',
+    'network_g:deformable_groups=2 network_g:num_extract_block=1 network_g:num_reconstruct_block=1 '
+    'network_g:reduction=4 logger:use_tb_logger=false',
     'semantic_lens/train_SemanticLens_davis320.yml': 'datasets:val:first_frames=3 datasets:train:num_frame=3 '
     'datasets:train:gt_size=64 '
     'network_g:mid_channels=8 network_g:embed_dim=12 network_g:image_window=5 network_g:token_dim=16 '
