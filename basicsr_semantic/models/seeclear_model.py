@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -81,7 +82,8 @@ class SeeClearModel(SemanticVSRModel):
     @staticmethod
     def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
         """What the option checker is to say about sections that do not go together; see :func:`problems`."""
-        return problems(opt, is_train)
+        yield from SemanticVSRModel.problems(opt, is_train)
+        yield from problems(opt, is_train)
 
     @staticmethod
     def check_parts(
@@ -93,6 +95,16 @@ class SeeClearModel(SemanticVSRModel):
         found = [count for dataset in datasets.values() if (count := tokens_of(dataset)) is not None]
         if 'frame_tokens' in cast(SeeClear, net).prior_fields and found and min(found) < wanted:
             yield ('network_g', 'num_tokens'), f'It {_few_tokens(wanted, min(found))}'
+        base, path = opt.get('base_upsampler'), opt.get('path') or {}
+        weights = path.get('pretrain_base_upsampler')
+        if isinstance(base, Mapping) and weights and Path(weights).expanduser().is_file():
+            key = path.get('param_key_base_upsampler', 'params')
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')  # what the log of a run would say
+                    make_base_upsampler(base, cast(SeeClear, net).scale, str(Path(weights).expanduser()), key)
+            except UserError as error:
+                yield ('base_upsampler',), str(error)
 
     # ------------------------------------------------------------------------------------------------- weights
 
