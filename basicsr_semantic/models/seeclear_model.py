@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from ..utils.errors import UserError
 from . import seeclear_options as options
 from .base_upsamplers import make_base_upsampler
 from .clip_windows import clip_windows
+from .part_checks import tokens_of
 from .seeclear_checks import problems
 from .seeclear_sampling import sample_video
 from .semantic_vsr_model import SemanticVSRModel
@@ -80,7 +82,29 @@ class SeeClearModel(SemanticVSRModel):
     @staticmethod
     def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
         """What the option checker is to say about sections that do not go together; see :func:`problems`."""
-        return problems(opt, is_train)
+        yield from SemanticVSRModel.problems(opt, is_train)
+        yield from problems(opt, is_train)
+
+    @staticmethod
+    def check_parts(
+        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """See :meth:`SemanticVSRModel.check_parts`; of each frame there must be as many tokens as the network takes."""
+        yield from SemanticVSRModel.check_parts(opt, net, datasets)
+        wanted = cast(SeeClear, net).num_tokens
+        found = [count for dataset in datasets.values() if (count := tokens_of(dataset)) is not None]
+        if 'frame_tokens' in cast(SeeClear, net).prior_fields and found and min(found) < wanted:
+            yield ('network_g', 'num_tokens'), f'It {_few_tokens(wanted, min(found))}'
+        base, path = opt.get('base_upsampler'), opt.get('path') or {}
+        weights = path.get('pretrain_base_upsampler')
+        if isinstance(base, Mapping) and weights and Path(weights).expanduser().is_file():
+            key = path.get('param_key_base_upsampler', 'params')
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')  # what the log of a run would say
+                    make_base_upsampler(base, cast(SeeClear, net).scale, str(Path(weights).expanduser()), key)
+            except UserError as error:
+                yield ('base_upsampler',), str(error)
 
     # ------------------------------------------------------------------------------------------------- weights
 
@@ -169,10 +193,7 @@ class SeeClearModel(SemanticVSRModel):
         super().feed_data(data)
         tokens, wanted = self.priors.frame_tokens, self._net().num_tokens
         if tokens is not None and tokens.size(2) < wanted:
-            raise UserError(
-                f'network_g:num_tokens is {wanted}, but the priors have {tokens.size(2)} tokens a frame. Set it to '
-                'that or less, or extract with a larger --num-tokens.'
-            )
+            raise UserError(f'network_g:num_tokens {_few_tokens(wanted, tokens.size(2))}')
         self.clip = str(data.get('clip', data.get('folder', '')))
 
     def test(self) -> None:
@@ -202,6 +223,13 @@ class SeeClearModel(SemanticVSRModel):
         middle = len(output) // 2
         self.output = output[middle : middle + 1] if self.val_options.center_frame_only else output[None]
         self.net_g.train(self.is_train)
+
+
+def _few_tokens(wanted: int, found: int) -> str:
+    return (
+        f'is {wanted}, but the priors have {found} tokens a frame. Set it to that or less, or extract with a larger '
+        '--num-tokens.'
+    )
 
 
 def _name(opt: Mapping[str, Any]) -> str:

@@ -248,7 +248,7 @@ def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
 
 def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """What a section ``network_s`` lacks for its mode: (path of the key, sentence)."""
-    if not isinstance(section, Mapping) or section.get('type') not in EXTRACTORS:
+    if not isinstance(section, Mapping) or section.get('type') not in list(EXTRACTORS):  # which may be unhashable
         return
     parameters = inspect.signature(extractor_class(section['type'])).parameters
     for key, what in {'checkpoint': 'weights', 'text_embeddings': 'text embeddings'}.items():

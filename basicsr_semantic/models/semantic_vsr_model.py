@@ -30,6 +30,7 @@ from . import options
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
+from .part_checks import wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, how_to_get, source_problems
 from .steps import autocast, clip_gradients, refuse_non_finite, take_step
 from .trained_priors import TrainedPriors
@@ -66,6 +67,21 @@ class SemanticVSRModel(VideoBaseModel):
             misspelt = [name for name in train if name not in losses and nearest(name, losses, 0.8)]
             if not misspelt:  # which is said once already
                 yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
+
+    @staticmethod
+    def check_parts(
+        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the network of an option file, its weights and data sets say against each other, as `problems`.
+
+        Args:
+            opt: The options.
+            net: The network, which may have no memory for its weights.
+            datasets: The data sets that could be built, by the names of their sections.
+        """
+        yield from wrong_trainable(opt, net)
+        yield from wrong_weights(opt, net)
+        yield from wrong_priors(opt, net, datasets)
 
     def __init__(self, opt: dict[str, Any]) -> None:
         BaseModel.__init__(self, opt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -17,12 +18,13 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
+from ..config.building import REFUSALS
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop
 from . import video_instance_options as options
 from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
@@ -34,6 +36,10 @@ from .video_instance_validation import validate_videos
 
 _MEAN_COLOUR = (0.485, 0.456, 0.406)
 """RGB in [0, 1] that the frame decoder turns into zeros; it pads frames with it, and so do we."""
+_NO_WEIGHTS = (
+    'The frame decoder has no weights and does not train, so its tokens would mean nothing. Give '
+    'path:pretrain_frame_decoder, or train it too: train:trainable: [frame_decoder, instance].'
+)
 _NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 
@@ -57,6 +63,53 @@ class VideoInstanceModel(VideoBaseModel):
     TrainOptions = options.TrainOptions
     PathOptions = options.PathOptions
     ValOptions = options.ValOptions
+
+    @staticmethod
+    def check_parts(
+        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What the networks of an option file, what trains, and the data sets say against each other.
+
+        Args:
+            opt: The options.
+            net: ``network_g``, which may have no memory for its weights.
+            datasets: The data sets that could be built, by the names of their sections.
+        """
+        if not isinstance(net, InstanceTransformer):
+            yield ('network_g', 'type'), _wrong_network(net)
+            return
+        path, train = opt.get('path') or {}, opt.get('train')
+        trainable = (train or {}).get('trainable', ['instance'])
+        if not (path.get('pretrain_network_f') or path.get('pretrain_frame_decoder')):
+            if train is None or 'frame_decoder' not in trainable:
+                yield ('path', 'pretrain_frame_decoder'), _NO_WEIGHTS
+                return
+            try:
+                with torch.device('meta'):
+                    frames = build_frame_decoder(opt['frame_decoder'], None)
+            except (UserError, *REFUSALS) as error:
+                yield ('frame_decoder',), full_stop(error)
+                return
+            checks: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
+                (('network_g',), lambda: check_fit(net, frames)),
+                (
+                    ('train', 'trainable'),
+                    lambda: train_only(StageOne(frames, net), None if train is None else trainable),
+                ),
+            ]
+            if train is not None and opt['frame_decoder'].get('text_embeddings') is None:
+                sizes = net.config['num_classes'], frames.config['projection_dim']
+                checks.append((('network_g', 'num_classes'), lambda: class_embeddings(None, *sizes, trains=True)))
+            for keys, check in checks:
+                try:
+                    check()
+                except UserError as error:
+                    yield keys, str(error)
+        classes = net.config['num_classes']
+        for name, dataset in datasets.items():
+            if isinstance(found := getattr(dataset, 'num_classes', None), int) and found > classes:
+                said = f'It is {classes}, but data set {name} has {found} classes. Set it to that.'
+                yield ('network_g', 'num_classes'), said
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt['is_train'] and not opt['dist'] and opt['num_gpu'] > 1:
@@ -86,9 +139,7 @@ class VideoInstanceModel(VideoBaseModel):
         net = make_network(self.opt['network_g'], None)
         warn_without_weights(self.is_train, path.pretrain_network_g)
         if not isinstance(net, InstanceTransformer):
-            raise UserError(
-                f'network_g is a {type(net).__name__}; VideoInstanceModel trains type: InstanceTransformer.'
-            )
+            raise UserError(f'network_g: {_wrong_network(net)}')
         if path.pretrain_network_g:
             content = load_file(path.pretrain_network_g)
             stored = (content.get('network') or {}) if isinstance(content, dict) else {}
@@ -106,10 +157,7 @@ class VideoInstanceModel(VideoBaseModel):
         path = self.path_options
         checkpoint = path.pretrain_network_f or path.pretrain_frame_decoder
         if checkpoint is None and not (self.train_options and 'frame_decoder' in self.train_options.trainable):
-            raise UserError(
-                'The frame decoder has no weights and does not train, so its tokens would mean nothing. Give '
-                'path:pretrain_frame_decoder, or train it too: train:trainable: [frame_decoder, instance].'
-            )
+            raise UserError(_NO_WEIGHTS)
         return build_frame_decoder(self.opt['frame_decoder'], checkpoint, self._param_key())
 
     def _param_key(self) -> str:
@@ -272,6 +320,10 @@ class VideoInstanceModel(VideoBaseModel):
     def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> dict[str, float]:
         """Measure AP and AR, or write the server's file; processes share the videos. See :func:`validate_videos`."""
         return validate_videos(self, dataloader.dataset, self.predict, current_iter, tb_logger)
+
+
+def _wrong_network(net: nn.Module) -> str:
+    return f'It is a {type(net).__name__}; VideoInstanceModel trains type: InstanceTransformer.'
 
 
 def _as_float(found: VideoInstances) -> VideoInstances:

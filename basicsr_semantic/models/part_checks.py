@@ -1,0 +1,107 @@
+"""What a network, its weights and the priors of the data sets say against each other, before anything runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..engine.checkpoint import load_weights
+from ..engine.freezing import train_only
+from ..extractors import EXTRACTORS, extractor_class
+from ..priors.store_meta import feature_dim, token_shape
+from ..utils.errors import UserError
+from .semantic_source import check_token_widths, how_to_get
+
+Said = Iterator[tuple[tuple[str, ...], str]]
+"""Keys of the option, and a sentence."""
+
+
+def wrong_trainable(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """What ``train:trainable`` says that the network has no parameters for."""
+    try:
+        train_only(net, (opt.get('train') or {}).get('trainable'))
+    except UserError as error:
+        yield ('train', 'trainable'), f'It {str(error).removeprefix("train:trainable ")}'
+
+
+def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """Weights of another network; a resumed run has others, of its own."""
+    path = opt.get('path') or {}
+    place = path.get('pretrain_network_g')
+    if not place or path.get('resume_state') or not Path(place).expanduser().is_file():
+        return
+    strict, key = path.get('strict_load_g', True), path.get('param_key_g', 'params')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of weights copied to nowhere, as the network has no memory
+            load_weights(net, Path(place).expanduser(), strict, key)
+    except UserError as error:
+        yield ('path', 'pretrain_network_g'), str(error)
+
+
+def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
+    """Priors that the network needs and a data set of ours does not give, or of another width."""
+    wanted, section = tuple(getattr(net, 'prior_fields', ())), opt.get('network_s') or {}
+    cached = section.get('extract_mode', 'cached') == 'cached'
+    for name, dataset in datasets.items() if wanted and cached else ():
+        if not hasattr(dataset, 'prior_kind'):
+            continue
+        given = _given(dataset)
+        has_tokens = 'frame_tokens' in given
+        chosen = extractor_class(section['type']) if section.get('type') in EXTRACTORS else None
+        made = {'instance_tokens'} if has_tokens and hasattr(chosen, 'instances_for_store') else set()
+        missing = [field for field in wanted if field not in {*given, *made}]
+        if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
+            any_masks = wanted == ('masks',) and not getattr(net, 'takes_priors_object', False)
+            yield (
+                ('datasets', name, 'dataroot_priors'),
+                f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
+                f'{how_to_get(missing, any_masks, has_tokens, bool(section))}, or set network_g:missing_priors: '
+                'neutral.',
+            )
+        try:
+            if made and 'instance_tokens' in wanted:
+                given['instance_tokens'] = _instance_tokens(chosen, section, given['frame_tokens'])
+        except UserError as error:
+            yield ('network_s', 'instance_checkpoint'), str(error)
+            continue
+        try:
+            check_token_widths(net, given)
+        except UserError as error:
+            yield ('datasets', name, 'dataroot_priors'), str(error)
+
+
+def _instance_tokens(chosen: Any, section: Mapping[str, Any], tokens: torch.Tensor) -> torch.Tensor:
+    """What the instance network makes of tokens of that size.
+
+    Raises:
+        UserError: There is none, or it takes others.
+    """
+    with torch.no_grad():
+        return chosen.instances_for_store(section, 'cpu')(torch.zeros(1, 1, *tokens.shape))
+
+
+def tokens_of(dataset: Any) -> int | None:
+    """Tokens of each frame of a data set of ours; None without."""
+    found = _given(dataset).get('frame_tokens') if hasattr(dataset, 'prior_kind') else None
+    return None if found is None else found.size(0)
+
+
+def _given(dataset: Any) -> dict[str, torch.Tensor]:
+    """The fields that a data set gives, with their sizes alone, as far as the metadata of its store tell."""
+    store, options = dataset.source.priors.store, dataset.options
+    if store is None:
+        return {} if dataset.prior_kind is None else {'masks': torch.empty(1, device='meta')}
+    sizes: dict[str, tuple[int, ...]] = {'masks': (1,)} if store.has_masks else {}
+    if (tokens := token_shape(store.meta)) is not None:
+        sizes['frame_tokens'] = tokens[:2]
+        sizes |= {'global_tokens': tokens[2:]} if tokens[2] else {}
+    if (width := feature_dim(store.meta)) is not None and options.with_features is not False:
+        sizes['pixel_features'] = (width, 1, 1)
+    store.close()
+    return {name: torch.empty(size, device='meta') for name, size in sizes.items()}
