@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
-from ..config.building import REFUSALS
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
@@ -28,7 +27,7 @@ from ..utils.errors import UserError, full_stop
 from . import video_instance_options as options
 from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
-from .networks import make_network, warn_without_weights
+from .networks import REFUSALS, make_network, warn_without_weights
 from .stage_one import StageOne, check_fit, describe, frame_losses
 from .steps import autocast, clip_gradients, move_average, refuse_non_finite, take_step
 from .video_instance_inference import VideoPrediction, predict_video
