@@ -14,7 +14,10 @@ from basicsr_semantic.config.declared import with_options
 from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.config.signatures import arguments_of
 
-LENS = {'type': 'SemanticLens', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4]}
+LENS = {
+    'type': 'SemanticLens', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4],
+    'missing_priors': 'neutral',
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -36,12 +39,13 @@ def stage_two(options, files):
 
 
 @pytest.fixture
-def stage_one(options):
+def stage_one(options, files):
     """A function: options of stage 1 with a changed section frame_decoder."""
 
     def make(**changes) -> dict:
         opt = options(model_type='VideoInstanceModel', network_g={'type': 'InstanceTransformer', 'hidden_dim': 16})
         opt['frame_decoder'] = {'type': 'xdecoder', 'embed_dim': 8} | changes
+        opt['path']['pretrain_frame_decoder'] = files['checkpoint']
         opt['train'] = {k: v for k, v in opt['train'].items() if k != 'pixel_opt'}
         return opt
 
