@@ -11,8 +11,6 @@ from conftest import ROOT, environment
 
 FILES = ('seem/', 'stage1', 'SRModel')
 """What fits into three minutes on two cores; the tool by itself tries all of its files."""
-EXPECTED = ('crop_border', 'loss_weight')
-"""Arguments of BasicSR's metrics and losses without a type in their signatures, so that check cannot judge them."""
 
 
 @pytest.mark.slow
@@ -24,9 +22,9 @@ def test_what_check_passes_is_trained(tmp_path):
     )
     assert out.is_file(), done.stderr[-2000:]
     found = json.loads(out.read_text())
-    unknown = [one for one in found if one['outcome'] == 'failed' and one['key'].split(':')[-1] not in EXPECTED]
-    assert [(one['file'], one['key'], one['way'], one['said']) for one in unknown] == []
+    failed = [one for one in found if one['outcome'] == 'failed']
+    assert [(one['file'], one['key'], one['way'], one['said']) for one in failed] == []
     assert len(found) > 500 and {one['outcome'] for one in found if one['way'] == 'removed'} >= {'refused', 'trained'}
     priors = [one for one in found if one['key'] == 'datasets:train:dataroot_priors' and one['way'] == 'removed']
     assert priors and all(one['outcome'] == 'refused' for one in priors)
-    assert done.returncode == any(one['outcome'] == 'failed' for one in found)
+    assert done.returncode == 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from pydantic import AfterValidator, Field
 
 from ..config import sections
@@ -112,3 +113,26 @@ MODELS: dict[str, dict[str, type[Section]]] = {
 
 for _name, _sections in MODELS.items():
     publish(MODEL_REGISTRY, _name, **{f'{one.capitalize()}Options': _sections[one] for one in _sections})
+
+_UNTYPED: dict[str, Any] = {
+    'crop_border': Annotated[int, Field(ge=0)],
+    'input_order': Literal['HWC', 'CHW'],
+    'test_y_channel': bool,
+    'loss_weight': Number,
+}
+"""Types of arguments that BasicSR's metrics, losses and networks do not say; of a file, ``*_path``, text or nothing."""
+
+
+def _annotate(target: Any) -> None:
+    function = vars(target).get('__init__') if inspect.isclass(target) else target
+    if function is None or not target.__module__.startswith('basicsr.'):
+        return
+    for name in inspect.signature(function).parameters:
+        hint = (str | None) if name.endswith('_path') else _UNTYPED.get(name)
+        if hint is not None:
+            function.__annotations__.setdefault(name, hint)
+
+
+for _registry in (ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY):
+    for _, _target in _registry:
+        _annotate(_target)

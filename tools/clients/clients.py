@@ -76,10 +76,6 @@ CLIENTS = (
         version_files=('basicsr/version.py',),
         wrong_files=(
             WrongFile(
-                'options/test/RCAN/test_RCAN.yml',
-                "KeyError: 'val', after everything is built",
-            ),
-            WrongFile(
                 'options/train/EDVR/train_EDVR_L_x4_SR_REDS.yml',
                 "TypeError: EDVR.__init__() got an unexpected keyword argument 'ema_decay'",
             ),
