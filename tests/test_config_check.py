@@ -447,6 +447,17 @@ def test_missing_priors_come_with_the_extractor_of_their_kind(tmp_path, monkeypa
     )
 
 
+def test_a_missing_list_that_nobody_declares_stops_no_run(third_party):
+    """Real-HAT's files name a list that its data set does not read."""
+    opt = foreign_options()
+    opt['datasets']['train']['meta_info_file'] = 'nowhere/list.txt'
+    assert problems_of(opt, True) == []
+    found = {problem.key: problem for problem in problems_of(opt, True, warnings=True)}
+    assert found['datasets:train:meta_info_file'].missing_file and found['datasets:train:meta_info_file'].warning
+    opt['datasets']['train']['dataroot_gt'] = 'nowhere'
+    assert [problem.key for problem in problems_of(opt, True)] == ['datasets:train:dataroot_gt']
+
+
 def test_missing_data_of_images_points_to_the_layout(check, data):
     text = stock_options(data)['rcan'].replace(f'{data}/gt', 'nowhere/gt', 1)
     (problem,) = check('rcan', text=text).values()
