@@ -51,7 +51,7 @@ def test_numbers_text_and_nothing(write):
         'j': '2e-4',
         'k': [0, 9],  # octal, as BasicSR reads it: names of clips want quotes
         'l': '2024-01-31',
-        'm': 750,  # likewise, of YAML 1.1
+        'm': 750,  # also as BasicSR reads it, by YAML 1.1
         'n': 'None',
         'o': 0,
         'p': 1500.0,

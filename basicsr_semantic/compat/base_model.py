@@ -35,7 +35,7 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
     """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
 
-    PyTorch refuses an integer beside a float in ``betas``, which basicsr/models/stylegan2_model.py and GFPGAN give.
+    PyTorch refuses an integer next to a float in ``betas``, which basicsr/models/stylegan2_model.py and GFPGAN give.
 
     Raises:
         UserError: There is none of that name.

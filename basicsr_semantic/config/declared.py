@@ -60,7 +60,7 @@ def metric_arguments(metric: Component) -> type[Arguments]:
 
 
 def with_options(own: type[Arguments], options: type[Section] | None, needs: bool = True) -> type[Arguments]:
-    """The arguments of a callable, whether or not it ``needs`` them, and the keys that a model reads beside them."""
+    """The arguments of a callable, whether or not it ``needs`` them, and the keys that a model reads there too."""
     if options is None:
         return own
     bases: Any = (options, own)

@@ -182,7 +182,7 @@ def find_resume_state(
         (its path, its content), or None where the folder has no state at all or is not there.
 
     Raises:
-        UserError: There are states and none will do. To begin anew would move their run aside, which nobody asked for.
+        UserError: There are states and none will do. To begin again would move their run aside, which nobody asked for.
     """
     found = [p for p in Path(folder).glob('*.state') if not p.name.startswith('.')] if Path(folder).is_dir() else []
     troubles = []

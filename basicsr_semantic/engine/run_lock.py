@@ -1,6 +1,6 @@
 """One running training to an experiment's folder.
 
-Two processes in one folder would write each other's files, and a second one that starts anew moves the folder away
+Two processes in one folder would write each other's files, and a second one that starts again moves the folder away
 under the first. The lock is a file *beside* the folder, ``experiments/.NAME.lock`` for ``experiments/NAME``: BasicSR
 renames the folder of an older run, and a lock inside would go with it.
 

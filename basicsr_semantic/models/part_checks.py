@@ -15,7 +15,7 @@ from ..engine.freezing import train_only
 from ..extractors import EXTRACTORS, extractor_class
 from ..priors.store_meta import feature_dim, token_shape
 from ..utils.errors import UserError
-from .semantic_source import check_token_widths, how_to_get
+from .semantic_source import check_token_widths, missing_priors
 
 Said = Iterator[tuple[tuple[str, ...], str]]
 """Keys of the option, and a sentence."""
@@ -57,13 +57,7 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
         made = {'instance_tokens'} if has_tokens and hasattr(chosen, 'instances_for_store') else set()
         missing = [field for field in wanted if field not in {*given, *made}]
         if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
-            any_masks = wanted == ('masks',) and not getattr(net, 'takes_priors_object', False)
-            yield (
-                ('datasets', name, 'dataroot_priors'),
-                f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
-                f'{how_to_get(missing, any_masks, has_tokens, bool(section))}, or set network_g:missing_priors: '
-                'neutral.',
-            )
+            yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens, bool(section))
         try:
             if made and 'instance_tokens' in wanted:
                 given['instance_tokens'] = _instance_tokens(chosen, section, given['frame_tokens'])

@@ -255,3 +255,20 @@ def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         if str(section.get('extract_mode')).startswith('online') and key in parameters and section.get(key) is None:
             said = f'extract_mode: {section["extract_mode"]} needs the {what} of {section["type"]}.'
             yield ('network_s', key), said
+
+
+def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool, has_source: bool) -> str:
+    """The sentence about priors that a network needs and nobody gives, with what would give them.
+
+    Args:
+        net: The network.
+        missing: Fields of SemanticPriors.
+        has_tokens: Whether the data set gives frame tokens.
+        has_source: Whether there is a section network_s.
+    """
+    fields, in_one_object = (getattr(net, name, None) for name in ('prior_fields', 'takes_priors_object'))
+    any_masks = tuple(fields or ()) == ('masks',) and not in_one_object
+    return (
+        f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
+        f'{how_to_get(missing, any_masks, has_tokens, has_source)}, or set network_g:missing_priors: neutral.'
+    )

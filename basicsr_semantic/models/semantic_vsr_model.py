@@ -31,7 +31,7 @@ from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
 from .part_checks import wrong_priors, wrong_trainable, wrong_weights
-from .semantic_source import SemanticSource, check_token_widths, how_to_get, source_problems
+from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
 from .steps import autocast, clip_gradients, refuse_non_finite, take_step
 from .trained_priors import TrainedPriors
 
@@ -245,13 +245,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
         net = self.get_bare_model(self.net_g)
-        fields, in_one_object = (getattr(net, name, None) for name in ('prior_fields', 'takes_priors_object'))
-        any_masks = tuple(fields or ()) == ('masks',) and not in_one_object
-        raise UserError(
-            f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
-            f'{how_to_get(missing, any_masks, has_tokens, self.source is not None)}, or set '
-            'network_g:missing_priors: neutral.'
-        )
+        raise UserError(missing_priors(net, missing, has_tokens, self.source is not None))
 
     def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""

@@ -35,7 +35,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
-import every_key_files as files  # noqa: E402  (stands beside this file)
+import every_key_files as files  # noqa: E402  (in the same folder)
 
 from basicsr_semantic.config.building import check_building  # noqa: E402
 from basicsr_semantic.config.check import check_options  # noqa: E402

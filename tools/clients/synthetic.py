@@ -22,7 +22,7 @@ def make_all(root: Path) -> None:
     ``train_gt``, ``train_x2``, ``train_x4`` with ``meta_gt.txt`` and ``meta_pairs.txt``; ``val_gt``, ``val_x2``,
     ``val_x4`` (large enough for NIQE); ``reds/gt``, ``reds/lq`` with ``meta_reds.txt`` and ``meta_reds_val.txt``;
     ``clips/gt``, ``clips/lq`` (short ones, for validation); ``anime``; ``lbo_gt``, ``lbo_lq``; ``faces_gt`` with
-    ``landmarks.pth``, ``faces_val_gt``, ``faces_val_lq``, and ``faces_small`` likewise with ``faces_small.lmdb``.
+    ``landmarks.pth``, ``faces_val_gt``, ``faces_val_lq``, and ``faces_small`` with ``faces_small.lmdb``.
     """
     generator = np.random.default_rng(0)
     sizes = {'train': (12, 160, 240), 'val': (1, 112, 208), 'faces': (12, 512, 512)}
