@@ -11,8 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before any test imports it)
+
+# The same examples in each run, so that only a change of code turns it red; HYPOTHESIS_PROFILE=default seeks more.
+settings.register_profile('repeatable', derandomize=True, database=None)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 ROOT = Path(__file__).resolve().parent.parent
 # Frames that may not lie in the repository: `davis320` (made by tools/make_davis320.py) and `vid4_calendar` (that clip

@@ -202,6 +202,14 @@ def overridden(entry: str, **opt) -> dict:
         ('?', '?'),
         ('*.png', '*.png'),
         ('!x', '!x'),
+        ('!', '!'),
+        ('&', '&'),
+        ('*', '*'),
+        ('=', '='),
+        ('<<', '<<'),
+        ('0b_', '0b_'),
+        ('0x_', '0x_'),
+        ('-0b', '-0b'),
     ],
 )
 def test_values_have_types(text, value):

@@ -137,7 +137,10 @@ def parse_value(text: str, source: str) -> Any:
         return _parse(text, source, {})
     loader = _Loader('')
     tag = loader.resolve(yaml.ScalarNode, text, (True, False))
-    return text if '\n' in text else loader.construct_object(yaml.ScalarNode(tag, text))
+    try:
+        return text if '\n' in text else loader.construct_object(yaml.ScalarNode(tag, text))
+    except (yaml.YAMLError, ValueError, LookupError):  # '!', '<<' and '0b_' resolve to a type that has no such value
+        return text
 
 
 def _parse(text: str, source: str, places: Places) -> Any:
