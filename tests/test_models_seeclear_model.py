@@ -156,7 +156,6 @@ def test_gradients_of_an_accumulated_batch_are_those_of_the_whole(model):
         ('condenser', {'path': {'pretrain_base_upsampler': 'a.pth'}}, 'pretrain_base_upsampler: It serves nothing'),
         ('condenser', {'datasets:train:num_frame': 6}, 'datasets:train:num_frame: It is 6; stage condenser takes .* 3'),
         ('memory', {'datasets:train:num_frame': 3, 'path:pretrain_network_g': 'a'}, 'num_frame: It is 3, one clip.* 6'),
-        ('condenser', {'datasets:train:gt_size': 80}, 'datasets:train:gt_size: It is 80; .* multiple of 32: 64 or 96'),
         ('condenser', {'network_g': {'window': 0}}, 'network_g: .*window are at least 1'),
         ('condenser', {'network_g:type': 'TinyVSR'}, 'SeeClearModel trains and tests type: SeeClear'),
     ],

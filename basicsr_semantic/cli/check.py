@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UserError
@@ -17,8 +16,7 @@ def add_parser(subparsers) -> None:
         help='check option files without running them',
         description='Check option files against the constructors they configure, without running anything: keys, '
         'types, names of components, files and folders; networks are built without memory for their weights, data sets '
-        'where their files are there. A file with a section "train" is checked for training, any '
-        'other for a test.',
+        'where their files are there. A file with a section "train" is checked for training, any other for a test.',
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('-opt', nargs='+', metavar='F.yml', help='option files')
@@ -26,48 +24,27 @@ def add_parser(subparsers) -> None:
     parser.add_argument('-o', dest='output', metavar='FILE', help='write the schema to FILE')
     parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options first, as train does')
     parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
-    parser.add_argument(
-        '--ignore-missing-files',
-        action='store_true',
-        help='no complaint about data and checkpoints that are not there (yet)',
-    )
+    ignored = 'no complaint about data and checkpoints that are not there (yet)'
+    parser.add_argument('--ignore-missing-files', action='store_true', help=ignored)
     parser.add_argument('--strict', action='store_true', help='take warnings for errors')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was checked, or every problem.
-
-    Returns:
-        0 if all files are in order, 1 if any is not.
-    """
+    """Print what was checked, or every problem; 0 if all files are in order, 1 if any is not."""
     from ..config.plugins import load_plugins
 
     load_plugins(args.imports)
     if args.schema:
-        return _write_schema(args.output)
+        from .schema import write_schema
+
+        return write_schema(args.output)
     if args.output:
         raise UserError('-o FILE belongs to --schema: option files are only read.')
     right = [_check(file, args.force_yml, args.ignore_missing_files, args.strict) for file in args.opt]
     if len(right) > 1:
         print(f'{right.count(True)} of {len(right)} option files are in order.')
     return 0 if all(right) else 1
-
-
-def _write_schema(output: str | None) -> int:
-    from ..utils.files import write_whole
-    from .schema import schema_text
-
-    text = schema_text()
-    if output is None:
-        print(text, end='')
-    else:
-        write_whole(output, text.encode())
-        print(
-            f'Wrote {output}. Editors take it up from a first line in an option file:\n'
-            f'# yaml-language-server: $schema={Path(output).resolve().as_uri()}'
-        )
-    return 0
 
 
 def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict: bool) -> bool:
@@ -103,16 +80,10 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
 
 def _summary(opt: Mapping[str, Any]) -> str:
     """What was checked: ``94 keys, model SRModel, 2 data sets, 1 network, 1 loss, 2 metrics``."""
-    train, val = opt.get('train') or {}, opt.get('val') or {}
-    losses = [key for key, value in train.items() if key.endswith('_opt') and value]
-    parts = [
-        _count(_keys(opt), 'key'),
-        f'model {opt["model_type"]}',
-        _count(len(opt['datasets']), 'data set'),
-        _count(sum(key.startswith('network_') for key in opt), 'network'),
-        _count(len(losses), 'loss', 'losses'),
-        _count(len(val.get('metrics') or {}), 'metric'),
-    ]
+    losses = [key for key, value in (opt.get('train') or {}).items() if key.endswith('_opt') and value]
+    parts = [_count(_keys(opt), 'key'), f'model {opt["model_type"]}', _count(len(opt['datasets']), 'data set')]
+    parts += [_count(sum(key.startswith('network_') for key in opt), 'network')]
+    parts += [_count(len(losses), 'loss', 'losses'), _count(len((opt.get('val') or {}).get('metrics') or {}), 'metric')]
     return ', '.join(part for part in parts if not part.startswith('0 '))
 
 

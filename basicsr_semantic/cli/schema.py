@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,6 +20,7 @@ from ..config.components import components
 from ..config.declared import declared, with_options
 from ..config.section import Built, Section
 from ..config.signatures import arguments_of
+from ..utils.files import write_whole
 from .components import option_sections
 
 Schema = dict[str, Any]
@@ -56,6 +58,18 @@ def option_schema() -> Schema:
 def schema_text() -> str:
     """The schema as indented JSON."""
     return json.dumps(option_schema(), indent=2, ensure_ascii=False) + '\n'
+
+
+def write_schema(output: str | None) -> int:
+    """Print the schema, or write it to a file and say how editors find it; the exit code."""
+    if output is None:
+        print(schema_text(), end='')
+    else:
+        write_whole(output, schema_text().encode())
+        here = Path(output).resolve().as_uri()
+        print(f'Wrote {output}. Editors take it up from a first line in an option file:')
+        print(f'# yaml-language-server: $schema={here}')
+    return 0
 
 
 def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:

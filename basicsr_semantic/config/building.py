@@ -116,10 +116,14 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
         patch, step = size // scale, needs.multiple_of
         least = -(-needs.minimum // step) * step
         if patch < least or patch % step:
-            said = (
-                f'It is {size}, LR patches of {patch} pixels, too few for {name}: it must be at least {least * scale}'
-            )
-            yield ('datasets', 'train', 'gt_size'), said + (f', a multiple of {step * scale}.' if step > 1 else '.')
+            said = f'It is {size}, LR patches of {patch} pixels'
+            if patch < least:
+                said += f', too few for {name}: it must be at least {least * scale}'
+                said += f', a multiple of {step * scale}.' if step > 1 else '.'
+            else:
+                below = patch // step * step
+                said += f'; {name} takes multiples of {step}: it must be {below * scale} or {(below + step) * scale}.'
+            yield ('datasets', 'train', 'gt_size'), said
     takes = getattr(net, 'num_masks', None)
     for key, dataset in datasets.items():
         gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)

@@ -22,7 +22,7 @@ from .declared import Declared, declared, metric_arguments, with_options
 from .files import missing_files, shipped_meta_info
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
-from .section import Built, NeededInTraining, Section, wrong_values
+from .section import Built, NeededInTraining, Section, subsection, wrong_values
 from .signatures import arguments_of, package_of
 
 _VERY_NEAR = 0.85
@@ -87,11 +87,11 @@ class _Checker:
                 self.keys((name,), opt[name], known[name], sections.PREPARED if name == 'path' else ())
         if self.is_train and isinstance(opt.get('train'), dict):
             self.parts_of_train(opt['train'], model)
-        for name, metric in (_section(_section(opt, 'val'), 'metrics')).items():
+        for name, metric in subsection(subsection(opt, 'val'), 'metrics').items():
             self.built(('val', 'metrics', str(name)), metric, Built('metric'))
         unknown = 'error' if known['top'].unknown == 'error' else 'warning'
         for name, parent, options in _PARTS if self.is_train else _PARTS[2:]:
-            section = opt.get(name) if parent is None else _section(opt, parent).get(name)
+            section = opt.get(name) if parent is None else subsection(opt, parent).get(name)
             if section is not None:
                 path = (name,) if parent is None else (parent, name)
                 self.keys(path, section, Declared(options, name, unknown, options))
@@ -188,13 +188,8 @@ class _Checker:
             elif near:
                 advice = f'Did you mean {near}?'
                 meant |= {near} if strict else set()
-            value = shown(self.file.value((*path, key)))
-            self.add(
-                (*path, key),
-                f"{known.owner} has no key '{key}' (its value here is {value}).",
-                advice,
-                warning=not strict,
-            )
+            said = f"{known.owner} has no key '{key}' (its value here is {shown(self.file.value((*path, key)))})."
+            self.add((*path, key), said, advice, warning=not strict)
         if left and known.unknown == 'its own':
             what = f'The key {left[0]} is' if len(left) == 1 else f'The keys {", ".join(left)} are'
             said = f'{what} not known here; {known.owner} may read more than it declares.'
@@ -223,12 +218,9 @@ class _Checker:
         if target is not None and mark.kind == 'extractor' and not hasattr(target, 'describe'):
             fit = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe')]
             self.add((*path, 'type'), f'{section["type"]} gives no tokens.', f'There are: {", ".join(fit)}.')
-        elif (
-            target is not None and mark.kind == 'optimiser' and section.get('lr') is None
-        ):  # BasicSR hands it on by name
-            self.add(
-                (*path, 'lr'), f"The key 'lr', which {target.__name__} needs, is missing. It is the learning rate."
-            )
+        elif mark.kind == 'optimiser' and target is not None and section.get('lr') is None:
+            said = f"The key 'lr', which {target.__name__} needs, is missing."  # BasicSR hands it on by name
+            self.add((*path, 'lr'), said, 'It is the learning rate.')
         elif target is not None:
             own = arguments_of(target, frozenset(GIVEN.get(mark.kind, ())))
             metric = find('metric', section['type']) if mark.kind == 'metric' else None
@@ -270,23 +262,22 @@ class _Checker:
         from basicsr.models.base_model import BaseModel as Base
 
         foreign = package_of(model) not in ('basicsr', 'basicsr_semantic')
+        own = {name for name in ('get_optimizer', 'setup_schedulers') if hasattr(model, name)}
+        own = {name for name in own if getattr(model, name) is not getattr(Base, name)}
         for name, value in train.items():
             path, name = ('train', str(name)), str(name)
-            if name.startswith('optim_') and getattr(model, 'get_optimizer', Base.get_optimizer) is Base.get_optimizer:
+            if name.startswith('optim_') and 'get_optimizer' not in own:
                 kind = 'optimiser'
-            elif (
-                name == 'scheduler'
-                and getattr(model, 'setup_schedulers', Base.setup_schedulers) == Base.setup_schedulers
-            ):
+            elif name == 'scheduler' and 'setup_schedulers' not in own:
                 kind, length = 'schedule', 0
-                if _section(train, name).get('type') == 'CosineAnnealingRestartLR':
+                if subsection(train, name).get('type') == 'CosineAnnealingRestartLR':
                     with contextlib.suppress(KeyError, TypeError):  # which is said elsewhere
                         length = sum(value['periods'])
                 if isinstance(total := train.get('total_iter'), int | float) and 0 < length < total:
                     said = f'They add up to {length:g}, but train:total_iter is {total:g}'
                     # BasicSR's cosine schedule ends the run with an exception there
                     self.add((*path, 'periods'), f'{said}; there is no learning rate beyond.', 'Make them as long.')
-            elif name.endswith('_opt') and (not foreign or 'type' in _section(train, name)):
+            elif name.endswith('_opt') and (not foreign or 'type' in subsection(train, name)):
                 kind = 'loss'
                 if foreign and find('loss', value['type']) is None:
                     said = f'No loss is registered as {shown(value["type"])}.'
@@ -347,10 +338,6 @@ def _put_values(section: dict[str, Any], options: type[Section]) -> None:
         for key in loop.model_fields.keys() - {'phase', 'scale', 'io_backend'}:
             if not (one := options.model_fields[key]).is_required():
                 section.setdefault(key, one.default)
-
-
-def _section(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return parent[name] if isinstance(parent.get(name), dict) else {}
 
 
 def _a(kind: str) -> str:

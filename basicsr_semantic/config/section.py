@@ -66,6 +66,11 @@ class Built:
     """Keys that the model itself reads there, besides those of what is built."""
 
 
+def subsection(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The section of that name; an empty one where there is none or something else."""
+    return parent[name] if isinstance(parent.get(name), dict) else {}
+
+
 Wrong = tuple[KeyPath, str, str]
 """Keys below the section, what is wrong with their value, and what to do, each a sentence; the last may be empty."""
 

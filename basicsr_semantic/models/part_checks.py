@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -58,26 +58,16 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
         missing = [field for field in wanted if field not in {*given, *made}]
         if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
             yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens, bool(section))
+        key: tuple[str, ...] = ('network_s', 'instance_checkpoint')
         try:
             if made and 'instance_tokens' in wanted:
-                given['instance_tokens'] = _instance_tokens(chosen, section, given['frame_tokens'])
-        except UserError as error:
-            yield ('network_s', 'instance_checkpoint'), str(error)
-            continue
-        try:
+                with torch.no_grad():  # the instance network itself says which tokens it takes
+                    instances = cast(Any, chosen).instances_for_store(section, 'cpu')
+                    given['instance_tokens'] = instances(torch.zeros(1, 1, *given['frame_tokens'].shape))
+            key = ('datasets', name, 'dataroot_priors')
             check_token_widths(net, given)
         except UserError as error:
-            yield ('datasets', name, 'dataroot_priors'), str(error)
-
-
-def _instance_tokens(chosen: Any, section: Mapping[str, Any], tokens: torch.Tensor) -> torch.Tensor:
-    """What the instance network makes of tokens of that size.
-
-    Raises:
-        UserError: There is none, or it takes others.
-    """
-    with torch.no_grad():
-        return chosen.instances_for_store(section, 'cpu')(torch.zeros(1, 1, *tokens.shape))
+            yield key, str(error)
 
 
 def tokens_of(dataset: Any) -> int | None:

@@ -4,134 +4,78 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..archs.seeclear_arch import SeeClear
+from ..config.section import subsection
 from ..diffusion import BlurringResShift
 from ..utils.errors import full_stop
 from ..utils.nearest import nearest
-
-Problem = tuple[tuple[str, ...], str]
-"""Keys of the option, and a sentence."""
+from .part_checks import Said
 
 
-def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[Problem]:
-    """Everything that sections of one file say against each other; values of a wrong type are passed over.
-
-    Args:
-        opt: The options.
-        is_train: Whether they are for training.
-    """
-    network = _section(opt, 'network_g')
-    datasets = {name: dataset for name, dataset in _section(opt, 'datasets').items() if isinstance(dataset, Mapping)}
-    if network.get('type', 'SeeClear') != 'SeeClear':
-        yield ('network_g', 'type'), f'It is {network["type"]}; SeeClearModel trains and tests type: SeeClear.'
+def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
+    """Everything that sections of one file say against each other; values of a wrong type are passed over."""
+    given = subsection(opt, 'network_g')
+    if given.get('type', 'SeeClear') != 'SeeClear':
+        yield ('network_g', 'type'), f'It is {given["type"]}; SeeClearModel trains and tests type: SeeClear.'
         return
-    yield from _diffusion(opt)
-    yield from _base(opt)
+    network = {key: one.default for key, one in inspect.signature(SeeClear).parameters.items()} | given
+    yield from _diffusion(opt, network)
+    yield from _base(opt.get('base_upsampler', 'bicubic'), subsection(opt, 'path'))
     if is_train:
         yield from _stage(opt, network)
-        yield from _clips(_section(opt, 'train').get('stage', 'condenser'), network, datasets.get('train', {}))
-    if _given(network, 'category'):
-        for name, dataset in datasets.items():
-            key = next((key for key in ('max_frames', 'num_frame') if dataset.get(key)), None)
-            if not name.startswith('train') and key:
-                yield (
-                    ('datasets', name, key),
-                    'It cuts videos, but the memory of SeeClear runs through the whole video. Remove it (first_frames '
-                    'samples the beginning of each video only).',
-                )
+    for name, dataset in subsection(opt, 'datasets').items() if network['category'] else ():
+        for key in [key for key in ('max_frames', 'num_frame') if isinstance(dataset, Mapping) and dataset.get(key)]:
+            if not name.startswith('train'):
+                said = 'It cuts videos, but the memory of SeeClear runs through the whole video. Remove it'
+                yield ('datasets', name, key), f'{said} (first_frames samples the beginning of each video only).'
 
 
-def _diffusion(opt: Mapping[str, Any]) -> Iterator[Problem]:
-    section = _section(opt, 'diffusion')
+def _diffusion(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
     try:
         with warnings.catch_warnings(record=True):  # the model says them in the log
-            diffusion = BlurringResShift(**section)
+            diffusion = BlurringResShift(**subsection(opt, 'diffusion'))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         yield ('diffusion',), full_stop(error)
         return
-    smallest = _multiple(_section(opt, 'network_g'))
+    smallest = SeeClear.size_requirements.multiple_of * (network['upscale'] if network['upscale'] in (2, 4) else 4)
     if smallest % diffusion.patch:
-        yield (
-            ('diffusion', 'patch'),
-            f'It is {diffusion.patch}, but frames are padded to multiples of {smallest}: take 1, 2, 4, 8, 16 or 32.',
-        )
-    steps = _section(opt, 'val').get('sample_steps')
-    if isinstance(steps, int) and not 1 <= steps <= diffusion.steps:
-        yield (
-            ('val', 'sample_steps'),
-            f'It is {steps}; a diffusion of {diffusion.steps} steps can be sampled in 1 to {diffusion.steps}.',
-        )
+        said = f'It is {diffusion.patch}, but frames are padded to multiples of {smallest}: take 1, 2, 4, 8, 16 or 32.'
+        yield ('diffusion', 'patch'), said
+    steps, most = subsection(opt, 'val').get('sample_steps'), diffusion.steps
+    if isinstance(steps, int) and not 1 <= steps <= most:
+        said = f'It is {steps}; a diffusion of {most} steps can be sampled in 1 to {most}.'
+        yield ('val', 'sample_steps'), said
 
 
-def _base(opt: Mapping[str, Any]) -> Iterator[Problem]:
-    base = opt.get('base_upsampler', 'bicubic')
-    path = _section(opt, 'path')
+def _base(base: Any, path: Mapping[str, Any]) -> Said:
     weights = path.get('pretrain_base_upsampler')
     if isinstance(base, Mapping):
-        misspelt = nearest('pretrain_base_upsampler', path, 0.9)  # which is said once already
-        if not weights and not misspelt:
-            yield (
-                ('base_upsampler',),
-                f'A {base.get("type")} without weights makes frames that mean nothing. Give them: '
-                'path:pretrain_base_upsampler: FILE.',
-            )
+        if not weights and not nearest('pretrain_base_upsampler', path, 0.9):  # a slip of the pen is said already
+            said = f'A {base.get("type")} without weights makes frames that mean nothing. Give them:'
+            yield ('base_upsampler',), f'{said} path:pretrain_base_upsampler: FILE.'
     elif base != 'bicubic':
         yield ('base_upsampler',), f'It is {base!r}. Say bicubic, or name an arch: {{type: BasicVSR, ...}}.'
     elif weights:
         yield ('path', 'pretrain_base_upsampler'), 'It serves nothing, since base_upsampler is bicubic. Remove it.'
 
 
-def _stage(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Iterator[Problem]:
-    stage = _section(opt, 'train').get('stage', 'condenser')
-    if stage not in ('memory', 'joint'):
-        return
-    if not _given(network, 'category'):
+def _stage(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
+    stage, length = subsection(opt, 'train').get('stage', 'condenser'), network['clip_length']
+    later = stage in ('memory', 'joint')
+    if later and not network['category']:
         yield ('train', 'stage'), f'It is {stage}, but network_g:category: false leaves no memory to train.'
-    if not _section(opt, 'path').get('pretrain_network_g'):
-        yield (
-            ('train', 'stage'),
-            f'It is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage before: '
-            'path:pretrain_network_g: FILE.',
-        )
-
-
-def _clips(stage: Any, network: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
-    length, frames, size = _given(network, 'clip_length'), data.get('num_frame'), data.get('gt_size')
-    if isinstance(frames, int) and isinstance(length, int):
-        if stage == 'condenser' and frames != length:
-            yield (
-                ('datasets', 'train', 'num_frame'),
-                f'It is {frames}; stage condenser takes clips of {length} frames (network_g:clip_length).',
-            )
-        if stage in ('memory', 'joint') and frames <= length:
-            yield (
-                ('datasets', 'train', 'num_frame'),
-                f'It is {frames}, one clip; what the memory has learnt shows in the next one. Set it to {2 * length} '
-                f'or {3 * length}.',
-            )
-    multiple = _multiple(network)
-    if isinstance(size, int) and size % multiple:
-        yield (
-            ('datasets', 'train', 'gt_size'),
-            f'It is {size}; SeeClear halves the LR frame three times, so it must be a multiple of {multiple}: '
-            f'{max(size // multiple, 1) * multiple} or {(size // multiple + 1) * multiple}.',
-        )
-
-
-def _multiple(network: Mapping[str, Any]) -> int:
-    """What the sides of GT frames are multiples of."""
-    scale = _given(network, 'upscale')
-    return SeeClear.size_requirements.multiple_of * (scale if scale in (2, 4) else 4)
-
-
-def _section(opt: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = opt.get(name)
-    return section if isinstance(section, Mapping) else {}
-
-
-def _given(network: Mapping[str, Any], name: str) -> Any:
-    """An argument of the network, or its default."""
-    return network.get(name, inspect.signature(SeeClear).parameters[name].default)
+    if later and not subsection(opt, 'path').get('pretrain_network_g'):
+        said = f'It is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage before:'
+        yield ('train', 'stage'), f'{said} path:pretrain_network_g: FILE.'
+    frames = subsection(subsection(opt, 'datasets'), 'train').get('num_frame')
+    if not isinstance(frames, int) or not isinstance(length, int):
+        return
+    if stage == 'condenser' and frames != length:
+        said = f'It is {frames}; stage condenser takes clips of {length} frames (network_g:clip_length).'
+        yield ('datasets', 'train', 'num_frame'), said
+    if later and frames <= length:
+        said = f'It is {frames}, one clip; what the memory has learnt shows in the next one.'
+        yield ('datasets', 'train', 'num_frame'), f'{said} Set it to {2 * length} or {3 * length}.'
