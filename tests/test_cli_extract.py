@@ -198,7 +198,7 @@ def test_a_store_that_was_made_otherwise(clips, tmp_path, capsys):
     assert 'parameters.sigma is 0.5 in the store and 1.0 now' in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(50)
 def test_the_command_is_killed_and_two_shards_finish_at_once(clips, tmp_path):
     """Real processes: SIGKILL in the middle, then two shards at the same time, then compare with one calm run."""
     arguments = ['extract', '--extractor', 'regions', '--frames', str(clips / 'lq'), '--batch', '1']

@@ -86,6 +86,7 @@ def long_run(options, name: str) -> dict:
     return opt
 
 
+@pytest.mark.slow(160)
 def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
     """SIGKILL in the first iterations, while saving, in a later epoch; two loader workers; EMA; augmentation on."""
     whole = train(write_options(long_run(options, 'whole'), tmp_path / 'whole.yml'), tmp_path)
@@ -163,6 +164,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path)
     assert not equal(load_file(tmp_path / 'experiments/one/models/net_g_2.pth'), weights[0])
 
 
+@pytest.mark.slow(50)
 def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips):
     results = []
     for name, launcher, flags in (('v1', [], []), ('v2', torchrun(2), ['--launcher', 'pytorch'])):
@@ -228,6 +230,7 @@ def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_p
     assert 'Traceback' not in done.stderr and not (tmp_path / 'experiments').exists()
 
 
+@pytest.mark.slow(40)
 def test_a_refused_run_leaves_an_older_one_of_its_name_where_it_is(options, tmp_path):
     """Refused while it is built, after the check: nothing is renamed, and what was said is not lost for the next."""
     opt_file = write_options(options(name='same'), tmp_path / 'same.yml')
@@ -381,6 +384,7 @@ def stop_after_2(tmp_path: Path, whole: str, name: str) -> Path:
     return folder
 
 
+@pytest.mark.slow(60)
 def test_basicsrs_own_model_resumes_bit_identical_from_its_states_and_from_basicsrs(image_run, tmp_path):
     """Its metrics give numpy's floats; BasicSR's own states lack the seed and the names of the weights."""
     whole = train(image_run('whole'), tmp_path)
@@ -407,6 +411,7 @@ def test_basicsrs_own_model_resumes_bit_identical_from_its_states_and_from_basic
         assert not list((tmp_path / 'experiments').glob('*_archived_*'))
 
 
+@pytest.mark.slow(60)
 def test_a_run_whose_states_cannot_be_read_and_one_that_is_running_stay_where_they_are(options, tmp_path):
     opt_file = write_options(options(name='kept'), tmp_path / 'kept.yml')
     states = tmp_path / 'experiments/kept/training_states'

@@ -116,6 +116,7 @@ def train(opt: dict, cwd: Path, *flags: str) -> str:
     return max((cwd / f'experiments/{opt["name"]}').glob(f'train_{opt["name"]}_*.log')).read_text()
 
 
+@pytest.mark.slow(40)
 def test_the_stages_follow_one_another_and_the_result_is_sampled(stage, tested, files, tmp_path):
     log = train(stage('condenser'), tmp_path)
     assert re.search(r'Stage condenser trains [\d,]+ parameters, in .*encoder.*middle', log)

@@ -267,7 +267,7 @@ def test_wrong_arguments_are_sentences(capsys, arguments, says):
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(150)
 @pytest.mark.parametrize('full', [False, True])
 def test_quick_mode_runs_and_writes_its_figures(tmp_path, released, full):
     out = tmp_path / 'figures.json'

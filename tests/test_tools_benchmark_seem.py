@@ -74,7 +74,7 @@ def test_each_side_runs_what_its_name_says(monkeypatch, case, side, name, inputs
         assert {'sam_embed', 'pcd_align', 'conv_last'} < names
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_quick_mode_runs_and_writes_its_figures(tmp_path):
     out = tmp_path / 'figures.json'
     command = [sys.executable, str(TOOLS / 'benchmark_seem.py'), '--quick', '--cases', 'edvr_inference']

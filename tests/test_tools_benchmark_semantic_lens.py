@@ -127,7 +127,7 @@ def test_the_released_code_must_be_named(capsys):
     assert 'RethinkVSRAlignment' in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(110)
 def test_quick_mode_runs_and_writes_its_figures(tmp_path, released):
     out = tmp_path / 'figures.json'
     command = [sys.executable, str(TOOLS / 'benchmark_semantic_lens.py'), '--quick', '--released', str(released)]

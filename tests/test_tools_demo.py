@@ -423,7 +423,7 @@ class TestReport:
             demo_report.draw(finished, held_out, {'c': 'test_c'})
 
 
-@pytest.mark.slow
+@pytest.mark.slow(300)
 def test_the_whole_demo_at_a_tiny_size(tmp_path):
     command = [sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--root', str(tmp_path)]
     settings = {'capture_output': True, 'text': True, 'check': False, 'env': demo_steps.environment()}

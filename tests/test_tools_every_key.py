@@ -13,7 +13,7 @@ FILES = ('seem/', 'stage1', 'SRModel')
 """What fits into three minutes on two cores; the tool by itself tries all of its files."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(140)
 def test_what_check_passes_is_trained(tmp_path):
     out = tmp_path / 'found.json'
     command = [sys.executable, ROOT / 'tools/checks/every_key.py', '--files', *FILES, '--json', out]

@@ -17,7 +17,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Test; results go below the current folder."""
+    from ..engine.distributed import process_group
     from ..engine.pipeline import test
 
-    test(args, Path.cwd())
+    with process_group():
+        test(args, Path.cwd())
     return 0

@@ -17,7 +17,9 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; experiments and logs go below the current folder."""
+    from ..engine.distributed import process_group
     from ..engine.pipeline import train
 
-    train(args, Path.cwd())
+    with process_group():
+        train(args, Path.cwd())
     return 0

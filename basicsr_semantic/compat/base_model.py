@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from basicsr.utils.dist_util import master_only
 from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parallel import DataParallel
 
 from ..engine.checkpoint import load_weights, save_atomic
+from ..engine.distributed import DistributedNetwork
+from ..engine.loss_guard import watch_optimizer
 from ..engine.plain_values import to_plain
 from ..utils.errors import UserError
 from .extra_state import KEY, extra_state, restore_extra_state
@@ -26,14 +28,16 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
     if self.opt['dist'] and any(p.requires_grad for p in net.parameters()):
         device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
         unused = self.opt.get('find_unused_parameters', False)
-        return DistributedDataParallel(net, device_ids=device_ids, find_unused_parameters=unused)
+        return DistributedNetwork(net, device_ids=device_ids, find_unused_parameters=unused)
     if not self.opt['dist'] and self.opt['num_gpu'] > 1:
         return DataParallel(net)
     return net
 
 
 def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
-    """Build an optimiser of ``torch.optim`` by its name; the released BasicSR knows Adam alone.
+    """Build an optimiser of ``torch.optim`` by its name, which refuses to step on a loss that is not finite.
+
+    The released BasicSR knows Adam alone, and steps on anything.
 
     PyTorch refuses an integer next to a float in ``betas``, which basicsr/models/stylegan2_model.py and GFPGAN give.
 
@@ -45,7 +49,7 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
         raise UserError(f'torch.optim has no optimiser {optim_type!r}. Give train:optim_g:type, for example AdamW.')
     if isinstance(kwargs.get('betas'), tuple | list):
         kwargs['betas'] = tuple(float(b) if isinstance(b, int) else b for b in kwargs['betas'])
-    return cls(params, lr=lr, **kwargs)  # pyright: ignore[reportCallIssue]
+    return watch_optimizer(cls(params, lr=lr, **kwargs))  # pyright: ignore[reportCallIssue]
 
 
 @master_only
@@ -55,9 +59,16 @@ def save_network(self, net, net_label: str, current_iter: int, param_key='params
     Besides the state dicts the file holds what ``self.checkpoint_metadata()`` returns, if the model has that method.
 
     Raises:
-        UserError: The file could not be written.
+        UserError: The weights are not finite, or the file could not be written.
     """
     nets, keys = (net if isinstance(net, list) else [net]), (param_key if isinstance(param_key, list) else [param_key])
+    for key, one in zip(keys, nets, strict=True):
+        for name, value in self.get_bare_model(one).named_parameters():
+            if not torch.isfinite(value).all():
+                raise UserError(
+                    f'{name} of {net_label} [{key}] is not finite after iteration {current_iter}, so it was not saved. '
+                    'Go on from an earlier checkpoint with a lower learning rate: --auto_resume takes the newest one.'
+                )
     content = {
         key: {k.removeprefix('module.'): v.detach().cpu() for k, v in self.get_bare_model(one).state_dict().items()}
         for one, key in zip(nets, keys, strict=True)

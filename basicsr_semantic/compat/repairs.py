@@ -45,11 +45,12 @@ def apply() -> None:
 
 
 def _repair() -> None:
-    warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/arch_util.py, flow_warp
+    warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/swinir_arch.py, among others
     _repair_distributed()
     _repair_options()
     _restore_names()
     _repair_ops()
+    _repair_geometry()
     _repair_data()
     _repair_base_model()
     _repair_networks()
@@ -120,6 +121,21 @@ def _repair_ops() -> None:
     ops.replace_everywhere(img_process_util.filter2D, ops.filter2d)
 
 
+def _repair_geometry() -> None:
+    """basicsr/archs/arch_util.py, flow_warp: positions in the type of the features, a crash where the flow is NaN.
+
+    basicsr/archs/spynet_arch.py, SpyNet.forward: flow in bfloat16 under mixed precision. arch_util.py,
+    DCNv2Pack.forward: waits for the GPU in each call.
+    """
+    from basicsr.archs import arch_util, spynet_arch
+
+    from . import geometry, ops
+
+    ops.replace_everywhere(arch_util.flow_warp, geometry.flow_warp)
+    _replace((arch_util.DCNv2Pack,), forward=geometry.deform)
+    _replace((spynet_arch.SpyNet,), forward=geometry.in_float32(spynet_arch.SpyNet.forward))
+
+
 def _repair_data() -> None:
     """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more.
 
@@ -172,14 +188,32 @@ def _repair_base_model() -> None:
         resume_training=methods.resume_training,
         get_optimizer=methods.get_optimizer,
     )
+    _watch_losses()
     equal = methods.with_equal_ema(sr_model.SRModel.init_training_settings)
     _replace((sr_model.SRModel,), init_training_settings=equal)
+
+
+def _watch_losses() -> None:
+    """basicsr/losses/__init__.py, build_loss: its models step on losses that are not finite, and log them after."""
+    from basicsr import losses
+
+    from ..engine.loss_guard import watch_loss
+    from . import ops
+
+    original = losses.build_loss
+
+    @functools.wraps(original)
+    def build_loss(opt):
+        return watch_loss(original(opt))
+
+    ops.replace_everywhere(original, build_loss)
 
 
 def _repair_video_models() -> None:
     """basicsr/models/video_*.py: validation on CUDA only and with GT only, EMA ignored, frozen parameters thawed."""
     from basicsr.models.edvr_model import EDVRModel
     from basicsr.models.video_base_model import VideoBaseModel
+    from basicsr.models.video_recurrent_gan_model import VideoRecurrentGANModel as GANModel
     from basicsr.models.video_recurrent_model import VideoRecurrentModel
 
     from ..engine.validation import validate
@@ -191,6 +225,7 @@ def _repair_video_models() -> None:
     _replace((VideoRecurrentModel,), test=video_models.test_recurrent)
     _replace((VideoRecurrentModel,), optimize_parameters=video_models.optimize_recurrent)
     _replace((EDVRModel,), optimize_parameters=video_models.optimize_edvr)
+    _replace((GANModel,), optimize_parameters=video_models.with_stages(GANModel.optimize_parameters))
 
 
 def _repair_metrics() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +74,17 @@ def optimize_edvr(self, current_iter: int) -> None:
     """One step of EDVRModel; all but TSA rests before ``tsa_iter``, in a resumed run too."""
     _stages(self, self.train_tsa_iter, is_not_fusion).apply(current_iter)
     VideoBaseModel.optimize_parameters(self, current_iter)
+
+
+def with_stages(optimize: Callable[[Any, int], None]) -> Callable[[Any, int], None]:
+    """A step of VideoRecurrentGANModel, which freezes SPyNet in iteration 1 alone, so not in a resumed run."""
+
+    @functools.wraps(optimize)
+    def optimize_in_stages(self, current_iter: int) -> None:
+        _stages(self, self.fix_flow_iter, is_flow).apply(current_iter)
+        optimize(self, current_iter)
+
+    return optimize_in_stages
 
 
 def _stages(model, until: int | None, rests) -> Stages:

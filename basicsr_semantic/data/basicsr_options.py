@@ -32,7 +32,10 @@ def section(name: str, base: Any, /, *checks: Callable[[Any], Any], **keys: Any)
     """A subclass with further keys, each a type or (type, default), and checks of several keys together."""
     made: dict[str, Any] = {key: hint if isinstance(hint, tuple) else (hint, ...) for key, hint in keys.items()}
     made['__validators__'] = {f'_{name}_{n}': model_validator(mode='after')(check) for n, check in enumerate(checks)}
-    return create_model(name, __base__=base, __module__=__name__, **made)
+    # no docstrings to seek in a source that is not there, which took two seconds of each start
+    return create_model(
+        name, __base__=base, __module__=__name__, __cls_kwargs__={'use_attribute_docstrings': False}, **made
+    )
 
 
 Options = dict[str, Any]

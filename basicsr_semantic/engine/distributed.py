@@ -1,17 +1,32 @@
-"""Start torch.distributed under torchrun or Slurm, on GPUs (nccl) or CPUs (gloo)."""
+"""torch.distributed under torchrun or Slurm, on GPUs (nccl) or CPUs (gloo): what all processes do and decide together.
+
+Gradients travel in the default group. What is decided together (to stop, to fail) and results of validations travel in
+a second group, by gloo on any machine: it costs the GPU nothing, and it waits as long as the slowest process needs.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop, reason
+
+_PATIENCE = datetime.timedelta(days=7)
+"""How long processes wait for one that restores a large validation set alone; one that dies is noticed at once."""
 
 
-def init_distributed(launcher: str, backend: str | None = None, port: int | None = None, **kwargs) -> tuple[int, int]:
+def init_distributed(
+    launcher: str, backend: str | None = None, port: int | None = None, on_cpu: bool = False, **kwargs
+) -> tuple[int, int]:
     """Join the process group that a launcher prepared.
 
     Args:
@@ -19,6 +34,7 @@ def init_distributed(launcher: str, backend: str | None = None, port: int | None
         backend: A torch.distributed backend. None takes nccl where CUDA is present and gloo elsewhere; nccl asked for
             on a machine without CUDA becomes gloo, since BasicSR's option files name nccl.
         port: Master port under Slurm; None takes ``MASTER_PORT`` or 29500.
+        on_cpu: The run stays on the CPU (``num_gpu: 0``), so the backend is gloo whatever the machine has.
         kwargs: Passed on to ``torch.distributed.init_process_group``.
 
     Returns:
@@ -41,7 +57,7 @@ def init_distributed(launcher: str, backend: str | None = None, port: int | None
                     'with torchrun, for example: torchrun --nproc_per_node=2 -m basicsr_semantic train -opt F.yml '
                     '--launcher pytorch'
                 )
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not on_cpu:
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', os.environ['RANK'])) % torch.cuda.device_count())
             backend = backend or 'nccl'
         else:
@@ -69,16 +85,116 @@ def _export_slurm_environment(port: int | None) -> None:
     os.environ.update(RANK=rank, WORLD_SIZE=world, LOCAL_RANK=os.environ.get('SLURM_LOCALID', rank))
 
 
+def leave() -> None:
+    """Leave the process group, if there is one, so that a process ends when its work does."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Leave the group when the work is done, and say it in a sentence where another process has gone.
+
+    Raises:
+        UserError: Another process ended in the middle of what all do together.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # by gloo, and of nccl, which calls it a DistBackendError
+        gone = ('Connection closed by peer', 'Connection reset by peer', 'remote process exited', 'Broken pipe')
+        if not (dist.is_available() and dist.is_initialized()) or not any(one in str(error) for one in gone):
+            raise
+        said = f'Process {dist.get_rank()} ends because another one has; what happened is said there'
+        raise UserError(f'{said}. Continue with --auto_resume.') from error
+    leave()
+
+
+_control: tuple[Any, Any] = (None, None)
+"""The default group and the one for decisions that was made for it."""
+
+
+def _group() -> Any:
+    """The group for decisions, None in a single process; made at first use, which all processes come to together."""
+    global _control
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    if _control[0] is not dist.group.WORLD:
+        _control = dist.group.WORLD, dist.new_group(backend='gloo', timeout=_PATIENCE)
+    return _control[1]
+
+
 def barrier() -> None:
     """Wait for the other processes, if there are any."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+    if (group := _group()) is not None:
+        dist.barrier(group)
 
 
 def gather_lists(rows: list) -> list:
     """Concatenate a list of picklable rows over all processes, on every process, in rank order."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if (group := _group()) is None:
         return rows
     gathered: list = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, rows)
+    dist.all_gather_object(gathered, rows, group)
     return [row for part in gathered for row in part]
+
+
+def any_process(flag: bool) -> bool:
+    """Whether a flag is set in at least one process; all must ask."""
+    if (group := _group()) is None:
+        return flag
+    count = torch.tensor([int(flag)])
+    dist.all_reduce(count, group=group)
+    return bool(count.item())
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A part of the run that ends in all processes if it fails in one of them.
+
+    What stands in it may talk to other processes only in ways in which all of them fail together.
+
+    Raises:
+        UserError: In the processes in which it did not fail, with the sentence of one in which it did.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    if not any_process(error is not None):
+        return
+    said = [] if error is None else [str(error) if isinstance(error, UserError) else reason(error)]
+    failed = [(rank, one) for rank, rows in enumerate(gather_lists([said])) for one in rows]
+    if error is not None:
+        raise error
+    raise UserError(f'Process {failed[0][0]} of {dist.get_world_size()} failed: {full_stop(failed[0][1])}')
+
+
+class DistributedNetwork(DistributedDataParallel):
+    """DistributedDataParallel for networks of which other parameters train later than now.
+
+    DDP counts the gradients of those parameters that trained when it was made, and waits forever for one that has been
+    frozen since. BasicSR freezes and thaws as it goes (``fix_flow``, ``tsa_iter``, discriminators). Here a forward that
+    finds another set of parameters in training makes the reduction again for that set; a network in which nothing
+    trains at the moment, or whose result needs no gradient, is called as it is, without a word to other processes. As
+    long as the set is the same, this costs a comparison of flags.
+    """
+
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+        self._kwargs = kwargs
+        self._trains = self._flags()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the network's own."""
+        flags = self._flags()
+        if not torch.is_grad_enabled() or True not in flags:
+            return self.module(*args, **kwargs)
+        if flags != self._trains:
+            syncs, training = self.require_backward_grad_sync, self.training
+            self.__init__(self.module, **self._kwargs)
+            self.require_backward_grad_sync, self.training = syncs, training
+        return super().forward(*args, **kwargs)
+
+    def _flags(self) -> list[bool]:
+        return [parameter.requires_grad for parameter in self.module.parameters()]

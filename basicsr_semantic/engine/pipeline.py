@@ -43,10 +43,11 @@ from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
 from ..utils.signatures import wrong_signature
 from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
-from .distributed import barrier, gather_lists, init_distributed
+from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
 from .loading import FirstItem, make_prefetcher
 from .log import start_log, write_log
+from .loss_guard import SkippedSteps, begin_iteration, refuse_seen
 from .run import Run, move_paths, prepare_run
 from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
@@ -174,20 +175,24 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
     messages = MessageLogger(opt, start_iter, tb_logger)
     messages.max_iters = total_iter + 1  # basicsr/utils/logger.py subtracts one too many from the time that is left
     prefetcher = make_prefetcher(loader, run.loaders['train'], opt)
-    stop = _StopRequest()
+    stop, skipped = _StopRequest(), SkippedSteps(getattr(model, 'scaler', None))
     data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()
     save_img = val is not None and val.save_img and not dry
     with stop, contextlib.closing(prefetcher):
         for current_iter in range(start_iter + 1, total_iter + 1):
-            data = prefetcher.next()
-            if data is None:
-                raise RuntimeError(f'The loader ended at iteration {current_iter} of {total_iter}.')
-            data_timer.record()
-            epoch = (current_iter - 1) // sampler.iters_per_epoch
-            seed_from(opt['manual_seed'], 1 + opt['rank'], current_iter)
-            model.update_learning_rate(current_iter, warmup_iter=run.train.warmup_iter)
-            model.feed_data(data)
+            with together():  # a frame that one process cannot read ends all
+                data = prefetcher.next()
+                if data is None:
+                    raise RuntimeError(f'The loader ended at iteration {current_iter} of {total_iter}.')
+                data_timer.record()
+                epoch = (current_iter - 1) // sampler.iters_per_epoch
+                seed_from(opt['manual_seed'], 1 + opt['rank'], current_iter)
+                model.update_learning_rate(current_iter, warmup_iter=run.train.warmup_iter)
+                model.feed_data(data)
+            begin_iteration(current_iter)
             model.optimize_parameters(current_iter)
+            refuse_seen()  # of a step that a gradient scaler left out
+            skipped.look(current_iter)
             iter_timer.record()
             if current_iter == start_iter + 1:
                 messages.reset_start_time()  # the first iteration also starts the workers
@@ -201,15 +206,17 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
             if validates:  # before saving, so that the state holds the best results so far
                 try:
                     for val_loader in val_loaders:
-                        model.validation(val_loader, current_iter, tb_logger, save_img)
+                        with together():
+                            model.validation(val_loader, current_iter, tb_logger, save_img)
                 except UserError:
                     logger.info(f'Validation failed; iteration {current_iter} is saved. Continue with --auto_resume.')
-                    model.save(epoch, current_iter)
+                    _save(model, epoch, current_iter)
                     raise
-            if (current_iter % run.logger.save_checkpoint_freq == 0 and not dry) or stop.requested:
+            stops = any_process(stop.requested)
+            if (current_iter % run.logger.save_checkpoint_freq == 0 and not dry) or stops:
                 logger.info('Saving models and training states.')
-                model.save(epoch, current_iter)
-            if stop.requested:
+                _save(model, epoch, current_iter)
+            if stops:
                 logger.info(f'Interrupted; iteration {current_iter} is saved. Continue with --auto_resume.')
                 raise KeyboardInterrupt
             data_timer.start()
@@ -217,10 +224,17 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
     logger.info(f'End of training. Time consumed: {datetime.timedelta(seconds=int(time.time() - start_time))}')
     if not dry:
         logger.info('Save the latest model.')
-        model.save(epoch=-1, current_iter=-1)
+        _save(model, -1, -1)
     done = val is not None and val.val_freq and total_iter % val.val_freq == 0 and start_iter < total_iter and not dry
     for val_loader in val_loaders if val is not None and not done else []:
-        model.validation(val_loader, total_iter, tb_logger, save_img)
+        with together():
+            model.validation(val_loader, total_iter, tb_logger, save_img)
+
+
+def _save(model: Any, epoch: int, current_iter: int) -> None:
+    """Save; one process writes, and where it cannot, all end."""
+    with together():
+        model.save(epoch, current_iter)
 
 
 def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
@@ -257,7 +271,7 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     for loader in loaders:
         name = cast(Any, loader.dataset).opt['name']
         logger.info(f'Testing {name}...')
-        with in_words(f'The test of {opt["model_type"]} on {name}', 1):
+        with in_words(f'The test of {opt["model_type"]} on {name}', 1), together():
             results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)
     return results
 
@@ -272,7 +286,8 @@ def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -
     if is_train and model is not None and (wrong := wrong_signature(model.target)) is not None:
         raise UserError(wrong)
     dist_params = dict(checked.values.get('dist_params') or {}) if args.launcher != 'none' else {}
-    rank, world = init_distributed(args.launcher, **dist_params)
+    on_cpu = checked.values.get('num_gpu') == 0
+    rank, world = init_distributed(args.launcher, on_cpu=on_cpu, **dist_params)
     shared_seed = gather_lists([random.SystemRandom().randint(1, 10000)])[0]
     return prepare_run(
         checked,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..utils.errors import UserError
 from ..utils.files import write_whole
-from .distributed import gather_lists
+from .distributed import gather_lists, together
 from .judging import Judge
 
 
@@ -111,7 +111,7 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
     rank, world = opt.get('rank', 0), opt.get('world_size', 1)
     rows: list[dict[str, Any]] = []
     judge = Judge(metrics, name)
-    with tqdm(total=len(dataset), unit='item', desc=f'Test {name}', disable=rank != 0) as bar:
+    with tqdm(total=len(dataset), unit='item', desc=f'Test {name}', disable=rank != 0) as bar, together():
         for item_index in range(rank, len(dataset), world):
             judge.begin_item()
             for frame in _restore(model, dataset, item_index):

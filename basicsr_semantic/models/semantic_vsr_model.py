@@ -23,6 +23,7 @@ from ..compat.video_models import restore_clip, setup_optimizers
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
+from ..engine.loss_guard import agree_on_losses
 from ..priors import SemanticPriors
 from ..utils.errors import UserError
 from ..utils.nearest import nearest
@@ -32,7 +33,7 @@ from .networks import make_network, warn_without_weights
 from .padding import pad_amount, pad_clip
 from .part_checks import wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
-from .steps import autocast, clip_gradients, refuse_non_finite, take_step
+from .steps import autocast, clip_gradients, take_step
 from .trained_priors import TrainedPriors
 
 
@@ -301,8 +302,8 @@ class SemanticVSRModel(VideoBaseModel):
                 losses[name] = losses.get(name, 0) + value.detach()
         if train.grad_clip:
             losses['grad_norm'] = clip_gradients(self.optimizer_g, train.grad_clip, self.scaler)
-        self.log_dict = self.reduce_loss_dict(losses)
-        refuse_non_finite(losses, current_iter)
+        also = () if self.scaler else ('grad_norm',)
+        self.log_dict = agree_on_losses(losses, current_iter, self.opt['dist'], also)
         take_step(self.optimizer_g, self.scaler)
         self._check_frozen()
         if train.ema_decay > 0:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 
 import torch
 from torch import nn
-
-from ..utils.errors import UserError
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -16,24 +13,6 @@ _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 def autocast(device: torch.device, amp: str | None):
     """Mixed precision as an option file names it; None: none."""
     return torch.autocast(device.type, _AMP_TYPES[amp]) if amp else contextlib.nullcontext()
-
-
-def refuse_non_finite(losses: Mapping[str, torch.Tensor], current_iter: int) -> None:
-    """Stop before a step that would spoil the weights.
-
-    Args:
-        losses: By name; those that begin with ``l_`` are looked at.
-        current_iter: The iteration, for the message.
-
-    Raises:
-        UserError: One of them is not finite.
-    """
-    for name, value in losses.items():
-        if name.startswith('l_') and not torch.isfinite(value).all():
-            raise UserError(
-                f'{name} is {float(value)} at iteration {current_iter}; training stopped before the step. Lower the '
-                'learning rate, set train:grad_clip, or look for broken frames, then continue with --auto_resume.'
-            )
 
 
 def clip_gradients(

@@ -21,6 +21,7 @@ from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstan
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
+from ..engine.loss_guard import agree_on_losses
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
 from ..utils.errors import UserError, full_stop
@@ -29,7 +30,7 @@ from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import REFUSALS, make_network, warn_without_weights
 from .stage_one import StageOne, check_fit, describe, frame_losses
-from .steps import autocast, clip_gradients, move_average, refuse_non_finite, take_step
+from .steps import autocast, clip_gradients, move_average, take_step
 from .video_instance_inference import VideoPrediction, predict_video
 from .video_instance_validation import validate_videos
 
@@ -293,8 +294,8 @@ class VideoInstanceModel(VideoBaseModel):
         losses = OrderedDict((name, value.detach()) for name, value in losses.items())
         if train.grad_clip:
             losses['grad_norm'] = clip_gradients(self.optimizer_g, train.grad_clip, self.scaler)
-        self.log_dict = self.reduce_loss_dict(losses)
-        refuse_non_finite(losses, current_iter)
+        also = () if self.scaler else ('grad_norm',)
+        self.log_dict = agree_on_losses(losses, current_iter, self.opt['dist'], also)
         take_step(self.optimizer_g, self.scaler)
         for label, average in self.averages.items():
             move_average(average, self._trained_networks()[label], train.ema_decay)

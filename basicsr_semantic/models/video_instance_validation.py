@@ -11,7 +11,7 @@ import torch
 from basicsr.utils import get_root_logger
 from tqdm import tqdm
 
-from ..engine.distributed import gather_lists
+from ..engine.distributed import gather_lists, together
 from ..metrics.video_instance_ap import VideoMatch, class_precision, compare_video, summarise
 from ..utils.files import write_whole
 from .video_instance_inference import VideoPrediction
@@ -40,7 +40,7 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
     name, categories = dataset.opt['name'], dataset.categories
     matches: list[VideoMatch] = []
     results: list[dict[str, Any]] = []
-    with tqdm(total=len(dataset), unit='video', desc=f'Test {name}', disable=rank != 0) as bar:
+    with tqdm(total=len(dataset), unit='video', desc=f'Test {name}', disable=rank != 0) as bar, together():
         for index in range(rank, len(dataset), world):
             item = dataset[index]
             found = predict(item['frames'], tuple(item['size']), len(categories))

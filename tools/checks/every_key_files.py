@@ -54,7 +54,8 @@ FILES = {
     'network_g:reduction=4 logger:use_tb_logger=false',
     'semantic_lens/train_SemanticLens_davis320.yml': 'datasets:val:first_frames=3 datasets:train:num_frame=3 '
     'datasets:train:gt_size=64 '
-    'network_g:mid_channels=8 network_g:embed_dim=12 network_g:image_window=5 network_g:token_dim=16 '
+    'network_g:mid_channels=8 network_g:embed_dim=12 network_g:depths=[1] network_g:num_heads=[2] '
+    'network_g:image_window=5 network_g:token_dim=16 '
     'network_g:global_dim=16',
     'semantic_lens/stage1_davis320.yml': 'datasets:train:num_frame=2 datasets:train:short_sides=[32,64] '
     'datasets:train:crop_range=[32,64] datasets:train:crop_sides=[64] datasets:val:short_side=64 '
