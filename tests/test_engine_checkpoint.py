@@ -20,7 +20,6 @@ from conftest import python
 from torch import nn
 
 from basicsr_semantic.engine.checkpoint import (
-    find_resume_state,
     load_file,
     load_weights,
     read_weights,
@@ -115,9 +114,10 @@ def test_weights_by_key_with_fallback_and_prefix(tmp_path):
     assert read_weights(tmp_path / 'a.pth', 'params_ema').keys() == state.keys()
     torch.save(state, tmp_path / 'bare.pth')
     assert read_weights(tmp_path / 'bare.pth').keys() == state.keys()
-    torch.save({'other': 1}, tmp_path / 'c.pth')
-    with pytest.raises(UserError, match='param_key_g'):
+    torch.save({'other': state, 'iter': 1}, tmp_path / 'c.pth')
+    with pytest.raises(UserError, match='Set path:param_key_g to one of them: other'):
         read_weights(tmp_path / 'c.pth')
+    assert read_weights(tmp_path / 'c.pth', 'other').keys() == state.keys()
 
 
 def test_a_folder_is_called_one(tmp_path):
@@ -127,7 +127,7 @@ def test_a_folder_is_called_one(tmp_path):
 
 def test_advice_names_only_options_that_there_are(tmp_path):
     save_atomic({'params': nn.Linear(2, 2).state_dict()}, tmp_path / 'a.pth')
-    save_atomic({'other': 1}, tmp_path / 'b.pth')
+    save_atomic({'other': nn.Linear(2, 2).state_dict()}, tmp_path / 'b.pth')
     named_otherwise = nn.Sequential(nn.Linear(2, 2))
     for role, options in (('g', {'param_key_g', 'strict_load_g'}), ('base_upsampler', {'param_key_base_upsampler'})):
         said = ''
@@ -302,78 +302,106 @@ def test_plain_values_are_plain_and_load_without_numpy(tmp_path):
     assert type(plain['more'][0]) is dict and type(plain['a']['x']) is tuple
 
 
-def test_resume_takes_the_newest_state_that_is_whole(tmp_path):
-    states, models = tmp_path / 'training_states', tmp_path / 'models'
-    states.mkdir()
-    models.mkdir()
-    assert find_resume_state(states, models) is None
-    for i in (2, 4, 10):
-        save_atomic({'iter': i, 'weights': {'net_g': f'net_g_{i}.pth'}}, states / f'{i}.state')
-        save_atomic({}, models / f'net_g_{i}.pth')
-    assert find_resume_state(states, models)[1]['iter'] == 10
-    (models / 'net_g_10.pth').unlink()
-    assert find_resume_state(states, models)[1]['iter'] == 4
-    (states / '4.state').write_bytes(b'half a state')
-    assert find_resume_state(states, models)[1]['iter'] == 2
+# ----------------------------------------------------------------------------------------------- files of others
+
+NET = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 3)))
+STATE = NET.state_dict()
+AVERAGE = {key: value + 1 for key, value in STATE.items()}
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Folders of states and weights, with three states."""
-    states, models = tmp_path / 'training_states', tmp_path / 'models'
-    states.mkdir()
-    models.mkdir()
-    for i in (2, 4, 10):
-        save_atomic({'iter': i, 'weights': {'net_g': f'net_g_{i}.pth'}}, states / f'{i}.state')
-        save_atomic({}, models / f'net_g_{i}.pth')
-    return states, models
+def with_prefix(prefix: str, state: dict = STATE) -> dict:
+    return {prefix + key: value for key, value in state.items()}
 
 
-def test_no_state_that_will_do_is_an_error_and_not_a_new_run(run):
-    states, models = run
-    for path in states.iterdir():
-        path.write_bytes(b'half a state')
-    with pytest.raises(
-        UserError, match=rf'{states} has 3 training states and none to go on from\..*10\.state could not'
-    ):
-        find_resume_state(states, models)
-    for i in (2, 4):
-        (states / f'{i}.state').unlink()
-    save_atomic([1], states / '10.state')
-    with pytest.raises(UserError, match=r'has 1 training state and none .*10\.state is not a training state'):
-        find_resume_state(states, models)
-    save_atomic({'iter': 10, 'weights': [1]}, states / '10.state')
-    with pytest.raises(UserError, match='no names of files'):
-        find_resume_state(states, models)
-    save_atomic({'iter': 10, 'weights': {'net_g': 'net_g_11.pth'}}, states / '10.state')
-    with pytest.raises(UserError, match=r'net_g_11\.pth, which is gone'):
-        find_resume_state(states, models)
+COUNTER = {'step_counter': torch.tensor(5)}
+OTHERS = {'discriminator.conv.weight': torch.ones(3), 'data_preprocessor.mean': torch.ones(3)}
+FOREIGN = {
+    'mmagic': {'meta': {'iter': 5}, 'state_dict': COUNTER | OTHERS | with_prefix('generator.')},
+    'mmagic with an average': {
+        'state_dict': COUNTER | with_prefix('generator.') | with_prefix('generator_ema.', AVERAGE)
+    },
+    'mmediting without a prefix': {'meta': {}, 'state_dict': STATE, 'optimizer': {'state': {}}},
+    'kair': {'net': STATE},
+    'kair, bare': STATE,
+    'lightning': {'epoch': 3, 'global_step': 9, 'state_dict': with_prefix('net.')},
+    'torch.compile': {'params': with_prefix('_orig_mod.')},
+    'torch.compile of a part': {'params': {k.replace('1.0.', '1._orig_mod.0.'): v for k, v in STATE.items()}},
+    'DataParallel': {'params': with_prefix('module.')},
+    'both, and a wrapper of its own': {'model': with_prefix('module._orig_mod.restorer.')},
+    'swa': {'model_state_dict': with_prefix('module.') | {'n_averaged': torch.tensor(3)}},
+    'checkpointing': {'weights': with_prefix('_checkpoint_wrapped_module.')},
+}
 
 
-def test_unfinished_files_are_no_states_and_other_names_come_last(run):
-    states, models = run
-    for i in (2, 4, 10):
-        (states / f'{i}.state').rename(states / f'copy_{i}.state')
-    assert find_resume_state(states, models)[0].name == 'copy_4.state'
-    save_atomic({'iter': 2, 'weights': {'net_g': 'net_g_2.pth'}}, states / '2.state')
-    assert find_resume_state(states, models)[0].name == '2.state'
-    for path in states.iterdir():
-        path.rename(states / f'.{path.name}')
-    (states / '.12.state.7.tmp').touch()
-    assert find_resume_state(states, models) is None
+@pytest.mark.parametrize('name', FOREIGN)
+def test_files_of_other_toolboxes_and_wrappers_load(tmp_path, name):
+    torch.save(FOREIGN[name], tmp_path / 'a.pth')
+    for key, expected in (('params', STATE), ('params_ema', AVERAGE if 'average' in name else STATE)):
+        net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 3)))
+        assert load_weights(net, tmp_path / 'a.pth', True, key) == ([], [])
+        assert all(torch.equal(value, expected[k]) for k, value in net.state_dict().items())
 
 
-def test_a_state_without_names_of_weights_goes_with_those_of_its_iteration(tmp_path):
-    states, models = tmp_path / 'training_states', tmp_path / 'models'
-    states.mkdir()
-    models.mkdir()
-    for i in (2, 4):
-        torch.save(basicsr_state(i), states / f'{i}.state')
-        for label in ('net_g', 'net_d'):
-            save_atomic({}, models / f'{label}_{i}.pth')
-    networks = ['network_g', 'network_d']
-    _, state = find_resume_state(states, models, networks)
-    assert state['weights'] == {'net_g': 'net_g_4.pth', 'net_d': 'net_d_4.pth'}
-    (models / 'net_d_4.pth').unlink()
-    assert find_resume_state(states, models, networks)[1]['iter'] == 2
-    assert find_resume_state(states, models, ['network_g'])[1]['iter'] == 4
+def test_parts_that_are_neither_the_networks_nor_a_toolboxes_are_said(tmp_path):
+    torch.save({'state_dict': with_prefix('generator.') | {'extra_head.weight': torch.ones(1)}}, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r'the file has unused 1 tensors \(extra_head 1\)'):
+        load_weights(NET, tmp_path / 'a.pth')
+
+
+def test_names_of_the_network_itself_are_left_alone(tmp_path):
+    """A network whose own part is called ``module`` or ``generator``."""
+    for part in ('module', 'generator', 'net'):
+        net = nn.ModuleDict({part: nn.Linear(2, 2), 'tail': nn.Linear(2, 2)})
+        torch.save({'params': net.state_dict()}, tmp_path / 'a.pth')
+        assert load_weights(net, tmp_path / 'a.pth') == ([], [])
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ({'params': {0: torch.ones(2)}}, 'one of its names is 0, which is no text'),
+        ({'params': {('a', 'b'): torch.ones(2)}}, 'which is no text'),
+        ({'params': {'weight': torch.ones(2, 2, device='meta'), 'bias': torch.ones(2)}}, 'holds no data for weight'),
+        ({'params': {'weight': torch.eye(2).to_sparse(), 'bias': torch.ones(2)}}, 'holds no data for weight'),
+        ({'params': {'weight': torch.ones(2, 2).int(), 'bias': torch.ones(2)}}, 'weight as torch.int32, which is no'),
+        ({'params': {'weight': torch.ones(2, 2) > 0, 'bias': torch.ones(2)}}, 'weight as torch.bool, which is no'),
+        ({'params': [torch.ones(2)]}, 'does not hold a state dict'),
+        ({'params': {'weight': 'text'}}, 'does not hold a state dict'),
+        ({'params': None}, 'does not hold a state dict'),
+        ([1, 2], 'does not hold a state dict'),
+        (torch.ones(2), 'does not hold a state dict'),
+        ({}, "has no 'params'; its keys are"),
+        ({'params': {}}, 'the network lacks values for 2 tensors'),
+    ],
+)  # fmt: skip
+def test_odd_contents_are_one_sentence(tmp_path, content, said):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=said):
+        load_weights(nn.Linear(2, 2), tmp_path / 'a.pth')
+
+
+def test_weights_of_another_precision_load(tmp_path):
+    for kind in (torch.float16, torch.bfloat16, torch.float64):
+        torch.save({'params': {key: value.to(kind) for key, value in STATE.items()}}, tmp_path / 'a.pth')
+        load_weights(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 3))), tmp_path / 'a.pth')
+
+
+def test_a_flipped_bit_anywhere_in_the_data_is_found(tmp_path):
+    torch.save({'params': {'weight': torch.arange(4096.0)}}, tmp_path / 'a.pth')
+    whole = (tmp_path / 'a.pth').read_bytes()
+    start = whole.index(torch.arange(4096.0).numpy().tobytes())
+    for place in (start, start + 5001, start + 16383):
+        (tmp_path / 'b.pth').write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r'b\.pth is damaged: the check sum of .*data/0 is wrong'):
+            load_file(tmp_path / 'b.pth')
+
+
+def test_a_file_of_the_old_format_has_no_check_sums_and_loads(tmp_path):
+    torch.save({'params': STATE}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    assert read_weights(tmp_path / 'a.pth').keys() == STATE.keys()
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='is no regular file'):
+        load_file(tmp_path / 'a.pth')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..engine.checkpoint import load_weights, save_atomic
 from ..engine.distributed import DistributedNetwork
 from ..engine.loss_guard import watch_optimizer
 from ..engine.plain_values import to_plain
+from ..engine.training_state import take_up
 from ..utils.errors import UserError
 from .extra_state import KEY, extra_state, restore_extra_state
 
@@ -123,7 +125,8 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
         'epoch': epoch,
         'iter': current_iter,
         'manual_seed': self.opt['manual_seed'],
-        'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+        'warmup_iter': (self.opt.get('train') or {}).get('warmup_iter', -1),
+        'optimizers': [{'type': type(one).__name__} | one.state_dict() for one in self.optimizers],
         'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
         'weights': dict(self.__dict__.get('_weight_files', {})),
         'best_metric_results': getattr(self, 'best_metric_results', None),
@@ -135,12 +138,30 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
 
 
 def resume_training(self, resume_state: dict) -> None:
-    """Take up optimisers, schedulers, scaler and best results; the weights came by ``path:pretrain_network_*``."""
+    """Take up optimisers, schedules, scaler and best results; the weights came by ``path:pretrain_network_*``.
+
+    Raises:
+        UserError: See :func:`..training_state.take_up`.
+    """
     restore_extra_state(self, resume_state.get(KEY) or {})
-    for mine, saved in ((self.optimizers, 'optimizers'), (self.schedulers, 'schedulers')):
-        for part, content in zip(mine, resume_state[saved], strict=True):
-            part.load_state_dict(content)
-    if getattr(self, 'scaler', None) is not None and 'scaler' in resume_state:
-        self.scaler.load_state_dict(resume_state['scaler'])
-    if resume_state.get('best_metric_results'):
-        self.best_metric_results = resume_state['best_metric_results']
+    take_up(self, resume_state)
+
+
+def initialize_best(self, dataset_name: str) -> None:
+    """Make room for the best value of each metric; BasicSR forgets those that an option file has got since."""
+    results = self.__dict__.setdefault('best_metric_results', {}).setdefault(dataset_name, {})
+    for name, options in self.opt['val']['metrics'].items():
+        better = options.get('better', 'higher')
+        if results.get(name, {}).get('better') != better:
+            results[name] = {'better': better, 'val': -math.inf if better == 'higher' else math.inf, 'iter': -1}
+
+
+def finite_best(update: Callable) -> Callable:
+    """No infinite value is the best one: a black frame restored as black has an infinite PSNR."""
+
+    @wraps(update)
+    def updated(self, dataset_name, metric, val, current_iter) -> None:
+        if math.isfinite(val):
+            update(self, dataset_name, metric, val, current_iter)
+
+    return updated

@@ -187,6 +187,8 @@ def _repair_base_model() -> None:
         load_network=methods.load_network,
         resume_training=methods.resume_training,
         get_optimizer=methods.get_optimizer,
+        _initialize_best_metric_results=methods.initialize_best,
+        _update_best_metric_result=methods.finite_best(base_model.BaseModel._update_best_metric_result),
     )
     _watch_losses()
     equal = methods.with_equal_ema(sr_model.SRModel.init_training_settings)

@@ -1,10 +1,12 @@
-"""Weights and training states: written beside and renamed, read without running code from the file."""
+"""Checkpoints: written next to their place and renamed, read without running code from the file, whoever wrote them."""
 
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,19 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop, shown
 from .plain_values import stand_ins
+
+HOLDERS = ('params', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'net_g', 'generator', 'weights')
+"""Keys under which files hold a state dict: BasicSR's, MMagic's and Lightning's, KAIR's, and those of plain scripts."""
+AVERAGES = ('params_ema', 'state_dict_ema', 'model_ema', 'ema_state_dict', 'ema')
+"""The same for the moving average."""
+_WITHIN = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
+"""What torch.compile, FSDP and checkpointing wrappers put into names, at any place."""
+_COUNTERS = ('step_counter', 'n_averaged')
+_COMPANIONS = (*_COUNTERS, 'generator', 'discriminator', 'data_preprocessor', 'perceptual_loss', 'gan_loss')
+_COMPANIONS += ('pixel_loss', 'generator_ema', 'net_g', 'net_g_ema', 'net_d', 'ema', 'model_ema', 'loss')
+"""First names of what lies in a checkpoint with a network and is none of it, of MMagic and of torch's averages."""
 
 
 def save_atomic(content: Any, path: str | Path) -> None:
@@ -53,7 +66,7 @@ def load_file(path: str | Path) -> Any:
     numpy's scalars, which BasicSR's own files may hold, come as Python's.
 
     Raises:
-        UserError: The file is missing, cut short, or holds more than tensors and plain containers.
+        UserError: The file is missing, cut short, damaged, or holds more than tensors and plain containers.
     """
     path = Path(path)
     if path.is_dir():
@@ -61,7 +74,9 @@ def load_file(path: str | Path) -> Any:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob('*.pth'))[:8] if path.parent.is_dir() else []
         hint = f' The folder has {", ".join(near)}.' if near else ''
-        raise UserError(f'The checkpoint {path} does not exist.{hint}')
+        what = 'is no regular file' if path.exists() else 'does not exist'
+        raise UserError(f'The checkpoint {path} {what}.{hint}')
+    _refuse_damaged(path)
     try:
         with stand_ins():
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -73,34 +88,95 @@ def load_file(path: str | Path) -> Any:
         ) from error
 
 
-def read_weights(path: str | Path, param_key: str | None = 'params', role: str | None = 'g') -> dict[str, torch.Tensor]:
-    """Return the state dict in a checkpoint, without DataParallel's ``module.`` prefix.
-
-    Args:
-        path: A file as BasicSR writes it, ``{'params': state dict, 'params_ema': ...}``, or a bare state dict.
-        param_key: Which of them; a key that is not there falls back to ``params`` with a log line. None: the
-            file itself.
-        role: Ending of the options in section ``path`` that are about this file, as of ``param_key_g``; None where
-            there are none.
+def _refuse_damaged(path: Path) -> None:
+    """Compare the check sums in a file of torch.save, which torch.load does not: a flipped bit is a wrong weight.
 
     Raises:
-        UserError: Unreadable file, or no state dict under that key.
+        UserError: They differ.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return  # of an old format, or no checkpoint at all
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise UserError(f'{path} is damaged: {full_stop(error)} It was not loaded.') from None
+    if damaged is not None:
+        raise UserError(f'{path} is damaged: the check sum of {damaged} is wrong. It was not loaded.')
+
+
+def read_weights(
+    path: str | Path, param_key: str | None = 'params', role: str | None = 'g', names: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
+    """Return the state dict in a checkpoint, without what wrappers have added to its names.
+
+    Args:
+        path: A file of BasicSR, ``{'params': state dict, 'params_ema': ...}``, a bare state dict, or one under another
+            key that is in use (`HOLDERS`, `AVERAGES`), as in MMagic's, KAIR's and Lightning's files.
+        param_key: Which of them. Where ``params`` or ``params_ema`` is not there, what stands in its place is taken
+            with a log line; any other key must be there, or at least ``params``. None: the file itself.
+        role: Ending of the options in section ``path`` that are about this file, as of ``param_key_g``; None where
+            there are none.
+        names: Names that the network knows. With them the beginning that a wrapper has added is recognised, whatever
+            it is, and parts of the checkpoint that are no network's (a discriminator, a counter) are left out.
+
+    Raises:
+        UserError: Unreadable file, no state dict under that key, or a tensor without data.
     """
     content = load_file(path)
-    if param_key is not None and isinstance(content, dict):
-        if param_key not in content and 'params' in content:
-            get_root_logger().info(f'{path} has no {param_key}; its params are used.')
-            param_key = 'params'
-        if param_key not in content and content and all(torch.is_tensor(v) for v in content.values()):
+    if param_key is not None and isinstance(content, dict) and param_key not in content:
+        if content and all(torch.is_tensor(value) for value in content.values()):
             get_root_logger().info(f'{path} is a bare state dict and is loaded as it is.')
-        elif param_key not in content:
-            advice = f' Set path:param_key_{role}.' if role else ''
-            raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}.{advice}')
         else:
-            content = content[param_key]
-    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+            wanted = {'params': HOLDERS, 'params_ema': AVERAGES + HOLDERS}.get(param_key, ('params',))
+            there = [key for key, value in content.items() if _is_state_dict(value)]
+            found = next((key for key in wanted if key in there), None)
+            if found is None:
+                listed = ', '.join(map(str, there))
+                advice = f' Set path:param_key_{role} to one of them: {listed}.' if role and there else ''
+                raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}.{advice}')
+            get_root_logger().info(f'{path} has no {param_key}; its {found} is used.')
+            content = content[found]
+    elif param_key is not None and isinstance(content, dict):
+        content = content[param_key]
+    if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
         raise UserError(f'{path} does not hold a state dict (a mapping of names to tensors) under {param_key!r}.')
-    return {k.removeprefix('module.'): v for k, v in content.items()}
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise UserError(f'{path} does not hold a state dict: one of its names is {shown(name)}, which is no text.')
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+            raise UserError(f'{path} holds no data for {name}, or none that a network could take: {value.layout}.')
+    return _without_wrappers(content, names, param_key == 'params_ema', path)
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(torch.is_tensor(one) for one in value.values())
+
+
+def _without_wrappers(
+    state: Mapping[str, torch.Tensor], names: Collection[str], average: bool, path: str | Path
+) -> dict[str, torch.Tensor]:
+    """The state dict with the names of the network alone, of the moving average where it is asked for."""
+    clean = {name: value for name, value in state.items() if name in names}
+    for name, value in state.items():
+        for added in _WITHIN if name not in names else ():
+            name = name.replace(added, '')
+        clean[name if name in names else name.removeprefix('module.')] = value
+    begins: Counter[str] = Counter()
+    for name in clean:
+        ends = [k + 1 for k, letter in enumerate(name) if letter == '.' and name[k + 1 :] in names]
+        begins.update([name[: ends[0]]] if ends else [])
+    most = max(begins.values(), default=0)
+    if most <= max(sum(name in names for name in clean), len(names) // 2):
+        return {name: value for name, value in clean.items() if not names or name in names or name not in _COUNTERS}
+    equal = [begin for begin, count in begins.items() if count == most]
+    begin = next((one for one in equal if ('ema' in one) == average), equal[0])
+    kept = {name.removeprefix(begin): value for name, value in clean.items() if name.startswith(begin)}
+    others = [name for name in clean if not name.startswith(begin)]
+    kept |= {name: clean[name] for name in others if name.split('.')[0] not in _COMPANIONS}
+    left = [name for name in others if name not in kept]
+    get_root_logger().info(f"The names in {path} begin with '{begin}', which was removed; left out: {_summary(left)}.")
+    return kept
 
 
 def load_weights(
@@ -124,13 +200,20 @@ def load_weights(
     Raises:
         UserError: Strict and something does not match, or not strict and nothing does: the wrong checkpoint.
     """
-    loaded = read_weights(path, param_key, role)
+    current = net.state_dict()
+    loaded = read_weights(path, param_key, role, current.keys())
     if (filter_checkpoint := getattr(net, 'filter_checkpoint', None)) is not None:
         loaded, left_out = filter_checkpoint(loaded)
         if left_out:
             get_root_logger().info(f'{type(net).__name__} works without {_summary(left_out)} of {path}.')
-    current = net.state_dict()
-    wrong_size = sorted(k for k in loaded.keys() & current.keys() if loaded[k].shape != current[k].shape)
+    both = sorted(loaded.keys() & current.keys())
+    wrong_size = [k for k in both if loaded[k].shape != current[k].shape]
+    for key in both:
+        if current[key].is_floating_point() != loaded[key].is_floating_point():
+            raise UserError(f'{path} has {key} as {loaded[key].dtype}, which is no weight of {type(net).__name__}.')
+    not_finite = [k for k in both if not torch.isfinite(loaded[k]).all()]
+    if not_finite:
+        get_root_logger().warning(f'{path} holds values that are not finite: {_summary(not_finite)}.')
     missing = sorted(k for k in current if k not in loaded) + wrong_size
     unexpected = sorted(k for k in loaded if k not in current) + wrong_size
     if missing or unexpected:
@@ -163,72 +246,3 @@ def _summary(keys: list[str]) -> str:
         return 'nothing'
     parts = Counter(k.split('.')[0] for k in keys)
     return f'{len(keys)} tensors ({", ".join(f"{name} {n}" for name, n in parts.items())})'
-
-
-def find_resume_state(
-    folder: str | Path, weights_folder: str | Path, networks: Iterable[str] = ()
-) -> tuple[Path, dict] | None:
-    """Return the newest whole training state whose weight files are there.
-
-    A state names the weight files it belongs to and is written after them, so what it names is whole; an unreadable
-    state (a disk's fault, not ours) is passed over with a warning.
-
-    Args:
-        folder: Where the ``*.state`` files are.
-        weights_folder: Where the files of weights are.
-        networks: See :func:`name_weights`.
-
-    Returns:
-        (its path, its content), or None where the folder has no state at all or is not there.
-
-    Raises:
-        UserError: There are states and none will do. To begin again would move their run aside, which nobody asked for.
-    """
-    found = [p for p in Path(folder).glob('*.state') if not p.name.startswith('.')] if Path(folder).is_dir() else []
-    troubles = []
-    for path in sorted(found, key=_iteration_of, reverse=True):
-        try:
-            state = load_file(path)
-            name_weights(state, path, networks)
-            absent = [name for name in state['weights'].values() if not (Path(weights_folder) / name).is_file()]
-            if absent:
-                raise UserError(f'{path} belongs to {", ".join(absent)}, which is gone from {weights_folder}.')
-        except UserError as error:
-            troubles.append(error)
-            continue
-        for trouble in troubles:
-            get_root_logger().warning(f'{trouble} An older state is taken.')
-        return path, state
-    if troubles:
-        raise UserError(
-            f'{folder} has {len(found)} training state{"s" if len(found) > 1 else ""} and none to go on from. '
-            f'{troubles[0]} Put the file back, or start without --auto_resume, which moves this run aside.'
-        ) from troubles[0]
-    return None
-
-
-def _iteration_of(path: Path) -> tuple[int, str]:
-    """For sorting: copies of other names come before all that are called by their iteration."""
-    return (int(path.stem) if path.stem.isdecimal() else -1), path.name
-
-
-def name_weights(state: Any, path: str | Path, networks: Iterable[str]) -> None:
-    """Add the names of the weight files to a state that does not have them, as BasicSR's own do not.
-
-    Args:
-        state: Content of a training state; changed in place.
-        path: Its file, for the message.
-        networks: Sections of the option file whose weights BasicSR saves, as ``network_g``.
-
-    Raises:
-        UserError: This is no training state.
-    """
-    if not isinstance(state, dict) or type(state.get('iter')) is not int:
-        what = f'it has only {sorted(map(str, state))[:6]}' if isinstance(state, dict) else 'it is no dict'
-        raise UserError(f'{path} is not a training state: {what}.')
-    if 'weights' not in state:
-        labels = [f'net_{network.removeprefix("network_")}' for network in networks]
-        state['weights'] = {label: f'{label}_{state["iter"]}.pth' for label in labels}
-    weights = state['weights']
-    if not (isinstance(weights, dict) and all(isinstance(text, str) for item in weights.items() for text in item)):
-        raise UserError(f'{path} is not a training state: what it names as weights are no names of files.')

@@ -85,7 +85,7 @@ class Judge:
         self.dataset = dataset
         self.wants = {name: wants(options) for name, options in self.metrics.items()}
         self._without_gt = False
-        self._undefined = dict.fromkeys(self.metrics, 0)
+        self._undefined, self._infinite = dict.fromkeys(self.metrics, 0), dict.fromkeys(self.metrics, 0)
         self._warned = False
         self.begin_item()
 
@@ -118,8 +118,8 @@ class Judge:
             data = {key: frame for key, frame in frames.items() if key in asked.takes and frame is not None}
             self._refuse_border(name, options.get('crop_border'), img)
             value = float(calculate_metric(data, dict(options)))
-            if math.isnan(value):
-                self._undefined[name] += 1
+            if not math.isfinite(value):
+                (self._undefined if math.isnan(value) else self._infinite)[name] += 1
             else:
                 values[name] = value
         return values
@@ -150,7 +150,7 @@ class Judge:
         """
         said = []
         without_gt = any(gather_lists([self._without_gt]))
-        undefined = gather_lists([self._undefined])
+        undefined, infinite = gather_lists([self._undefined]), gather_lists([self._infinite])
         lacking = [name for name, asked in self.wants.items() if asked.gt and name not in measured]
         if self.metrics and not measured and without_gt:
             said.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
@@ -160,5 +160,10 @@ class Judge:
             if count := sum(one[name] for one in undefined):
                 said.append(
                     f'{self.dataset}: {name} is undefined (not a number) for {count} frames, which do not count.'
+                )
+            if count := sum(one[name] for one in infinite):
+                said.append(
+                    f'{self.dataset}: {name} is infinite for {count} frames (as PSNR is for a frame equal to its GT), '
+                    'which do not count.'
                 )
         return said

@@ -42,7 +42,7 @@ from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
 from ..utils.signatures import wrong_signature
-from .checkpoint import find_resume_state, load_file, name_weights, remove_leftovers
+from .checkpoint import load_file, remove_leftovers
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
 from .loading import FirstItem, make_prefetcher
@@ -51,6 +51,7 @@ from .loss_guard import SkippedSteps, begin_iteration, refuse_seen
 from .run import Run, move_paths, prepare_run
 from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
+from .training_state import find_resume_state, name_weights, refuse_wrong_content
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, dry_run: bool = False) -> None:
@@ -313,20 +314,28 @@ def _find_resume(run: Run) -> dict | None:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
         _refuse_other_run(paths)
-        state = load_file(paths['resume_state'])
-        name_weights(state, paths['resume_state'], networks)
+        found = paths['resume_state'], load_file(paths['resume_state'])
+        name_weights(found[1], found[0], networks)
+        refuse_wrong_content(found[1], found[0])
+        state = found[1]
     if state is None:
         return None
-    if not {'iter', 'optimizers', 'schedulers'} <= state.keys():
-        raise UserError(f'{paths["resume_state"]} is not a training state: it has only {sorted(state)[:6]}.')
+    if state['iter'] > run.train.total_iter:
+        raise UserError(
+            f'The run is at iteration {state["iter"]} already, beyond train:total_iter: {run.train.total_iter}. '
+            'Nothing was changed; give a larger train:total_iter to go on.'
+        )
     keys = {name: key for name, key in paths.items() if name.startswith('param_key')}
     check_resume(opt, state['iter'])
     # it sets all of them to 'params', those of networks that do not train included (basicsr/utils/misc.py)
     trained = {f'param_key_{label.removeprefix("net_")}' for label in state.get('weights', {})}
     paths.update({name: key for name, key in keys.items() if name not in trained})
-    for label, file_name in state.get('weights', {}).items():
-        paths[f'pretrain_network_{label.removeprefix("net_")}'] = str(Path(paths['models']) / file_name)
-    paths['strict_load_g'] = True
+    kept = [name.removeprefix('network_') for name in paths.get('ignore_resume_networks') or ()]
+    for label, file_name in state['weights'].items():
+        if (name := label.removeprefix('net_')) not in kept:
+            paths[f'pretrain_network_{name}'] = str(Path(paths['models']) / file_name)
+    if 'g' not in kept:
+        paths['strict_load_g'] = True
     paths.pop('pretrain_adapter_g', None)
     if not run.seed_is_given and 'manual_seed' in state:
         opt['manual_seed'] = state['manual_seed']

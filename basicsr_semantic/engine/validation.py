@@ -74,7 +74,7 @@ class Report:
         writer.writeheader()
         writer.writerows(self.frames)
         content = {'dataset': self.dataset, 'average': self.average(), 'clips': self.clips(), 'frames': self.frames}
-        write_whole(f'{stem}.json', json.dumps(content, indent=1).encode())
+        write_whole(f'{stem}.json', json.dumps(content, indent=1, allow_nan=False).encode())
         write_whole(f'{stem}.csv', table.getvalue().encode())
 
 

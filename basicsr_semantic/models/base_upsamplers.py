@@ -21,7 +21,7 @@ def make_base_upsampler(
     section: str | Mapping[str, Any],
     scale: int,
     checkpoint: str | None,
-    param_key: str = 'params',
+    param_key: str | None = 'params',
     device: str | torch.device = 'cpu',
 ) -> Upsampler:
     """Build what makes the base: SeeClear's is bicubic, that of SeeClear* a video super-resolution network.

@@ -10,9 +10,6 @@ from pydantic import Field
 from ..config import sections
 from ..config.section import AnySection, Number, read_section
 
-Weights = Literal['params', 'params_ema']
-"""Which weights of a checkpoint."""
-
 
 class StepOptions(sections.TrainOptions):
     """Section ``train``: the run and its optimiser."""
@@ -36,8 +33,8 @@ class FileOptions(sections.PathOptions):
     """Checkpoint to start from or to test, BasicSR's or ours."""
     strict_load_g: bool = True
     """Whether the checkpoint must fit exactly; false when parts are new, on a released baseline for instance."""
-    param_key_g: Weights = 'params'
-    """Which weights of the file: ``params`` or ``params_ema``."""
+    param_key_g: str | None = 'params'
+    """Which weights of the file: ``params``, ``params_ema`` or any other key of it; ~: the file itself."""
 
 
 def read_path(cls: type[AnySection], opt: Mapping[str, Any]) -> AnySection:

@@ -19,7 +19,7 @@ _NOT_IN_WEIGHTS = ('drop_path',)
 _CLASS_SEED = 20240
 
 
-def build_frame_decoder(options: dict[str, Any], checkpoint: str | None, param_key: str = 'params') -> XDecoder:
+def build_frame_decoder(options: dict[str, Any], checkpoint: str | None, param_key: str | None = 'params') -> XDecoder:
     """Build the frame decoder.
 
     Args:

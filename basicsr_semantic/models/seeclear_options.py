@@ -10,7 +10,6 @@ from ..config import sections
 from ..config.section import Built
 from ..diffusion import BlurringResShift
 from . import options
-from .common_options import Weights
 
 
 class TopOptions(options.TopOptions):
@@ -38,8 +37,8 @@ class PathOptions(options.PathOptions):
 
     pretrain_base_upsampler: str | None = None
     """Weights of base_upsampler, where that is a network."""
-    param_key_base_upsampler: Weights = 'params'
-    """Which weights of that file: ``params`` or ``params_ema``."""
+    param_key_base_upsampler: str | None = 'params'
+    """Which weights of that file: ``params``, ``params_ema`` or any other key of it; ~: the file itself."""
 
 
 class ValOptions(sections.ValOptions):

@@ -160,7 +160,7 @@ class VideoInstanceModel(VideoBaseModel):
             raise UserError(_NO_WEIGHTS)
         return build_frame_decoder(self.opt['frame_decoder'], checkpoint, self._param_key())
 
-    def _param_key(self) -> str:
+    def _param_key(self) -> str | None:
         """Which weights of a checkpoint; a resumed run goes on from those that trained, never from their average."""
         return 'params' if self.path_options.resume_state else self.path_options.param_key_g
 
