@@ -165,7 +165,7 @@ def test_strict_refuses_what_would_be_skipped(tmp_path):
     assert content(tmp_path / 'dst') == content(tmp_path / 'fresh')
     assert prepared.frames == 8
     (tmp_path / 'src' / 'empty').mkdir()
-    with pytest.raises(UserError, match=r"--strict: the folder '.*empty' is empty"):
+    with pytest.raises(UserError, match=r"--strict: '.*empty': the folder is empty"):
         prepare_clips(tmp_path / 'src', tmp_path / 'dst', strict=True)
 
 

@@ -345,13 +345,20 @@ def test_frames_that_are_missing_or_damaged_are_named(own):
     with pytest.raises(UserError, match=r"Clip 'a' has 2 frames in .*lq but 3 in .*gt"):
         SemanticClipDataset(options(own, num_frame=3))
     (own / 'list.txt').write_text('a 3\nb 3\n')
-    listed = SemanticClipDataset(options(own, num_frame=3, meta_info_file=str(own / 'list.txt')))
-    with pytest.raises(UserError, match=r'dataroot_lq: there is no frame .*a/00000002'):
+    with pytest.raises(
+        UserError, match=r"gives the clip 'a' 3 frames, but .*lq/a', with 2 images, has no frame 0000000"
+    ):
+        SemanticClipDataset(options(own, num_frame=3, meta_info_file=str(own / 'list.txt')))
+    (own / 'list.txt').write_text('a 2\nb 3\n')
+    listed = SemanticClipDataset(options(own, num_frame=3, meta_info_file=str(own / 'list.txt'), exclude_clips=['a']))
+    (own / 'lq' / 'b' / '00000000.png').rename(own / 'lq' / 'b' / 'gone')
+    with pytest.raises(UserError, match=r'dataroot_lq: there is no frame .*b/00000000'):
         listed[0]
+    (own / 'lq' / 'b' / 'gone').rename(own / 'lq' / 'b' / '00000000.png')
     path = own / 'gt' / 'b' / '00000001.png'
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match=r'dataroot_gt: .*b/00000001\.png cannot be used: it is truncated'):
-        listed[1]
+        listed[0]
 
 
 def test_missing_and_misfitting_masks_are_named(own, tmp_path):

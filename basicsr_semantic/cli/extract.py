@@ -85,6 +85,8 @@ def add_parser(subparsers: Any) -> None:
         'the N processes may fill one store at the same time',
     )
     parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
+    limit = 'frames of more megapixels are refused, by their headers (default: %(default)s)'
+    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=limit)
     parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder and openseed)')
     for names, arguments in _HELP.items():
         known = {name: inspect.signature(extractor_class(name)).parameters for name in names}
@@ -107,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out.resolve() == args.frames.resolve():
         raise UserError(f'--out {args.out} is the folder of --frames. Give the store a folder of its own.')
     shard = parse_shard(args.shard)
-    keys, read = open_frames(args.frames)
+    if not args.max_megapixels > 0:
+        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; it must be more than 0.')
+    keys, read = open_frames(args.frames, args.max_megapixels)
     names = ['max_masks', *(name for arguments in _HELP.values() for name in arguments)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     extractor = build_extractor(args.extractor, **given)
@@ -146,11 +150,12 @@ def _yes(text: str) -> bool:
     return text == 'true'
 
 
-def open_frames(root: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
+def open_frames(root: Path, max_megapixels: float = 100.0) -> tuple[list[str], Callable[[str], np.ndarray]]:
     """Find frames.
 
     Args:
         root: LMDB folder, or folder of clip folders.
+        max_megapixels: Larger frames are not decoded.
 
     Returns:
         The keys of all frames, and a function that reads one by its key: (h, w, 3) uint8 RGB.
@@ -162,6 +167,6 @@ def open_frames(root: Path) -> tuple[list[str], Callable[[str], np.ndarray]]:
     from ..data.frame_reader import FrameReader
 
     backend = 'lmdb' if (root / 'data.mdb').is_file() else 'disk'
-    reader = FrameReader(root, {'type': backend}, '--frames')
+    reader = FrameReader(root, {'type': backend}, '--frames', max_megapixels)
     keys = [key for clip in ClipIndex.load(root, backend) for key in clip.keys]
     return keys, lambda key: np.ascontiguousarray(reader.read(key)[..., ::-1])

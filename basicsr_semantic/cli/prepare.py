@@ -79,6 +79,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--verify', action='store_true', help='at the end, read everything again and compare checksums')
     parser.add_argument('--workers', type=int, help='threads (default: one for each CPU, at most 8)')
+    limit = 'frames of more megapixels are skipped, by their headers (default: %(default)s)'
+    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=limit)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     from ..data.prepare_clips import prepare_clips
 
     if not _only_verifies(args):
-        _tell(args, prepare_clips(args.source, args.target, args.degradation, args.scale, args.strict, args.workers))
+        how = args.degradation, args.scale, args.strict, args.workers, args.max_megapixels
+        _tell(args, prepare_clips(args.source, args.target, *how))
     _verify(args)
     return 0
 
@@ -116,6 +119,7 @@ def run_ytvis(args: argparse.Namespace) -> int:
             args.scale,
             args.strict,
             args.workers,
+            args.max_megapixels,
         )
         _tell(args, prepared)
     file = read_youtube_vis(args.target / INSTANCES)
@@ -131,6 +135,8 @@ def _only_verifies(args: argparse.Namespace) -> bool:
     from ..data.prepare_output import MANIFEST
     from ..utils.errors import UserError
 
+    if not args.max_megapixels > 0:
+        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; it must be more than 0.')
     if args.workers is not None and args.workers < 1:
         raise UserError(f'--workers is {args.workers}; at least 1 is needed.')
     if not args.verify or args.source.exists() or not (args.target / MANIFEST).is_file():

@@ -4,31 +4,102 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.errors import UserError
 from .images import IMAGE_SUFFIXES
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder below a root.
+
+    Attributes:
+        path: The folder.
+        name: Its path below the root with '/', '.' for the root itself.
+        files: Names of what is in it and is no folder, in natural order.
+        has_folders: Whether there are folders in it.
+    """
+
+    path: Path
+    name: str
+    files: list[str]
+    has_folders: bool
+
+
+def walk_folders(root: Path) -> tuple[list[Folder], list[tuple[str, str]]]:
+    """All folders below a root, each once, whatever links lead to it; hidden files and folders are left out.
+
+    Returns:
+        The folders, those that are reached without a link first; and what is left out: names below the root, with the
+        reason.
+    """
+    found: list[Folder] = []
+    left_out: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
+    waiting, linked = [root], []
+    while waiting or linked:
+        path = waiting.pop() if waiting else linked.pop(0)
+        name = path.relative_to(root).as_posix()
+        real = os.path.realpath(path)
+        if real in seen:
+            left_out.append((name, f"it is a link to '{seen[real]}', which is taken already"))
+            continue
+        try:
+            entries = sorted((entry for entry in os.scandir(path) if entry.name[:1] != '.'), key=lambda one: one.name)
+        except OSError as error:
+            left_out.append((name, f'the folder cannot be read: {error.strerror}'))
+            continue
+        seen[real] = name
+        folders = [entry for entry in entries if entry.is_dir()]
+        linked += [path / entry.name for entry in folders if entry.is_symlink()]
+        waiting += [path / entry.name for entry in reversed(folders) if not entry.is_symlink()]
+        files = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_order)
+        found.append(Folder(path, name, files, bool(folders)))
+    return found, left_out
+
+
+def why_no_file(path: Path) -> str | None:
+    """Why a file cannot be read as a whole and be done with, without opening it: a pipe or a device never ends.
+
+    Returns:
+        A clause such as 'it is a link to nothing', or None where it is a regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink() and isinstance(error, FileNotFoundError):
+            return f"it is a link to '{path.readlink()}', which is not there"
+        return f'it cannot be read: {error.strerror}'
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_IFIFO: 'a pipe', stat.S_IFDIR: 'a folder', stat.S_IFSOCK: 'a socket'}
+    return f'it is {kinds.get(stat.S_IFMT(mode), "a device")}, not a file'
+
+
 def scan_clip_folders(root: Path) -> dict[str, list[Path]]:
     """Find all folders with images below a folder, at any depth.
 
     Args:
-        root: The folder. Hidden files and folders are left out; links are followed.
+        root: The folder. Hidden files and folders are left out; links are followed, but a folder is taken once.
 
     Returns:
         Clip name (path below ``root`` with '/') -> its image files; both in natural order (2 before 10).
 
     Raises:
-        UserError: No images at all, or some directly in ``root``.
+        UserError: No images at all, some directly in ``root``, or a folder that cannot be read.
     """
     found: dict[str, list[Path]] = {}
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        images = [name for name in files if is_image(name)]
+    folders, left_out = walk_folders(root)
+    unreadable = next((one for one in left_out if 'cannot be read' in one[1]), None)
+    if unreadable is not None:
+        raise UserError(f"'{root / unreadable[0]}': {unreadable[1]}. Make it readable, or move it away.")
+    for folder in folders:
+        images = [folder.path / name for name in folder.files if is_image(name)]
         if images:
-            name = Path(folder).relative_to(root).as_posix()
-            found[name] = [Path(folder, image) for image in sorted(images, key=natural_order)]
+            found[folder.name] = images
     if '.' in found:
         raise UserError(
             f"Images such as {found['.'][0].name} lie directly in '{root}'. Each clip needs a folder of its own: "

@@ -49,19 +49,26 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
     """
     listed: list[tuple[str, int | None]] = []
     try:
-        text = path.read_text(encoding='utf-8')
+        text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise UserError(f"The meta info file '{path}' is not a text file.") from error
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        if len(words) > 1 and not (words[1].isdecimal() and int(words[1]) > 0):
+        if len(words) > 1 and not re.fullmatch('0*[1-9][0-9]{0,5}', words[1]):
+            if re.fullmatch('[0-9]+', words[1]):
+                raise UserError(
+                    f"'{path}', line {number}: a clip has 1 to 999999 frames, not {words[1][:20]}. Is the list damaged?"
+                )
             raise UserError(
                 f"'{path}', line {number}: '{line.strip()}' is not of the form 'clip frames (height,width,3)', as "
                 "'000 100 (720,1280,3)'. Is it a list of single images?"
             )
-        listed.append((words[0].strip('/'), int(words[1]) if len(words) > 1 else None))
+        name = words[0].strip('/')
+        if not name or {'', '.', '..'} & set(name.split('/')) or not name.isprintable():
+            raise UserError(f"'{path}', line {number}: {name!r} cannot be the name of a clip below the data root.")
+        listed.append((name, int(words[1]) if len(words) > 1 else None))
     if not listed:
         raise UserError(f"The meta info file '{path}' is empty.")
     return listed
@@ -75,8 +82,8 @@ def read_lmdb_sizes(root: Path) -> dict[str, tuple[int, int]]:
     """
     sizes: dict[str, tuple[int, int]] = {}
     path = root / 'meta_info.txt'
-    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else ():
-        found = re.match(r'(\S+)/\S+ \((\d+),(\d+),\d+\)', line)
+    for line in path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else ():
+        found = re.match(r'(\S+)/\S+ \(([0-9]{1,6}),([0-9]{1,6}),[0-9]{1,6}\)', line)
         if found is not None:
             sizes.setdefault(found[1], (int(found[2]), int(found[3])))
     return sizes
@@ -95,7 +102,7 @@ def read_lmdb_meta_info(root: Path) -> dict[str, tuple[str, ...]] | None:
     if not path.is_file():
         return None
     clips: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1):
         if not line.strip():
             continue
         name, slash, frame = line.split()[0].rpartition('/')

@@ -66,8 +66,9 @@ class ClipSource:
     def __init__(self, options: ClipOptions) -> None:
         self.scale = options.scale
         backend = options.io_backend
-        self._gt = FrameReader(options.dataroot_gt, backend, 'dataroot_gt') if options.dataroot_gt else None
-        self._lq = FrameReader(options.dataroot_lq, backend, 'dataroot_lq') if options.dataroot_lq else None
+        limit, gt, lq = options.max_megapixels, options.dataroot_gt, options.dataroot_lq
+        self._gt = FrameReader(gt, backend, 'dataroot_gt', limit) if gt else None
+        self._lq = FrameReader(lq, backend, 'dataroot_lq', limit) if lq else None
         self._degradation = options.degradation or ''
         self.has_gt = self._gt is not None
         self.index = self._find_clips(options)
@@ -198,10 +199,13 @@ class ClipSource:
         index = ClipIndex.load(str(options.dataroot_lq or options.dataroot_gt), backend, *lists)
         if self._lq is not None and self._gt is not None and options.meta_info_file is None and backend == 'disk':
             index.check_same_frames(ClipIndex.load(self._gt.root, backend, *lists))
-        if options.val_partition is None:
-            return index
-        names = val_partition_clips(options.val_partition)
-        return index.without(names) if options.phase == 'train' else index.only(names)
+        if options.val_partition is not None:
+            names = val_partition_clips(options.val_partition)
+            index = index.without(names) if options.phase == 'train' else index.only(names)
+        for reader in (self._lq, self._gt):
+            if reader is not None and backend == 'disk' and options.meta_info_file is not None:
+                index.check_on_disk(reader.root)
+        return index
 
 
 def to_tensor(frames: np.ndarray) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ..utils.errors import UserError
-from .clip_folders import frame_names_of_folder, image_files, scan_clip_folders
+from .clip_folders import frame_names_of_folder, image_files, is_image, scan_clip_folders
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
 
 VAL_PARTITIONS: dict[str, tuple[str, ...]] = {
@@ -158,6 +159,31 @@ class ClipIndex:
                         'Frames that belong together need the same name.'
                     )
 
+    def check_on_disk(self, root: Path) -> None:
+        """Find out at the start, not in the middle of a training, that clips are shorter than their list says.
+
+        Args:
+            root: Folder of clip folders.
+
+        Raises:
+            UserError: A folder or a frame of a clip is not there.
+        """
+        for clip in self:
+            folder = root / clip.name
+            try:
+                there = {entry.name.rpartition('.')[0] for entry in os.scandir(folder) if is_image(entry.name)}
+            except OSError as error:
+                raise UserError(
+                    f"{self.source} names the clip '{clip.name}', but '{folder}': {error.strerror}."
+                ) from None
+            missing = [frame for frame in clip.frames if frame not in there]
+            if missing:
+                more = f' and lacks {len(missing)} in all' if len(missing) > 1 else ''
+                raise UserError(
+                    f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{folder}', with {len(there)} "
+                    f'images, has no frame {missing[0]}{more}. Complete the folder, or correct the list.'
+                )
+
 
 def val_partition_clips(partition: str) -> tuple[str, ...]:
     """Names of the REDS clips held out for validation: ``REDS4`` (of EDVR) or ``official`` (of the challenge)."""
@@ -168,13 +194,10 @@ def val_partition_clips(partition: str) -> tuple[str, ...]:
 
 @cache
 def _frame_names(template: str, count: int) -> tuple[str, ...]:
-    try:
-        names = tuple(template.format(number) for number in range(count))
-    except (ValueError, IndexError, KeyError) as error:
-        raise UserError(f"filename_tmpl: '{template}' is no format for a number, as '{{:08d}}' is: {error}.") from error
-    if count == 1 and template.format(0) == template.format(1):
-        raise UserError(f"filename_tmpl: '{template}' gives every frame the same name; it needs a place as '{{:08d}}'.")
-    return names
+    # one number and nothing else: a wider format could ask for gigabytes, or for what lies behind the number
+    if not re.fullmatch(r'[^{}]*\{0?(:0?[0-9]{0,2}d?)?\}[^{}]*', template):
+        raise UserError(f"filename_tmpl: '{template[:80]}' is no format for one number, as '{{:08d}}' is.")
+    return tuple(template.format(number) for number in range(count))
 
 
 @cache

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from ..config.section import Built, read_section
+from ..config.section import Built, Number, read_section
 from ..config.sections import LoaderOptions
 from .degradations import wrong_degradation
+from .images import MAX_MEGAPIXELS
 
 
 class DatasetOptions(LoaderOptions):
@@ -23,6 +24,8 @@ class DatasetOptions(LoaderOptions):
     """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
     io_backend: Annotated[dict[str, Any], Built('io_backend')] = {'type': 'disk'}
     """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
+    max_megapixels: Annotated[Number, Field(gt=0)] = MAX_MEGAPIXELS
+    """Larger frames are refused by their headers, before they are decoded."""
 
 
 class ClipOptions(DatasetOptions):

@@ -11,7 +11,8 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from ..utils.errors import UserError
-from .images import IMAGE_SUFFIXES, DamagedImageError, decode
+from .clip_folders import why_no_file
+from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
 
 # One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice.
 _lmdb_clients: dict[str, tuple[int, FileClient]] = {}
@@ -27,13 +28,17 @@ class FrameReader:
         root: Folder of clip folders, or an LMDB folder.
         io_backend: ``{'type': 'disk'}`` or ``{'type': 'lmdb'}`` with further arguments for BasicSR's backend. Copied.
         option: Name of the option that gave ``root``, for messages.
+        max_megapixels: Larger frames are not decoded.
 
     Raises:
         UserError: ``root`` does not exist or does not fit the backend, or the backend is unknown.
     """
 
-    def __init__(self, root: str | Path, io_backend: Mapping[str, Any], option: str) -> None:
+    def __init__(
+        self, root: str | Path, io_backend: Mapping[str, Any], option: str, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
         self.root = Path(root)
+        self.max_megapixels = max_megapixels
         self.option = option
         self.backend = str(io_backend.get('type'))
         self._arguments = {key: value for key, value in io_backend.items() if key != 'type'}
@@ -67,7 +72,7 @@ class FrameReader:
         """
         content, place = self._lmdb_value(key) if self.backend == 'lmdb' else self._file(key)
         try:
-            return decode(content)
+            return decode(content, self.max_megapixels)
         except DamagedImageError as error:
             raise UserError(f'{self.option}: {place} cannot be used: {error}. Replace it from the source.') from error
 
@@ -83,10 +88,12 @@ class FrameReader:
         client = FileClient('disk', **self._arguments)
         for suffix in suffixes:
             path = self.root / f'{key}{suffix}'
+            if (wrong := why_no_file(path)) is not None:
+                if path.exists() or path.is_symlink():
+                    raise UserError(f'{self.option}: {path} cannot be used: {wrong}.')
+                continue
             try:
                 content = client.get(path)
-            except FileNotFoundError:
-                continue
             except OSError as error:
                 raise UserError(f'{self.option}: {path} cannot be read: {error.strerror}.') from error
             self._suffix = suffix

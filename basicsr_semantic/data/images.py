@@ -1,11 +1,18 @@
-"""8-bit images as bytes: decoding that notices damage, and PNG encoding."""
+"""8-bit images as bytes: sizes by their headers, decoding that notices damage, and PNG encoding."""
 
 from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
+MAX_MEGAPIXELS = 100.0
+"""Larger images are not decoded unless somebody says so: a file of kilobytes can ask for gigabytes."""
 PNG_LEVEL = 1  # as BasicSR: large frames are written once and read for weeks, so speed matters more than size
 
 
@@ -13,7 +20,67 @@ class DamagedImageError(ValueError):
     """Bytes that are not a whole image. The message says what is wrong, without the place: the caller knows it."""
 
 
-def decode(content: bytes) -> np.ndarray:
+_pillow_limit = threading.Lock()
+_PNG = b'\x89PNG\r\n\x1a\n'
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+"""The tag by which cameras say how they were held, and which OpenCV turns images by."""
+
+
+def header_size(file: Path | bytes) -> tuple[int, int] | None:
+    """(height, width) as OpenCV will decode an image, without decoding it; None for a damaged header.
+
+    Args:
+        file: An image file, or its content.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with io.BytesIO(file) if isinstance(file, bytes) else file.open('rb') as opened:
+        try:
+            if opened.read(8) == _PNG:
+                height, width, orientation = _png_header(opened)
+                return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
+            opened.seek(0)
+            with _pillow_limit:  # Pillow opens nothing beyond a limit of its own, so that nobody learns the size
+                limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                try:
+                    image = Image.open(opened)
+                finally:
+                    Image.MAX_IMAGE_PIXELS = limit
+            width, height = image.size
+            tags = getattr(image, 'tag_v2', None)
+            if tags is not None:  # some versions of Pillow give the size of a TIFF as it is turned, others do not
+                width, height = int(tags[256]), int(tags[257])
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, KeyError, TypeError, OverflowError):
+            return None
+    return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
+
+
+def _png_header(file: IO[bytes]) -> tuple[int, int, int]:
+    """(height, width, orientation) of a PNG after its mark; Pillow decodes the whole image for the last one."""
+    from PIL import Image
+
+    height = width = 0
+    orientation = 1
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], 'big'), head[4:]
+        if kind == b'IHDR':
+            content = file.read(length)
+            width, height = int.from_bytes(content[:4], 'big'), int.from_bytes(content[4:8], 'big')
+            file.seek(4, io.SEEK_CUR)
+        elif kind == b'eXIf':
+            exif = Image.Exif()
+            exif.load(file.read(min(length, 2**20)))
+            orientation = exif.get(_ORIENTATION, 1)
+            break
+        else:
+            file.seek(length + 4, io.SEEK_CUR)
+    if not height:
+        raise ValueError('no IHDR')
+    return height, width, orientation
+
+
+def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     """Decode an image.
 
     OpenCV fills the missing part of a truncated JPEG (and, in some versions, PNG) with grey, so the end marks of both
@@ -21,15 +88,17 @@ def decode(content: bytes) -> np.ndarray:
 
     Args:
         content: The bytes of the file.
+        max_megapixels: Images that their header says to be larger are not decoded.
 
     Returns:
         (h, w, 3) uint8, BGR. Grey images are repeated three times, alpha is dropped, 16 bits become 8.
 
     Raises:
-        DamagedImageError: Empty, truncated or otherwise unreadable.
+        DamagedImageError: Empty, truncated, too large or otherwise unreadable.
     """
     if not content:
         raise DamagedImageError('it is empty')
+    refuse_large(header_size(content), max_megapixels)
     if _is_truncated(content):
         raise DamagedImageError('it is truncated')
     try:
@@ -39,6 +108,18 @@ def decode(content: bytes) -> np.ndarray:
     if image is None:
         raise DamagedImageError('it is corrupt or not an image')
     return image
+
+
+def refuse_large(size: tuple[int, int] | None, max_megapixels: float) -> None:
+    """Look at a size (height, width) before anything is decoded.
+
+    Raises:
+        DamagedImageError: It is more than the limit.
+    """
+    if size is not None and size[0] * size[1] > max_megapixels * 1e6:
+        raise DamagedImageError(
+            f'it has {size[1]}x{size[0]} pixels, more than the {max_megapixels:g} megapixels of max_megapixels'
+        )
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -55,7 +136,7 @@ def png_size(content: bytes) -> tuple[int, int]:
     Raises:
         DamagedImageError: Not the beginning of a PNG.
     """
-    if content[:8] != b'\x89PNG\r\n\x1a\n' or content[12:16] != b'IHDR' or len(content) < 24:
+    if content[:8] != _PNG or content[12:16] != b'IHDR' or len(content) < 24:
         raise DamagedImageError('it does not begin as a PNG does')
     return int.from_bytes(content[20:24], 'big'), int.from_bytes(content[16:20], 'big')
 

@@ -104,7 +104,8 @@ class InstanceSource:
         self._degradation = options.degradation or ''
         self.factor = 1 if options.dataroot_gt and not options.degradation else options.scale
         option = 'dataroot_gt' if options.dataroot_gt else 'dataroot_lq'
-        self._frames = FrameReader(str(options.dataroot_gt or options.dataroot_lq), options.io_backend, option)
+        root = str(options.dataroot_gt or options.dataroot_lq)
+        self._frames = FrameReader(root, options.io_backend, option, options.max_megapixels)
         path = Path(options.annotation_file).expanduser()
         if not path.is_file():
             raise UserError(f"{self._where}: annotation_file: there is no file '{path}'.{_how(options, path)}")

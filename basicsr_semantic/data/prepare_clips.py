@@ -13,8 +13,8 @@ from tqdm import tqdm
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
 from ..utils.errors import UserError
 from .degradations import check_degradation, degrade, mod_crop
-from .images import DamagedImageError, encode_png
-from .prepare_input import RawFrame, SourceClip, find_source_clips
+from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
+from .prepare_input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
 from .prepare_output import (
     MANIFEST,
     SIDES,
@@ -37,6 +37,7 @@ def prepare_clips(
     scale: int = 4,
     strict: bool = False,
     workers: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Prepared:
     """Write ``target/gt.lmdb``, ``target/lq.lmdb``, ``target/meta_info.txt`` and ``target/manifest.json``.
 
@@ -55,6 +56,7 @@ def prepare_clips(
         scale: Downsampling factor.
         strict: Refuse anything that would be skipped.
         workers: Threads that decode, degrade and encode; None takes the number of CPUs, at most 8.
+        max_megapixels: Frames that their headers say to be larger are not decoded and count as damaged.
 
     Returns:
         What is in the manifest.
@@ -64,29 +66,31 @@ def prepare_clips(
             refused by ``strict``, a full disk, a folder that cannot be written.
     """
     check_degradation(degradation, scale)
-    clips, empty = find_source_clips(source)
-    return prepare_found(source, clips, empty, target, degradation, scale, strict, workers)
+    clips, left_out = find_source_clips(source, max_megapixels)
+    return prepare_found(source, clips, left_out, target, degradation, scale, strict, workers)
 
 
 def prepare_found(
     source: Path,
     clips: Sequence[SourceClip],
-    empty: Sequence[str],
+    left_out: Sequence[tuple[str, str]],
     target: Path,
     degradation: str,
     scale: int,
     strict: bool,
     workers: int | None,
 ) -> Prepared:
-    """``prepare_clips`` of clips that are found already, with the folders in which nothing is."""
+    """``prepare_clips`` of clips that are found already, with the folders that are left out and why."""
     check_degradation(degradation, scale)
+    _keep_old_names(clips, target)
     wanted = Prepared(
         source=str(source.resolve()),
         parameters={'degradation': degradation, 'scale': scale},
         fingerprints={clip.name: clip.fingerprint() for clip in clips},
     )
-    if strict and empty:
-        raise UserError(f"--strict: the folder '{source / empty[0]}' is empty. Remove it, or run without --strict.")
+    if strict and left_out:
+        name, reason = left_out[0]
+        raise UserError(f"--strict: '{source / name}': {reason}. Remove it, or run without --strict.")
     changed, finished = _compare(wanted, target)
     if finished is not None:
         if strict and finished.skipped:
@@ -105,7 +109,7 @@ def prepare_found(
     writer = PairWriter(target)
     try:
         writer.keep_only({key for key in writer.present if not changed.intersection(_clips_of_key(key))})
-        wanted.skipped += [{'source': folder, 'reason': 'the folder is empty'} for folder in empty]
+        wanted.skipped += [{'source': folder, 'reason': reason} for folder, reason in left_out]
         _write_clips(clips, wanted, writer, strict, workers or min(os.cpu_count() or 1, 8))
         writer.flush()
         if not wanted.clips:
@@ -166,6 +170,16 @@ def _verify_lmdb(path: Path, prepared: Prepared, side: str, bar: tqdm) -> Iterat
                 yield f'{path.name} has {entries} keys instead of {prepared.frames}'
     finally:
         shared.close()
+
+
+def _keep_old_names(clips: Sequence[SourceClip], target: Path) -> None:
+    """Let a folder that was begun when names lost their foreign letters go on with the names that it has."""
+    begun = next((target / name for name in (UNFINISHED, MANIFEST) if (target / name).is_file()), None)
+    known = Prepared.from_json(begun).fingerprints.keys() if begun is not None else set()
+    for clip in clips:
+        before = old_name(clip.source.rpartition('.')[0] if isinstance(clip, VideoClip) else clip.source)
+        if clip.name not in known and before in known:
+            clip.name = before
 
 
 def _compare(wanted: Prepared, target: Path) -> tuple[set[str], Prepared | None]:

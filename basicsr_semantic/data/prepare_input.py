@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import itertools
 import re
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import cv2
 import numpy as np
 
 from ..utils.errors import UserError
-from .clip_folders import frame_names_of_folder, is_image, natural_order
-from .images import DamagedImageError, decode
+from .clip_folders import frame_names_of_folder, is_image, natural_order, walk_folders, why_no_file
+from .images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
 
@@ -45,36 +46,53 @@ class FolderClip:
         name: Name of the clip in the output.
         source: Path below the source folder, for messages and the manifest.
         files: Its images in order.
+        max_megapixels: Larger images are damaged ones.
     """
 
-    def __init__(self, name: str, source: str, files: list[Path]) -> None:
+    def __init__(self, name: str, source: str, files: list[Path], max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.name = name
         self.source = source
         self.files = files
+        self.max_megapixels = max_megapixels
         self._lock = threading.Lock()
+        self._gaps = gaps_of_numbers([path.stem for path in files])
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.files) + len(self._gaps)
 
     def fingerprint(self) -> str:
         """Changes when files are added, removed, renamed or get another size."""
-        return _digest([f'{path.name} {path.stat().st_size}' for path in self.files])
+        sizes = [(path, path.stat().st_size if why_no_file(path) is None else '-') for path in self.files]
+        return _digest([f'{path.name} {size}' for path, size in sizes])
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[RawFrame]:
-        """All frames in order; ``wanted`` is for videos, here a frame costs nothing before it is loaded."""
-        for path in self.files:
+        """All frames in order, and one that cannot be loaded where numbers are missing.
+
+        ``wanted`` is for videos; here a frame costs nothing before it is loaded.
+        """
+        for position, path in enumerate(self.files):
+            if position in self._gaps:
+                reason = f'missing: the numbers of the frames jump from {self._gaps[position]}'
+                yield RawFrame(f'{self.source}, before {path.name}', '', lambda reason=reason: _fail(reason))
             yield RawFrame(f'{self.source}/{path.name}', path.stem, lambda path=path: self._load(path))
 
     @cached_property
     def _size(self) -> tuple[int, int]:
         """(height, width) that most frames have, by their headers; the first one's of equally many."""
-        sizes = Counter(size for size in map(size_in_header, self.files) if size is not None)
+        files = [path for path in self.files if why_no_file(path) is None]
+        sizes = Counter(size for size in map(header_size, files) if size is not None)
         return sizes.most_common(1)[0][0] if sizes else (0, 0)
 
     def _load(self, path: Path) -> np.ndarray:
-        image = decode(path.read_bytes())
+        if (wrong := why_no_file(path)) is not None:
+            _fail(wrong)
         with self._lock:
             height, width = self._size
+        found = header_size(path)
+        refuse_large(found, self.max_megapixels)
+        if found is not None and found != (height, width):
+            _fail(f'it has {found[1]}x{found[0]} pixels, while most frames of the clip have {width}x{height}')
+        image = decode(path.read_bytes(), self.max_megapixels)
         h, w = image.shape[:2]
         if (h, w) != (height, width):
             raise DamagedImageError(f'it has {w}x{h} pixels, while most frames of the clip have {width}x{height}')
@@ -91,21 +109,25 @@ class VideoClip:
         name: Name of the clip in the output.
         source: Path below the source folder, for messages and the manifest.
         path: The file.
+        max_megapixels: Videos of larger frames are damaged ones.
     """
 
-    def __init__(self, name: str, source: str, path: Path) -> None:
+    def __init__(self, name: str, source: str, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.name = name
         self.source = source
         self.path = path
+        self.max_megapixels = max_megapixels
 
     def __len__(self) -> int:
         """Frames that the container announces; may be wrong."""
+        if why_no_file(self.path) is not None:
+            return 0
         with _Video(self.path) as video:
             return video.announced
 
     def fingerprint(self) -> str:
         """Changes when the file gets another size."""
-        return _digest([f'{self.path.name} {self.path.stat().st_size}'])
+        return _digest([f'{self.path.name} {self.path.stat().st_size if why_no_file(self.path) is None else "-"}'])
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[RawFrame]:
         """All frames in order, and one that cannot be loaded where the file ends early.
@@ -114,7 +136,13 @@ class VideoClip:
             wanted: Whether the frame at a position will be loaded; the others are not converted.
         """
         position, size = 0, None
+        if (wrong := why_no_file(self.path)) is not None:
+            yield RawFrame(self.source, '', lambda: _fail(wrong))
+            return
         with _Video(self.path) as video:
+            if video.size[0] * video.size[1] > self.max_megapixels * 1e6:
+                yield RawFrame(self.source, '', lambda: refuse_large(video.size, self.max_megapixels) or _fail(''))
+                return
             while video.capture.grab():
                 image = video.capture.retrieve()[1] if wanted(position) else None
                 size = size if image is None else size or image.shape
@@ -132,17 +160,20 @@ SourceClip = FolderClip | VideoClip
 Clip = TypeVar('Clip', FolderClip, VideoClip, SourceClip)
 
 
-def find_source_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
-    """Find the clips in a folder: every folder with images, and every video, at any depth.
+def find_source_clips(
+    source: Path, max_megapixels: float = MAX_MEGAPIXELS
+) -> tuple[list[SourceClip], list[tuple[str, str]]]:
+    """Find the clips in a folder: every folder with images, and every video, at any depth, each once.
 
-    Letters other than A-Z, a-z, 0-9 and ``_-+=@`` in a clip's name become ``_``: blanks, dots and other alphabets do
-    not survive BasicSR's meta info and LMDB keys.
+    For their names see :func:`clean_name`.
 
     Args:
         source: A folder, or one video file.
+        max_megapixels: Larger frames are not decoded and count as damaged.
 
     Returns:
-        The clips in natural order of their names, and the folders in which there is nothing at all.
+        The clips in natural order of their names; and folders that are left out, with the reason: nothing is in them,
+        they cannot be read, or a link leads to one that is taken already.
 
     Raises:
         UserError: Nothing is found, images lie directly in ``source``, or two clips get one name.
@@ -150,35 +181,36 @@ def find_source_clips(source: Path) -> tuple[list[SourceClip], list[str]]:
     if source.is_file():
         if not _is_video(source.name):
             raise UserError(f"'{source}' is neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}).")
-        return [VideoClip(clean_name(source.stem), source.name, source)], []
+        return [VideoClip(clean_name(source.stem), source.name, source, max_megapixels)], []
     if not source.is_dir():
         raise UserError(f"There is no folder or video '{source}'.")
     clips: list[SourceClip] = []
-    empty = []
-    for folder, subfolders, files in os.walk(source, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-        below = Path(folder).relative_to(source).as_posix()
-        images = sorted(filter(is_image, files), key=natural_order)
-        videos = [name for name in files if _is_video(name)]
+    folders, left_out = walk_folders(source)
+    for folder in folders:
+        below = folder.name
+        images = list(filter(is_image, folder.files))
+        videos = [name for name in folder.files if _is_video(name)]
         if images and below == '.':
             raise UserError(
                 f"Images such as {images[0]} lie directly in '{source}'. Each clip needs a folder of its own: give the "
                 "folder that holds the clips' folders."
             )
         if images:
-            paths = [Path(folder, image) for image in images]
+            paths = [folder.path / image for image in images]
             frame_names_of_folder(below, paths)
-            clips.append(FolderClip(clean_name(below), below, paths))
-        for name in videos:
-            path = Path(folder, name)
-            clips.append(
-                VideoClip(clean_name(path.relative_to(source).with_suffix('').as_posix()), _below(path, source), path)
-            )
-        if not images and not videos and not subfolders:
-            empty.append(below)
+            clips.append(FolderClip(clean_name(below), below, paths, max_megapixels))
+        for video in videos:
+            path = folder.path / video
+            place = path.relative_to(source)
+            name = clean_name(place.with_suffix('').as_posix())
+            clips.append(VideoClip(name, place.as_posix(), path, max_megapixels))
+        if not images and not videos and not folder.has_folders:
+            what = 'no image or video is in the folder' if folder.files else 'the folder is empty'
+            left_out.append((below, what))
     if not clips:
-        raise UserError(f"There are neither folders of images nor videos in '{source}'.")
-    return in_order(clips), sorted(empty, key=natural_order)
+        reason = f' {left_out[0][0]}: {left_out[0][1]}.' if left_out else ''
+        raise UserError(f"There are neither folders of images nor videos in '{source}'.{reason}")
+    return in_order(clips), sorted(left_out, key=lambda one: natural_order(one[0]))
 
 
 def in_order(clips: Sequence[Clip]) -> list[Clip]:
@@ -201,6 +233,8 @@ class _Video:
     def __init__(self, path: Path) -> None:
         self.capture = cv2.VideoCapture(str(path))
         self.announced = max(int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        height, width = (self.capture.get(side) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+        self.size = max(int(height), 0), max(int(width), 0)
 
     def __enter__(self) -> _Video:
         return self
@@ -221,30 +255,58 @@ def _fail(reason: str) -> NoReturn:
     raise DamagedImageError(reason)
 
 
-def size_in_header(path: Path) -> tuple[int, int] | None:
-    """(height, width) as OpenCV will decode the file, without decoding it; None for a damaged header."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            on_its_side = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # OpenCV turns by this tag of cameras
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
-        return None
-    return (width, height) if on_its_side else (height, width)
-
-
 def _is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.')
 
 
 def clean_name(name: str) -> str:
-    """Name of a clip in the output; see ``find_source_clips``."""
+    """Name of a clip in the output: BasicSR's meta info and LMDB keys take neither blanks nor other alphabets.
+
+    ASCII characters other than letters, digits and ``_-+=@/`` become ``_``, and so do punctuation and blanks of other
+    alphabets; their letters are written in percent signs, as in web addresses, so that two names stay two.
+
+    Args:
+        name: Path of the clip below the source folder.
+    """
+
+    def clean(found: re.Match[str]) -> str:
+        letter = found[0]
+        if letter.isascii() or (unicodedata.category(letter)[0] in 'PZC' and not '\ud800' <= letter <= '\udfff'):
+            return '_'
+        return ''.join(f'%{byte:02X}' for byte in letter.encode('utf-8', 'surrogateescape'))
+
+    return re.sub(r'[^A-Za-z0-9_\-+=@/]', clean, name)
+
+
+def old_name(name: str) -> str:
+    """What `clean_name` made of a name before it kept other alphabets; stores begun so go on so."""
     return re.sub(r'[^A-Za-z0-9_\-+=@/]', '_', name)
 
 
-def _below(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()
+def gaps_of_numbers(names: Sequence[str]) -> dict[int, str]:
+    """Where the numbers of a clip's frames jump.
+
+    Frames are numbered where their names differ by a number alone, which most often grows by the same step.
+
+    Args:
+        names: Names of the frames in order, without extension.
+
+    Returns:
+        Position of a frame before which others are missing -> '00002 to 00004', the names on both sides.
+    """
+    parts = [re.fullmatch(r'(.*?)(\d+)(\D*)', name) for name in names]
+    if len({(part[1], part[3]) for part in parts if part}) != 1 or None in parts:
+        return {}
+    numbers = [int(part[2]) for part in parts if part]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    if not steps:
+        return {}
+    counted = Counter(steps)
+    count = max(counted.values())
+    usual = min(step for step in counted if counted[step] == count)
+    if usual < 1 or (usual > 1 and 2 * count <= len(steps)):  # times of day, say
+        return {}
+    return {k + 1: f'{names[k]} to {names[k + 1]}' for k, step in enumerate(steps) if step > usual}
 
 
 def _digest(lines: list[str]) -> str:

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
 from ..utils.errors import UserError
-from .clip_folders import image_files
+from .clip_folders import image_files, why_no_file
+from .images import MAX_MEGAPIXELS, header_size
 from .prepare_clips import prepare_found
-from .prepare_input import FolderClip, clean_name, in_order, size_in_header
+from .prepare_input import FolderClip, clean_name, in_order
 from .prepare_output import Prepared, write_whole
 
 INSTANCES = 'instances.json'
@@ -38,6 +39,7 @@ def prepare_ytvis(
     scale: int = 4,
     strict: bool = False,
     workers: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Prepared:
     """Write the LMDBs, lists and manifest of ``prepare_clips`` and ``target/instances.json``.
 
@@ -59,6 +61,7 @@ def prepare_ytvis(
         scale: Downsampling factor.
         strict: Refuse frames that cannot be used instead of cutting their clip there.
         workers: Threads; None takes the number of CPUs, at most 8.
+        max_megapixels: Frames that their headers say to be larger are not decoded and count as damaged.
 
     Returns:
         What is in the manifest.
@@ -80,7 +83,7 @@ def prepare_ytvis(
     if path.resolve() == (target / INSTANCES).resolve():
         raise UserError(f"'{target}' holds the annotations that are read, '{path}'. Write to another folder.")
     file = read_youtube_vis(path)
-    clips = in_order([_clip(path, root, video, all_frames) for video in file.videos if video.files])
+    clips = in_order([_clip(path, root, video, all_frames, max_megapixels) for video in file.videos if video.files])
     if not clips:
         raise UserError(f"'{path}' has no videos.")
     _check_files(file, root, clips)
@@ -103,7 +106,7 @@ def _find(source: Path, split: str, places: Sequence[str], what: str, flag: str)
     return found
 
 
-def _clip(path: Path, root: Path, video: AnnotatedVideo, all_frames: bool) -> FolderClip:
+def _clip(path: Path, root: Path, video: AnnotatedVideo, all_frames: bool, max_megapixels: float) -> FolderClip:
     parents = {PurePosixPath(file).parent.as_posix() for file in video.files}
     if len(parents) > 1 or video.name == '.':
         raise UserError(
@@ -113,7 +116,7 @@ def _clip(path: Path, root: Path, video: AnnotatedVideo, all_frames: bool) -> Fo
     files = [root / file for file in video.files]
     if all_frames and (root / video.name).is_dir():
         files = image_files(root / video.name, video.name)
-    return FolderClip(clean_name(video.name), video.name, files)
+    return FolderClip(clean_name(video.name), video.name, files, max_megapixels)
 
 
 def _check_files(file: YouTubeVIS, root: Path, clips: Sequence[FolderClip]) -> None:
@@ -128,7 +131,8 @@ def _check_files(file: YouTubeVIS, root: Path, clips: Sequence[FolderClip]) -> N
     for video in file.videos:
         if not video.files:
             continue
-        size = size_in_header(root / video.files[0])
+        first = root / video.files[0]
+        size = header_size(first) if why_no_file(first) is None else None
         if size is not None and size != (video.height, video.width):
             raise UserError(
                 f"'{root / video.files[0]}' has {size[1]}x{size[0]} pixels, but '{file.path}' says "
