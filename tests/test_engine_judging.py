@@ -136,7 +136,7 @@ def test_arguments_come_from_the_options():
 def test_a_border_that_leaves_nothing_is_named():
     judge = Judge({'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}, 'set')
     small, large = (np.zeros((size, 20, 3), np.uint8) for size in (8, 9))
-    assert judge.measure(0, large, large)
+    assert judge.measure(0, large, large + 1)
     with pytest.raises(UserError, match='psnr:crop_border: 4 on each side leaves nothing of the frames of set, 20x8'):
         judge.measure(1, small, small)
 

@@ -99,9 +99,27 @@ def test_segments_make_one_clip_and_gt_is_streamed(tmp_path):
 def test_a_segment_that_was_lengthened_to_the_front_shows_its_last_frames(tmp_path):
     """Brightness says which frame is which: 0.1 and 0.2 were shown by the segment before."""
     item = clip_item('a', range(2, 4)) | {'lq': torch.cat([frames(1, value) for value in (0.1, 0.2, 0.6, 0.6)])}
-    run(Repeat(tmp_path), Items([item], gt=frames(1, 0.6, 4)[0]))
+    run(Repeat(tmp_path), Items([item], gt=frames(1, 0.5, 4)[0]))
     rows = json.loads((tmp_path / 'validation/set_exp.json').read_text())['frames']
-    assert [(row['index'], row['psnr']) for row in rows] == [(2, math.inf), (3, math.inf)]
+    expected = pytest.approx(20 * math.log10(255 / 25))
+    assert [(row['index'], row['psnr']) for row in rows] == [(2, expected), (3, expected)]
+
+
+def test_a_frame_of_infinite_psnr_does_not_count_and_the_report_is_strict_json(tmp_path, caplog):
+    """A black frame comes back black."""
+    item = clip_item('a', range(2)) | {'lq': torch.cat([frames(1, 0.0), frames(1, 0.6)])}
+    model = Repeat(tmp_path)
+    gt = torch.zeros(3, 32, 32)
+    with caplog.at_level(logging.WARNING, 'basicsr'):
+        average = run(model, Items([item], gt=gt))
+    assert average == {'psnr': pytest.approx(20 * math.log10(1 / 0.6), abs=1e-3)}
+    text = (tmp_path / 'validation/set_exp.json').read_text()
+    rows = json.loads(text, parse_constant=lambda name: pytest.fail(f'{name} is no JSON'))['frames']
+    assert ['psnr' in row for row in rows] == [False, True]
+    assert 'psnr is infinite for 1 frame (as PSNR is' in caplog.text
+    assert model.best_metric_results['set']['psnr']['val'] == average['psnr']
+    run(Repeat(tmp_path), Items([clip_item('a', range(1)) | {'lq': frames(1, 0.0)}], gt=gt))
+    assert json.loads((tmp_path / 'validation/set_exp.json').read_text())['average'] == {}
 
 
 def test_without_gt_frames_are_restored_and_nothing_is_measured(tmp_path):

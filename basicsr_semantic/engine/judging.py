@@ -163,7 +163,7 @@ class Judge:
                 )
             if count := sum(one[name] for one in infinite):
                 said.append(
-                    f'{self.dataset}: {name} is infinite for {count} frames (as PSNR is for a frame equal to its GT), '
-                    'which do not count.'
+                    f'{self.dataset}: {name} is infinite for {count} frame{"s" * (count > 1)} (as PSNR is for a frame '
+                    'equal to its GT), not counted.'
                 )
         return said
