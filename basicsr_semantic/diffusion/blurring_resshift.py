@@ -197,12 +197,14 @@ class BlurringResShift(nn.Module):
     # ---------------------------------------------------------------------------------------------------- details
 
     def _index(self, t: Step, images: torch.Tensor) -> torch.Tensor:
-        index = torch.as_tensor(t, dtype=torch.long, device=self.etas.device).view(-1)
+        index = torch.as_tensor(t, dtype=torch.long).view(-1)
         if index.numel() not in (1, images.size(0)):
             raise ValueError(f'{index.numel()} steps were given for {images.size(0)} images.')
-        if not torch.compiler.is_compiling() and not bool(((index >= 1) & (index <= self.steps)).all()):
+        # a look at what lies on a GPU already would wait for it, in every step
+        looks = index.device.type == 'cpu' and not torch.compiler.is_compiling()
+        if looks and not bool(((index >= 1) & (index <= self.steps)).all()):
             raise ValueError(f'Steps go from 1 to {self.steps}, not {index.min().item()} to {index.max().item()}.')
-        return index
+        return index.to(self.etas.device)
 
     def _blur(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Multiply frequencies by (b or 1, p, p) factors."""

@@ -93,9 +93,8 @@ def make_windows(
     else:
         kinds, mask = [place], None
     index = torch.cat([kind.flatten() for kind in kinds])
-    inside = index < number
-    inverse = torch.empty(number, dtype=torch.long)
-    inverse[index[inside]] = torch.arange(len(index))[inside]
+    inverse = torch.empty(number + 1, dtype=torch.long)  # the last one for what was padded
+    inverse = inverse.index_copy(0, index, torch.arange(len(index)))[:number]
     counts = tuple(kind[..., 0].numel() for kind in kinds)
     return Windows(index.to(device), inverse.to(device), t * rows * columns, counts, mask)
 
