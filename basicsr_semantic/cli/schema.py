@@ -21,6 +21,7 @@ from ..config.declared import declared, with_options
 from ..config.section import Built, Section
 from ..config.signatures import arguments_of
 from ..utils.files import write_whole
+from ..utils.printing import say
 from .components import option_sections
 
 Schema = dict[str, Any]
@@ -67,8 +68,8 @@ def write_schema(output: str | None) -> int:
     else:
         write_whole(output, schema_text().encode())
         here = Path(output).resolve().as_uri()
-        print(f'Wrote {output}. Editors take it up from a first line in an option file:')
-        print(f'# yaml-language-server: $schema={here}')
+        say(f'Wrote {output}. Editors take it up from a first line in an option file:')
+        say(f'# yaml-language-server: $schema={here}')
     return 0
 
 
