@@ -58,7 +58,22 @@ def test_other_names_are_refused_with_the_reason(name, why):
     assert said.isprintable()  # it goes to a terminal
 
 
-OUTSIDE = ['', '.', '..', '/', './.', '../a', 'a/..', 'a/../../b', 'a/../b', '/etc', '//a', 'a\\b', '..\\a', '\\\\host\\a']
+OUTSIDE = [
+    '',
+    '.',
+    '..',
+    '/',
+    './.',
+    '../a',
+    'a/..',
+    'a/../../b',
+    'a/../b',
+    '/etc',
+    '//a',
+    'a\\b',
+    '..\\a',
+    '\\\\host\\a',
+]
 OUTSIDE += ['C:\\a', 'C:/a', 'c:a', 'a\0', '\0']
 
 

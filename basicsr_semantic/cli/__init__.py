@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
 from ..utils.errors import UserError, full_stop, short_of_memory
 from ..utils.interrupts import raise_at_interrupt
-from ..utils.printing import LAYOUT, complain, printable
+from ..utils.printing import LAYOUT, OutputError, complain, end_output, printable
 from . import check, components, extract, prepare, test, train
 
 CLOSED_PIPE = 141
@@ -58,46 +57,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can mend,
         130 after an interrupt, 141 where the reader of the output has gone.
     """
-    lost = None
+    try:
+        code = _run(argv)
+        end_output()
+        return code
+    except OutputError as error:
+        with contextlib.suppress(OutputError):
+            end_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            return CLOSED_PIPE
+        complain(f'basicsr: The output could not be written: {error.__cause__}.')
+        return 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         raise_at_interrupt()
         args = build_parser().parse_args(argv)
-        code = args.run(args)
+        return args.run(args)
+    except SystemExit:  # argparse has answered
+        end_output()
+        raise
     except KeyboardInterrupt:
         complain('Interrupted.')
-        code = 130
-    except SystemExit:  # argparse has answered
-        if (lost := _lost_output()) is None:
-            raise
-        code = 0
+        return 130
     except Exception as error:
-        code = 2
-        if not isinstance(error, OSError) or (lost := _lost_output()) is None:
-            known = isinstance(error, UserError | OSError) or short_of_memory(error)
-            if not known or os.environ.get('BASICSR_TRACEBACK'):
-                raise
-            complain(f'basicsr: {_sentence(error)}')
-    lost = lost or _lost_output()
-    if isinstance(lost, BrokenPipeError):
-        return CLOSED_PIPE
-    if lost is not None:
-        complain(f'basicsr: The output could not be written: {full_stop(lost.strerror or lost)}')
+        known = isinstance(error, UserError | OSError) or short_of_memory(error)
+        if not known or os.environ.get('BASICSR_TRACEBACK'):
+            raise
+        complain(f'basicsr: {_sentence(error)}')
         return 2
-    return code
-
-
-def _lost_output() -> OSError | None:
-    """Why the output cannot be written; what is left of it is dropped, or Python would complain when it ends."""
-    output = sys.stdout
-    if output is None:  # closed before we began: then print does nothing
-        return None
-    try:
-        output.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
-        return error
-    return None
 
 
 def _sentence(error: Exception) -> str:

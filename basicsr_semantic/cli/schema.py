@@ -64,7 +64,7 @@ def schema_text() -> str:
 def write_schema(output: str | None) -> int:
     """Print the schema, or write it to a file and say how editors find it; the exit code."""
     if output is None:
-        print(schema_text(), end='')
+        say(schema_text().removesuffix('\n'))
     else:
         write_whole(output, schema_text().encode())
         here = Path(output).resolve().as_uri()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 
@@ -32,9 +33,37 @@ def printable(text: object, keep: str = '') -> str:
     return _STEERING.sub(escape, str(text))
 
 
+class OutputError(Exception):
+    """The output cannot be written: its reader has gone, or the disk is full; the cause is the OSError."""
+
+
 def say(text: object = '') -> None:
-    """Print a line or lines of the command's output."""
-    print(printable(text, LAYOUT))
+    """Print a line or lines of the command's output.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    try:
+        print(printable(text, LAYOUT))
+    except OSError as error:
+        raise OutputError from error
+
+
+def end_output() -> None:
+    """Write what is still to be written; where that fails it is dropped, or Python would complain when it ends.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    output = sys.stdout
+    if output is None:  # closed before we began: then print does nothing
+        return
+    try:
+        output.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        raise OutputError from error
 
 
 def complain(text: object) -> None:
