@@ -25,6 +25,7 @@ def opt(tmp_path):
 
 
 def test_names_do_not_steer_who_reads_the_log_and_lines_stay_lines(opt, tmp_path, capsys):
+    log.start_log(opt)
     log.write_log(opt, 'train')
     logging.getLogger('basicsr').info('Clip a\x1b[2J\r\u202eb\n\tnext')
     (file,) = tmp_path.glob('train_x_*.log')
@@ -36,6 +37,7 @@ def test_names_do_not_steer_who_reads_the_log_and_lines_stay_lines(opt, tmp_path
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
 def test_a_full_disk_is_said_once_and_the_run_goes_on(opt, monkeypatch, capsys):
     monkeypatch.setattr(log._LogFile, '_open', lambda self: Path('/dev/full').open('w'))  # noqa: SIM115
+    log.start_log(opt)
     log.write_log(opt, 'train')
     for number in range(3):
         logging.getLogger('basicsr').info(number)
