@@ -7,6 +7,7 @@ any ``basicsr`` import is all it takes.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -25,14 +26,18 @@ def register() -> None:
 def _register_at_import() -> None:
     """Register; the command says in a sentence why it cannot, where an import raises."""
     from .utils.errors import UserError
+    from .utils.interrupts import end_at_interrupt
+    from .utils.printing import complain
 
+    is_command = pathlib.Path(sys.argv[0]).stem == 'basicsr' or sys.orig_argv[1:3] == ['-m', 'basicsr_semantic']
+    if is_command and multiprocessing.parent_process() is None:  # a spawned loader process has its own way to end
+        end_at_interrupt()
     try:
         register()
     except UserError as error:
-        is_command = pathlib.Path(sys.argv[0]).stem == 'basicsr' or sys.orig_argv[1:3] == ['-m', 'basicsr_semantic']
         if not is_command or os.environ.get('BASICSR_TRACEBACK'):
             raise
-        print(f'basicsr: {error}', file=sys.stderr)
+        complain(f'basicsr: {error}')
         raise SystemExit(2) from None
 
 

@@ -99,3 +99,40 @@ def test_real_frames(tmp_path):
     (clips / 'goat').symlink_to(REAL_CLIPS / 'davis320' / 'val' / 'frames' / 'goat')
     assert run('clips', clips, tmp_path / 'dst', '--verify') == 0
     assert (tmp_path / 'dst' / 'meta_info.txt').read_text() == 'goat 32 (320,544,3)\n'
+
+
+def test_two_commands_do_not_prepare_one_folder(source, tmp_path, capsys):
+    with prepare._alone(tmp_path / 'dst'):
+        assert main(['prepare', 'clips', str(source), str(tmp_path / 'dst')]) == 2
+        said = capsys.readouterr().err
+        assert 'dst is in use: ' in said and 'or choose another folder.' in said
+        assert run('clips', source, tmp_path / 'other') == 0
+    assert not (tmp_path / 'dst').exists()
+    assert run('clips', source, tmp_path / 'dst') == 0
+    assert sorted(path.name for path in (tmp_path / 'dst').iterdir()) == [
+        'gt.lmdb', 'lq.lmdb', 'manifest.json', 'meta_info.txt'
+    ]  # fmt: skip
+
+
+def test_the_digest_compares_the_records_of_folders(source, tmp_path, capsys):
+    """Written in one go, in two, and of other frames."""
+
+    def digest(target: str) -> str:
+        run('clips', source, tmp_path / target, '--verify')
+        return capsys.readouterr().out.rpartition('Digest of the records: ')[2].strip()
+
+    whole = digest('a')
+    write_png(source / 'cow' / '0.png', coded_frame(16, 24, 7, 1))
+    both = digest('b')
+    shutil.move(source / 'cow', tmp_path / 'cow')
+    assert digest('c') == whole != both and len(whole) == 32
+    shutil.move(tmp_path / 'cow', source / 'cow')
+    assert digest('c') == both
+    files = [(tmp_path / target / 'gt.lmdb/data.mdb').read_bytes() for target in 'bc']
+    assert files[0] != files[1]
+
+
+def test_names_of_files_do_not_steer_the_terminal(source, tmp_path, capsys):
+    (source / 'bear' / '1\x1b[2J\n\u202e.png').write_bytes(b'')
+    assert run('clips', source, tmp_path / 'dst') == 0
+    assert 'skipped bear/1\\u001b[2J\\n\\u202e.png: it is empty\n' in capsys.readouterr().out

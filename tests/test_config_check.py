@@ -204,6 +204,10 @@ def test_a_key_in_the_wrong_section_is_sent_home(check):
         ('rcan', 'train:optim_g:betas=[0.9, 1.5]', 'Adam cannot be built: ValueError: Invalid beta parameter'),
         ('basicvsr', 'train:scheduler:periods=[1, 500000]', 'restart_weights should have the same length'),
         ('rcan', 'name=a/b', 'cannot be the name of a folder'),
+        ('rcan', 'datasets:val:name=../a', "has '..' in it"),
+        ('rcan', 'datasets:val:name=/tmp/a', 'begins at the root of a file system or drive'),
+        ('rcan', 'datasets:val:name=""', 'is empty'),
+        ('rcan', 'val:suffix=/../../a', "has '..' in it"),
         ('rcan', 'datasets:train:io_backend:type=lmbd', 'Did you mean lmdb?'),
     ],
 )

@@ -288,3 +288,29 @@ def test_real_clips(tmp_path):
         assert one.frames == other.frames and (other.height, other.width) == (320, 544)
         for mine, theirs in zip(one.instances, other.instances, strict=True):
             assert np.array_equal(before.mask(one, mine, 7), after.mask(other, theirs, 7))
+
+
+@pytest.mark.parametrize(
+    'name', ['../secret/00000.jpg', '{tmp}/secret/00000.jpg', 'ant/../../secret/00000.jpg', 'a\\b/c.jpg']
+)
+@pytest.mark.parametrize('all_frames', [False, True])
+def test_no_file_outside_the_folder_of_frames_is_read(source, tmp_path, name, all_frames):
+    shutil.copytree(source / 'train/JPEGImages/ant', tmp_path / 'secret')
+    shutil.copytree(source / 'train/JPEGImages/ant', source / 'train/secret')
+    content = train_json(('ant',))
+    content['videos'][0]['file_names'] = [
+        name.format(tmp=tmp_path).replace('00000', f'{STEP * i:05d}') for i in range(LISTED)
+    ]
+    if 'c.jpg' in name:
+        content = train_json(('ant',)) | {'annotations': []}
+        content['videos'][0]['file_names'] = [name]
+    (source / 'train.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"train\.json'?: the name .* must stay inside .*JPEGImages"):
+        prepare_ytvis(source, tmp_path / 'out', all_frames=all_frames)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_links_out_of_the_folder_of_frames_are_followed(source, tmp_path):
+    (source / 'train/JPEGImages/ant').rename(tmp_path / 'elsewhere')
+    (source / 'train/JPEGImages/ant').symlink_to(tmp_path / 'elsewhere')
+    assert 'ant' in prepare_ytvis(source, tmp_path / 'out').clips

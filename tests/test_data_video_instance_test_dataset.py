@@ -110,3 +110,12 @@ def test_the_loops_make_batches_by_collate(root):
     batch = next(iter(pipeline._train_loader(prepare_run(opt, root, True), 0)[0]))
     assert batch['frames'].shape[:3] == (2, 5, 3) and batch['sizes'].shape == (2, 2)
     assert len(batch['instances']) == len(batch['key']) == 2
+
+
+@pytest.mark.parametrize('name', ['../ant/00000.jpg', '/etc/00000.jpg', 'a\\b/00000.jpg'])
+def test_frames_outside_the_data_root_are_not_read(root, tmp_path, name):
+    content = json.loads((root / 'train.json').read_text())
+    content['videos'][2]['file_names'][0] = name
+    (tmp_path / 'train.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r'train\.json.*: the name .* must stay inside .*JPEGImages'):
+        VideoInstanceTestDataset(options(root, annotation_file=str(tmp_path / 'train.json')))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import signal
 import threading
 
 import pytest
@@ -9,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from basicsr_semantic.config.sections import LoaderOptions
-from basicsr_semantic.engine.loading import FirstItem, Prefetcher, ThreadPrefetcher, make_prefetcher
+from basicsr_semantic.engine.loading import FirstItem, Prefetcher, ThreadPrefetcher, loader_died, make_prefetcher
+from basicsr_semantic.engine.pipeline import in_words
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -77,3 +82,37 @@ def test_the_first_item_stands_for_the_data_set_in_all_else():
     assert len(first) == 1 and first.opt == {'name': 'numbers'} and len(list(DataLoader(first))) == 1
     with pytest.raises(IndexError):
         first[1]
+
+
+class Killed(Numbers):
+    """A process that reads it is killed, as by a system without memory."""
+
+    def __getitem__(self, index: int) -> dict:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+
+def test_a_process_that_the_system_killed_is_a_sentence():
+    options = LoaderOptions(name='x', type='x')
+    with (
+        pytest.raises(UserError, match=r'^The training ended: the system ended process \d+ of the loader \(.*Lower'),
+        in_words('The training', 1),
+        contextlib.closing(make_prefetcher(DataLoader(Killed(), num_workers=1), options, {})) as source,
+    ):
+        source.next()
+
+
+@pytest.mark.parametrize(
+    ('message', 'said'),
+    [
+        ('DataLoader worker (pid 7) is killed by signal: Killed. ', r'process 7 of the loader \(Killed\): memory is'),
+        ('DataLoader worker (pid(s) 7, 8) exited unexpectedly', r'process 7, 8 of the loader \(it exited\): memory is'),
+        (
+            'DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...',
+            r'\(Bus error\): shared memory \(/dev/shm\) is short',
+        ),
+    ],
+)
+def test_what_killed_it_is_said(message, said):
+    assert re.search(said, loader_died(RuntimeError(message)) or '')
+    assert loader_died(RuntimeError('CUDA error')) is None

@@ -256,3 +256,44 @@ def test_the_best_result_is_kept(tmp_path):
     model.offset = -0.3
     run(model, items)
     assert model.best_metric_results['set']['psnr']['val'] == best
+
+
+OUTSIDE = ['..', '/tmp/names', 'a\\b', 'a/../../b', '../../../b', 'a\0', '']
+
+
+@pytest.mark.parametrize('name', OUTSIDE)
+@pytest.mark.parametrize('what', ['data set', 'clip', 'frame'])
+def test_no_name_leads_out_of_the_folder_of_the_results(tmp_path, what, name):
+    if what == 'frame' and name in ('..', 'a\0', ''):
+        name = f'/../{name}/../b'
+    item = clip_item(name if what == 'clip' else 'a', range(1))
+    if what == 'frame':
+        item['frame_names'] = [name]
+    items = Items([item])
+    items.opt = {'name': name if what == 'data set' else 'set'}
+    with pytest.raises(UserError, match='must stay inside'):
+        run(Repeat(tmp_path / 'results'), items, save_img=True)
+    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+
+
+def test_clips_are_refused_before_the_first_is_restored(tmp_path):
+    items = Items([])
+    items.clip_lengths = {'000/0001': 5, '../a': 5}
+    run(Repeat(tmp_path), items)
+    with pytest.raises(UserError, match=r"The name '\.\./a' has '\.\.' in it"):
+        run(Repeat(tmp_path), items, save_img=True)
+
+
+def test_clips_in_folders_are_saved_in_folders(tmp_path):
+    run(Repeat(tmp_path), Items([clip_item('00001/0001', range(1))]), save_img=True)
+    assert (tmp_path / 'visualization/set/00001/0001/00000000_exp.png').is_file()
+
+
+def test_names_do_not_steer_the_terminal(tmp_path, capsys, caplog):
+    items = Items([clip_item('a\x1b[2J\nb', range(1))], gt=frames(1, 0.6, 4)[0])
+    items.opt = {'name': 'set\x1b\u202e'}
+    with caplog.at_level(logging.INFO, 'basicsr'):
+        run(Repeat(tmp_path), items)
+    assert 'Test set\\u001b\\u202e' in capsys.readouterr().err
+    (said,) = [one for one in caplog.messages if one.startswith('Validation')]
+    assert 'Validation set\\u001b\\u202e\n' in said and '# a\\u001b[2J\\nb: ' in said

@@ -1,12 +1,14 @@
-"""A run's name is the plain name of one folder."""
+"""A run's name is the plain name of one folder, and names from data stay inside the folder they are joined to."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from basicsr_semantic.utils.names import LONGEST, wrong_folder_name
+from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.names import LONGEST, inside, wrong_folder_name
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,35 @@ def test_other_names_are_refused_with_the_reason(name, why):
     assert said is not None
     assert re.search(why, said)
     assert said.isprintable()  # it goes to a terminal
+
+
+OUTSIDE = [
+    '',
+    '.',
+    '..',
+    '/',
+    './.',
+    '../a',
+    'a/..',
+    'a/../../b',
+    'a/../b',
+    '/etc',
+    '//a',
+    'a\\b',
+    '..\\a',
+    '\\\\host\\a',
+]
+OUTSIDE += ['C:\\a', 'C:/a', 'c:a', 'a\0', '\0']
+
+
+@pytest.mark.parametrize('name', OUTSIDE)
+def test_names_that_lead_out_of_a_folder_are_refused_wherever_they_stand(name):
+    for names in ([name], ['set', name], [name, 'frame.png']):
+        with pytest.raises(UserError, match='Rename it: it must stay inside results') as raised:
+            inside('results', *names, where='a.json')
+        assert str(raised.value).startswith(f'a.json: the name {name!r} ')
+
+
+@pytest.mark.parametrize('name', ['000', '00001/0001', 'a..b', '...', '..a', './a', 'a//b', 'größe', 'two words', '-x'])
+def test_names_with_folders_in_them_stay_inside(name):
+    assert inside('results', 'set', name) == Path('results/set') / name

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop, short_of_memory
+from ..utils.interrupts import raise_at_interrupt
+from ..utils.printing import LAYOUT, OutputError, complain, end_output, printable
 from . import check, components, extract, prepare, test, train
+
+CLOSED_PIPE = 141
+"""Exit code where nobody reads the output any more: that of a program which SIGPIPE ends."""
 
 VERBS = (train, test, extract, prepare, check, components)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats arguments in its messages in a form that a terminal takes."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message, LAYOUT))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='basicsr',
         description='BasicSR with semantic video super-resolution: train, test, extract priors, prepare data.',
         epilog='Set BASICSR_TRACEBACK=1 to see where an error arose.',
@@ -28,6 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_MEMORY = (
+    'Memory is short, or the address space that a limit (ulimit -v) leaves to the process: end other programs, raise '
+    'the limit, or take smaller batches and fewer workers.'
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -36,18 +55,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can mend,
-        130 after an interrupt.
+        130 after an interrupt, 141 where the reader of the output has gone.
     """
-    args = build_parser().parse_args(argv)
     try:
+        code = _run(argv)
+        end_output()
+        return code
+    except OutputError as error:
+        with contextlib.suppress(OutputError):
+            end_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            return CLOSED_PIPE
+        complain(f'basicsr: The output could not be written: {error.__cause__}.')
+        return 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        raise_at_interrupt()
+        args = build_parser().parse_args(argv)
         return args.run(args)
+    except SystemExit:  # argparse has answered
+        end_output()
+        raise
     except KeyboardInterrupt:
-        print('Interrupted.', file=sys.stderr)
+        complain('Interrupted.')
         return 130
-    except (UserError, OSError) as error:
-        if os.environ.get('BASICSR_TRACEBACK'):
+    except Exception as error:
+        known = isinstance(error, UserError | OSError) or short_of_memory(error)
+        if not known or os.environ.get('BASICSR_TRACEBACK'):
             raise
-        print(f'basicsr: {_sentence(error)}', file=sys.stderr)
+        complain(f'basicsr: {_sentence(error)}')
         return 2
 
 
@@ -61,4 +99,8 @@ def _sentence(error: Exception) -> str:
     text = str(error)
     if 'Original Traceback' in text:
         text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()
+    if short_of_memory(error):
+        # whoever failed to read a file took it for damaged, and PyTorch adds its own stack
+        first = text.removesuffix(' Make it anew.') if isinstance(error, UserError) else text.partition('\n')[0]
+        return f'{full_stop(first or "Out of memory")} {_MEMORY}'
     return text

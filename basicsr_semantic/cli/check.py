@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..utils.errors import UserError
+from ..utils.printing import say
 
 
 def add_parser(subparsers) -> None:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('-o FILE belongs to --schema: option files are only read.')
     right = [_check(file, args.force_yml, args.ignore_missing_files, args.strict) for file in args.opt]
     if len(right) > 1:
-        print(f'{right.count(True)} of {len(right)} option files are in order.')
+        say(f'{right.count(True)} of {len(right)} option files are in order.')
     return 0 if all(right) else 1
 
 
@@ -59,7 +60,7 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
         is_train = file.values.get('train') is not None
         checked = check_options(file, is_train)
     except UserError as error:
-        print(error)
+        say(error)
         return False
     found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
     problems = with_remedies(found, file)
@@ -67,14 +68,14 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     wrong = [one for one in problems if (strict or not one.warning) and not (ignore_missing and one.missing_file)]
     for problem in problems:
         if problem.warning or problem in wrong:
-            print(problem)
+            say(problem)
     if wrong:
-        print(f'{path}: {_count(len(wrong), "problem")}.')
+        say(f'{path}: {_count(len(wrong), "problem")}.')
         return False
     warnings = _count(sum(problem.warning for problem in problems), 'warning')
     note = '' if warnings.startswith('0 ') else f' {warnings}.'
     note += f' {_count(len(missing), "file or folder is", "files or folders are")} not there yet.' if missing else ''
-    print(f'{path}: OK. {"Training" if is_train else "Test"}: {_summary(file.values)}.{note}')
+    say(f'{path}: OK. {"Training" if is_train else "Test"}: {_summary(file.values)}.{note}')
     return True
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UserError
+from ..utils.printing import printable, say
 
 WIDTH = 100
 
@@ -46,16 +47,16 @@ def run(args: argparse.Namespace) -> int:
     if args.name and not found:
         raise _unknown(args.name, kinds)
     if args.json:
-        print(json.dumps([_as_json(one) for one in found], indent=2, ensure_ascii=False, default=str))
+        say(json.dumps([_as_json(one) for one in found], indent=2, ensure_ascii=False, default=str))
     elif args.name:
-        print('\n\n'.join(_in_full(one) for one in found))
+        say('\n\n'.join(_in_full(one) for one in found))
     else:
         for kind in kinds:
             of_kind = [one for one in found if one.kind == kind]
-            print(f'{kind} ({len(of_kind)})')
+            say(f'{kind} ({len(of_kind)})')
             for one in of_kind:
-                print(_in_brief(one))
-            print()
+                say(_in_brief(one))
+            say()
     return 0
 
 
@@ -71,7 +72,7 @@ def _unknown(name: str, kinds: list[str]) -> UserError:
 
 def _in_brief(component: Any) -> str:
     """A few lines of at most `WIDTH` characters: name and summary, file, arguments."""
-    name = f'  {component.name}'
+    name = f'  {printable(component.name)}'
     lines = textwrap.wrap(component.summary or '(no documentation)', WIDTH - 26, max_lines=2, placeholder=' ...')
     head = [f'{name:<24}  {lines[0]}'] if len(name) <= 24 else [name, ' ' * 26 + lines[0]]
     head += [' ' * 26 + line for line in lines[1:]]
@@ -130,7 +131,7 @@ def _short_file(file: str) -> str:
 
 def _in_full(component: Any) -> str:
     """Everything: documentation, file, and each option key with type, default and meaning."""
-    lines = [f'{component.name} ({component.kind})', component.file or '(no source file)', '']
+    lines = [f'{printable(component.name)} ({component.kind})', component.file or '(no source file)', '']
     lines += [inspect.cleandoc(component.target.__doc__ or '(no documentation)'), '']
     for section, options in option_sections(component).items():
         where = {'': 'Option keys', 'top': 'Option keys at the top level'}.get(section, f'Option keys of {section}')

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.printing import say
+
 # What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
 _HELP: dict[tuple[str, ...], dict[str, str]] = {
     ('sam', 'xdecoder', 'openseed'): {
@@ -123,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     made['pixel features'] = getattr(extractor, 'features', None)
     *first, last = [what for what, there in made.items() if there]
     what = f'{", ".join(first)} and {last}' if first else last
-    print(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
+    say(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..utils.printing import printable, say
 
 if TYPE_CHECKING:
     from ..data.prepare_output import Prepared
@@ -93,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
 
     if not _only_verifies(args):
         how = args.degradation, args.scale, args.strict, args.workers, args.max_megapixels
-        _tell(args, prepare_clips(args.source, args.target, *how))
+        with _alone(args.target):
+            made = prepare_clips(args.source, args.target, *how)
+        _tell(args, made)
     _verify(args)
     return 0
 
@@ -108,26 +114,50 @@ def run_ytvis(args: argparse.Namespace) -> int:
     from ..priors.youtube_vis import read_youtube_vis
 
     if not _only_verifies(args):
-        prepared = prepare_ytvis(
-            args.source,
-            args.target,
-            args.split,
-            args.json,
-            args.frames,
-            args.all_frames,
-            args.degradation,
-            args.scale,
-            args.strict,
-            args.workers,
-            args.max_megapixels,
-        )
+        with _alone(args.target):
+            prepared = prepare_ytvis(
+                args.source,
+                args.target,
+                args.split,
+                args.json,
+                args.frames,
+                args.all_frames,
+                args.degradation,
+                args.scale,
+                args.strict,
+                args.workers,
+                args.max_megapixels,
+            )
         _tell(args, prepared)
     file = read_youtube_vis(args.target / INSTANCES)
     instances = sum(len(video.instances) for video in file.videos)
     what = f'{instances} instances of {len(file.categories)} categories' if file.annotated else 'no annotations'
-    print(f'{file.path} has {len(file.videos)} videos with {what}.')
+    say(f'{file.path} has {len(file.videos)} videos with {what}.')
     _verify(args)
     return 0
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Prepare in a folder in which no other command does.
+
+    Raises:
+        UserError: Another does.
+    """
+    from ..engine.run_lock import RunLock
+    from ..utils.errors import UserError
+
+    lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
+    try:
+        lock.acquire()
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        # a folder in which no file can be made: who writes there says so better, and what is finished needs no writing
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _only_verifies(args: argparse.Namespace) -> bool:
@@ -141,7 +171,7 @@ def _only_verifies(args: argparse.Namespace) -> bool:
         raise UserError(f'--workers is {args.workers}; at least 1 is needed.')
     if not args.verify or args.source.exists() or not (args.target / MANIFEST).is_file():
         return False
-    print(f'{args.source} is gone: only what was prepared from it is verified.')
+    say(f'{args.source} is gone: only what was prepared from it is verified.')
     return True
 
 
@@ -150,12 +180,12 @@ def _tell(args: argparse.Namespace, prepared: Prepared) -> None:
 
     target: Path = args.target
     for skipped in prepared.skipped[:20]:
-        print(f'skipped {skipped["source"]}: {skipped["reason"]}')
+        say(f'skipped {printable(skipped["source"])}: {skipped["reason"]}')
     if len(prepared.skipped) > 20:
-        print(f'skipped {len(prepared.skipped) - 20} more')
+        say(f'skipped {len(prepared.skipped) - 20} more')
     if prepared.skipped:
-        print(f'Clips are cut where frames were skipped; {target / MANIFEST} says how and lists all.')
-    print(f'{target} has {len(prepared.clips)} clips of {prepared.frames} frames, GT and LQ ({args.degradation}).')
+        say(f'Clips are cut where frames were skipped; {target / MANIFEST} says how and lists all.')
+    say(f'{target} has {len(prepared.clips)} clips of {prepared.frames} frames, GT and LQ ({args.degradation}).')
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -163,4 +193,6 @@ def _verify(args: argparse.Namespace) -> None:
     from ..data.prepare_output import MANIFEST
 
     if args.verify:
-        print(f'All {2 * verify_clips(args.target).frames} images agree with {args.target / MANIFEST}.')
+        prepared = verify_clips(args.target)
+        say(f'All {2 * prepared.frames} images agree with {args.target / MANIFEST}.')
+        say(f'Digest of the records: {prepared.digest()}')

@@ -21,6 +21,7 @@ from ..config.declared import declared, with_options
 from ..config.section import Built, Section
 from ..config.signatures import arguments_of
 from ..utils.files import write_whole
+from ..utils.printing import say
 from .components import option_sections
 
 Schema = dict[str, Any]
@@ -63,12 +64,12 @@ def schema_text() -> str:
 def write_schema(output: str | None) -> int:
     """Print the schema, or write it to a file and say how editors find it; the exit code."""
     if output is None:
-        print(schema_text(), end='')
+        say(schema_text().removesuffix('\n'))
     else:
         write_whole(output, schema_text().encode())
         here = Path(output).resolve().as_uri()
-        print(f'Wrote {output}. Editors take it up from a first line in an option file:')
-        print(f'# yaml-language-server: $schema={here}')
+        say(f'Wrote {output}. Editors take it up from a first line in an option file:')
+        say(f'# yaml-language-server: $schema={here}')
     return 0
 
 

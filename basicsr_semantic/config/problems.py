@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..utils.errors import UserError
+from ..utils.printing import printable
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
-        return f'{place}: {self.key}: {"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
+        said = f'{"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
+        return f'{printable(place)}: {printable(self.key)}: {said}'
 
 
 class OptionError(UserError):

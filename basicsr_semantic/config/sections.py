@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
-from ..utils.names import wrong_folder_name
+from ..utils.names import end_of_name, folder_name, inner_name
 from .section import Built, Iterations, Number, Positive, Section
 
 
 class TopOptions(Section):
     """Top level of an option file."""
 
-    name: str
+    name: Annotated[str, AfterValidator(folder_name)]
     """Name of the experiment, and of its folder. A name with "debug" in it validates and saves every 8 iterations."""
     model_type: str
     """Registered model class, for example SemanticVSRModel."""
@@ -43,18 +43,11 @@ class TopOptions(Section):
     find_unused_parameters: bool = False
     """For DistributedDataParallel: allow parameters that take no part in a step."""
 
-    @field_validator('name')
-    @classmethod
-    def _is_a_folder(cls, name: str) -> str:
-        if (wrong := wrong_folder_name(name)) is not None:
-            raise ValueError(f'It is {name!r}, which cannot be the name of a folder: {wrong}.')
-        return name
-
 
 class LoaderOptions(Section):
     """What every data set section may hold besides the keys of its class."""
 
-    name: str
+    name: Annotated[str, AfterValidator(inner_name)]
     """Name in logs and result files."""
     type: str
     """Registered data set class."""
@@ -109,7 +102,7 @@ class ValOptions(Section):
     """Iterations between validations; ~: only after training."""
     save_img: bool = False
     """Save restored frames."""
-    suffix: str | None = None
+    suffix: Annotated[str, AfterValidator(end_of_name)] | None = None
     """End of the names of saved frames; ~: the experiment's name."""
     metrics: dict[str, Any] | None = None
     """Metrics under names of your choice, each with its type and arguments."""

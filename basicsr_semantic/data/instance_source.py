@@ -14,6 +14,7 @@ from ..config.section import Positive
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedInstance, AnnotatedVideo, read_youtube_vis
 from ..utils.errors import UserError
+from ..utils.names import inside
 from .clip_lists import read_lmdb_meta_info
 from .dataset_options import DatasetOptions
 from .degradations import degrade, mod_crop, wrong_degradation
@@ -184,6 +185,8 @@ class InstanceSource:
     def _find_frames(self, videos: list[SourceVideo]) -> tuple[SourceVideo, ...]:
         root = self._frames.root
         if self._frames.backend == 'disk':
+            for key in (key for video in videos for key in video.keys):
+                inside(root, key, where=f"{self._where}: '{self._file.path}'")
             if not (root / videos[0].name).is_dir():
                 raise UserError(
                     f"{self._where}: '{self._file.path}' begins with the video '{videos[0].name}', but there is no "

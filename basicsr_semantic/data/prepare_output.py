@@ -102,6 +102,16 @@ class Prepared:
         """Keys of all frames, the same in both LMDBs."""
         return (frame_key(name, i) for name, clip in self.clips.items() for i in range(len(clip)))
 
+    def digest(self) -> str:
+        """Of the keys and values of both LMDBs, in order: equal for equal records, however the files came to be."""
+        records = sorted(
+            f'{side}/{frame_key(name, number)} {value}\n'
+            for name, clip in self.clips.items()
+            for side in SIDES
+            for number, value in enumerate(getattr(clip, f'{side}_checksums'))
+        )
+        return hashlib.blake2b(''.join(records).encode(), digest_size=16).hexdigest()
+
     def to_json(self) -> str:
         """The manifest. It has no dates: equal input gives equal text."""
         content = {

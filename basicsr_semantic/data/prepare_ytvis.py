@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
 from ..utils.errors import UserError
+from ..utils.names import inside
 from .clip_folders import image_files, why_no_file
 from .images import MAX_MEGAPIXELS, header_size
 from .prepare_clips import prepare_found
@@ -67,8 +68,8 @@ def prepare_ytvis(
         What is in the manifest.
 
     Raises:
-        UserError: Files that are missing or of another form, frames of another size than the annotations say, and
-            whatever ``prepare_clips`` refuses.
+        UserError: Files that are missing or of another form or outside the folder of frames, frames of another size
+            than the annotations say, and whatever ``prepare_clips`` refuses.
     """
     if not source.is_dir():
         raise UserError(f"There is no folder '{source}'. Give that of YouTube-VIS, which has train.json and train/.")
@@ -113,7 +114,7 @@ def _clip(path: Path, root: Path, video: AnnotatedVideo, all_frames: bool, max_m
             f"'{path}': the frames of video {video.id} are not in one folder of their own, as '{video.files[0]}'. "
             'File names must be of the form VIDEO/00000.jpg.'
         )
-    files = [root / file for file in video.files]
+    files = [inside(root, file, where=f"'{path}'") for file in video.files]
     if all_frames and (root / video.name).is_dir():
         files = image_files(root / video.name, video.name)
     return FolderClip(clean_name(video.name), video.name, files, max_megapixels)

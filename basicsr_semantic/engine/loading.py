@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from typing import Any
 
@@ -100,6 +101,23 @@ class ThreadPrefetcher(Prefetcher):
         self._closed.set()
         self._thread.join()
         super().close()
+
+
+def loader_died(error: BaseException) -> str | None:
+    """Say it in a sentence where the system ended a process of a loader, which PyTorch tells in a RuntimeError."""
+    found = re.search(
+        r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)', str(error)
+    )
+    if found is None:
+        return None
+    if found[2] and 'Bus' in found[2]:
+        how, why = 'Bus error', 'shared memory (/dev/shm) is short'
+    else:
+        how, why = found[2] or 'it exited', 'memory is short, most often'
+    return (
+        f'the system ended process {found[1]} of the loader ({how}): {why}. Lower datasets:train:num_worker_per_gpu or '
+        'batch_size_per_gpu, and continue with --auto_resume.'
+    )
 
 
 class FirstItem(Dataset):

@@ -45,7 +45,7 @@ from ..utils.signatures import wrong_signature
 from .checkpoint import load_file, remove_leftovers
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
-from .loading import FirstItem, make_prefetcher
+from .loading import FirstItem, loader_died, make_prefetcher
 from .log import start_log, write_log
 from .loss_guard import SkippedSteps, begin_iteration, refuse_seen
 from .run import Run, move_paths, prepare_run
@@ -158,7 +158,7 @@ def in_words(what: str, first_iter: int = 0) -> Iterator[None]:
     """Turn what code of others raises over the options into a sentence; a trace helps nobody who misses a key.
 
     Raises:
-        UserError: In the place of a KeyError, TypeError and the like.
+        UserError: In the place of a KeyError, TypeError and the like, and where a process of a loader was killed.
     """
     try:
         yield
@@ -167,6 +167,10 @@ def in_words(what: str, first_iter: int = 0) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AssertionError, NotImplementedError, AttributeError, ImportError) as error:
         when = ' ended' if first_iter else ' cannot be built'
         raise UserError(f'{what}{when}: {reason(error)} Set BASICSR_TRACEBACK=1 to see where.') from error
+    except RuntimeError as error:
+        if (died := loader_died(error)) is None:
+            raise
+        raise UserError(f'{what} ended: {died}') from error
 
 
 def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, dry: bool = False) -> None:

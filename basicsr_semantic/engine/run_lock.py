@@ -56,12 +56,21 @@ class RunLock:
     Args:
         folder: The folder, which need not exist and may be renamed or replaced meanwhile.
         wait: Wait until the folder is free, instead of refusing.
+        path: The lock's file, if not the one beside the folder.
+        otherwise: What else to do where the folder is in use.
     """
 
-    def __init__(self, folder: str | Path, wait: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        wait: bool = False,
+        path: Path | None = None,
+        otherwise: str = 'give this run another name',
+    ) -> None:
         self.folder = Path(folder)
-        self.wait = wait
-        self.path = self.folder.parent.resolve() / f'.{self.folder.name}.lock'
+        self.wait, self._otherwise = wait, otherwise
+        path = path or self.folder.with_name(f'.{self.folder.name}.lock')
+        self.path = path.parent.resolve() / path.name
         self._token = uuid.uuid4().hex
         self._descriptor: int | None = None  # of the file, where flock holds it
         self._beat: _Heartbeat | None = None  # where it does not
@@ -86,8 +95,8 @@ class RunLock:
             while (holder := self._try()) is not None:
                 if not self.wait:
                     raise UserError(
-                        f'{self.folder} is in use: {_describe(holder)}. Wait until it ends, stop it, or give this run '
-                        'another name.'
+                        f'{self.folder} is in use: {_describe(holder)}. Wait until it ends, stop it, or '
+                        f'{self._otherwise}.'
                     )
                 if not said:
                     get_root_logger().info(f'Waiting for {self.folder}: {_describe(holder)}.')

@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 from ..utils.errors import UserError
 from ..utils.files import write_whole
+from ..utils.names import inside
+from ..utils.printing import printable
 from .distributed import gather_lists, together
 from .judging import Judge
 
@@ -97,7 +99,8 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
         Average of each metric that could be measured.
 
     Raises:
-        UserError: Only the centre frame is kept, of segments that share frames.
+        UserError: Only the centre frame is kept, of segments that share frames; a name that would lead out of the
+            folder of the results.
     """
     opt = model.opt
     dataset = dataloader.dataset
@@ -109,9 +112,12 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
         )
     metrics: dict[str, dict] = (opt.get('val') or {}).get('metrics') or {}
     rank, world = opt.get('rank', 0), opt.get('world_size', 1)
+    stem = inside(Path(opt['path']['log']) / 'validation', f'{name}_{current_iter}')
+    for clip in getattr(dataset, 'clip_lengths', ()) if save_img else ():
+        inside(opt['path']['visualization'], name, clip)  # now, not after hours
     rows: list[dict[str, Any]] = []
     judge = Judge(metrics, name)
-    with tqdm(total=len(dataset), unit='item', desc=f'Test {name}', disable=rank != 0) as bar, together():
+    with tqdm(total=len(dataset), unit='item', desc=f'Test {printable(name)}', disable=rank != 0) as bar, together():
         for item_index in range(rank, len(dataset), world):
             judge.begin_item()
             for frame in _restore(model, dataset, item_index):
@@ -122,7 +128,7 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
     for sentence in judge.remarks(set(report.average())):
         get_root_logger().warning(sentence)
     if rank == 0:
-        report.write(Path(opt['path']['log']) / 'validation' / f'{name}_{current_iter}')
+        report.write(stem)
     if report.average():
         _log(model, report, current_iter, tb_logger if rank == 0 else None)
     return report.average()
@@ -193,18 +199,18 @@ def _quantised(frame: torch.Tensor) -> np.ndarray:
 def _image_path(opt: dict, dataset: str, frame: Frame, current_iter: int | str) -> Path:
     """visualization/<dataset>/<clip>/<frame>_<suffix, experiment or iteration>.png"""
     tail = current_iter if opt['is_train'] else (opt['val'].get('suffix') or opt['name'])
-    return Path(opt['path']['visualization']) / dataset / frame.clip / f'{frame.name}_{tail}.png'
+    return inside(opt['path']['visualization'], dataset, frame.clip, f'{frame.name}_{tail}.png')
 
 
 def _log(model, report: Report, current_iter: int | str, tb_logger) -> None:
     """Write averages and clips to the log and TensorBoard, and keep the best."""
     model._initialize_best_metric_results(report.dataset)
-    clips, lines = report.clips(), [f'Validation {report.dataset}']
+    clips, lines = report.clips(), [f'Validation {printable(report.dataset)}']
     for metric, value in report.average().items():
         model._update_best_metric_result(report.dataset, metric, value, current_iter)
         best = model.best_metric_results[report.dataset][metric]
         with_value = {clip: values[metric] for clip, values in clips.items() if metric in values}
-        shown = '\t '.join(f'# {clip}: {_digits(one)}' for clip, one in list(with_value.items())[:12])
+        shown = '\t '.join(f'# {printable(clip)}: {_digits(one)}' for clip, one in list(with_value.items())[:12])
         more = f'\t # and {len(with_value) - 12} clips' if len(with_value) > 12 else ''
         lines.append(f'\t # {metric}: {_digits(value)}\t {shown}{more}')
         lines.append(f'\t    Best: {_digits(best["val"])} @ {best["iter"]} iter')

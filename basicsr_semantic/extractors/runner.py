@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..priors import PriorStoreWriter, store_metadata
 from ..utils.errors import UserError
+from ..utils.printing import LAYOUT, printable
 from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
 
 
@@ -122,7 +123,7 @@ def extract(
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
-                    bar.write(str(error))
+                    bar.write(printable(error, LAYOUT))
                 bar.update(len(unit) - len(frames.seen))
     if unreadable:
         raise UserError(

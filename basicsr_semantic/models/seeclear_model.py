@@ -19,6 +19,7 @@ from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
 from ..engine.freezing import train_only
 from ..utils.errors import UserError
+from ..utils.printing import printable
 from . import seeclear_options as options
 from .base_upsamplers import make_base_upsampler
 from .clip_windows import clip_windows
@@ -200,11 +201,14 @@ class SeeClearModel(SemanticVSRModel):
         """Sample the fed video, with the average of the weights where there is one; leaves ``output``."""
         net = cast(SeeClear, getattr(self, 'net_g_ema', None) or self._net())
         net.eval()
-        with torch.no_grad(), tqdm(unit='step', leave=False, desc=self.clip, disable=self.opt['rank'] != 0) as bar:
+        with (
+            torch.no_grad(),
+            tqdm(unit='step', leave=False, desc=printable(self.clip), disable=self.opt['rank'] != 0) as bar,
+        ):
 
             def progress(clip: int, clips: int, steps: int) -> None:
                 bar.total = clips * self.sampler.steps
-                bar.set_description(f'{self.clip}, clip {clip + 1}/{clips}', refresh=False)
+                bar.set_description(f'{printable(self.clip)}, clip {clip + 1}/{clips}', refresh=False)
                 bar.update()
 
             output = sample_video(

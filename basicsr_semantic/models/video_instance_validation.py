@@ -14,6 +14,8 @@ from tqdm import tqdm
 from ..engine.distributed import gather_lists, together
 from ..metrics.video_instance_ap import VideoMatch, class_precision, compare_video, summarise
 from ..utils.files import write_whole
+from ..utils.names import inside
+from ..utils.printing import printable
 from .video_instance_inference import VideoPrediction
 
 Predict = Callable[[torch.Tensor, tuple[int, int], int], list[VideoPrediction]]
@@ -34,13 +36,17 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
 
     Returns:
         ``AP``, ``AP50``, ``AP75``, ``AR1`` and ``AR10`` in [0, 1]; empty without annotations.
+
+    Raises:
+        UserError: The data set's name would lead out of the folder of the results.
     """
     opt = model.opt
     rank, world = opt.get('rank', 0), opt.get('world_size', 1)
     name, categories = dataset.opt['name'], dataset.categories
+    stem = inside(Path(opt['path']['log']) / 'validation', f'{name}_{current_iter}')
     matches: list[VideoMatch] = []
     results: list[dict[str, Any]] = []
-    with tqdm(total=len(dataset), unit='video', desc=f'Test {name}', disable=rank != 0) as bar, together():
+    with tqdm(total=len(dataset), unit='video', desc=f'Test {printable(name)}', disable=rank != 0) as bar, together():
         for index in range(rank, len(dataset), world):
             item = dataset[index]
             found = predict(item['frames'], tuple(item['size']), len(categories))
@@ -49,7 +55,6 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
             else:
                 results += [_result(item, one, categories) for one in found]
             bar.update(min(world, len(dataset) - bar.n))
-    stem = Path(opt['path']['log']) / 'validation' / f'{name}_{current_iter}'
     if not dataset.annotated:
         results = sorted(gather_lists(results), key=lambda one: one['video_id'])
         if rank == 0:
@@ -109,7 +114,10 @@ def _log(model, name: str, figures: dict[str, float], videos: int, current_iter:
         model._update_best_metric_result(name, metric, value, current_iter)
         if tb_logger:
             tb_logger.add_scalar(f'metrics/{name}/{metric}', value, current_iter)
-    rows = [[f'{name}, {videos} videos', *figures], ['%', *(f'{100 * value:.2f}' for value in figures.values())]]
+    rows = [
+        [f'{printable(name)}, {videos} videos', *figures],
+        ['%', *(f'{100 * value:.2f}' for value in figures.values())],
+    ]
     if model.is_train:
         rows.append(['best', *(f'{100 * best[name][m]["val"]:.2f}' for m in figures)])
         rows.append(['at iteration', *(str(best[name][m]['iter']) for m in figures)])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import reprlib
 from collections.abc import Mapping
 from typing import Any
+
+from .printing import printable
 
 
 class UserError(ValueError):
@@ -31,6 +35,18 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {said.rstrip(".")}{place}.'
 
 
+_NO_MEMORY = (os.strerror(errno.ENOMEM), "can't allocate memory", 'out of memory', 'failed to map segment')
+
+
+def short_of_memory(error: BaseException | None) -> bool:
+    """Whether memory or address space ran out, as Python, LMDB, PyTorch and processes of a loader say it."""
+    while error is not None:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 _short.maxlist = _short.maxtuple = 8
@@ -41,5 +57,5 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: '~', True: 'true', False: 'false'}[value]
     if isinstance(value, Mapping):
-        return '{' + ', '.join(str(key) for key in list(value)[:6]) + (', ...}' if len(value) > 6 else '}')
+        return '{' + ', '.join(printable(key) for key in list(value)[:6]) + (', ...}' if len(value) > 6 else '}')
     return _short.repr(value)

@@ -1,8 +1,12 @@
-"""What a run may be called: its name becomes the name of a folder."""
+"""Names that become folders and files: what a run may be called, and names from data that must not lead elsewhere."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
+
+from .errors import UserError
 
 LONGEST = 200
 """Bytes. File systems stop at 255, and archived folders and logs carry up to 40 characters besides the name."""
@@ -42,3 +46,76 @@ def wrong_folder_name(name: str) -> str | None:
     if (size := len(name.encode())) > LONGEST:
         return f'is {size} bytes long, more than the {LONGEST} that leave room for the names of its files'
     return None
+
+
+def folder_name(name: str) -> str:
+    """A name that is that of one folder, as pydantic checks it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if (wrong := wrong_folder_name(name)) is not None:
+        raise ValueError(f'It is {name!r}, which cannot be the name of a folder: {wrong}.')
+    return name
+
+
+def wrong_inner_name(name: str) -> str | None:
+    """Say why a name, which may have folders in it as '00001/0001', may lie outside the folder that it is joined to.
+
+    What is refused does not depend on the system, so that data work everywhere or nowhere.
+
+    Returns:
+        The end of a sentence that begins with the name, without a full stop, or None where the name stays inside.
+    """
+    if not name:
+        return 'is empty'
+    if '\0' in name:
+        return 'has the control character U+0000 in it'
+    if '\\' in name:
+        return 'has a \\ in it, which leads elsewhere on Windows'
+    if name.startswith('/') or re.match('[A-Za-z]:', name):
+        return 'begins at the root of a file system or drive'
+    parts = name.split('/')
+    if '..' in parts:
+        return "has '..' in it, which leads out of a folder"
+    return None if any(part not in ('', '.') for part in parts) else 'names no folder or file of its own'
+
+
+def inner_name(name: str) -> str:
+    """A name that stays inside the folder that it is joined to, as pydantic checks it.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if (wrong := wrong_inner_name(name)) is not None:
+        raise ValueError(f'It is {name!r}, which {wrong}. It becomes the name of files and folders.')
+    return name
+
+
+def end_of_name(text: str) -> str:
+    """What is put at the end of names of files, as pydantic checks it.
+
+    Raises:
+        ValueError: It would lead elsewhere.
+    """
+    if (wrong := wrong_inner_name(f'_{text}')) is not None:
+        raise ValueError(f'It is {text!r}, which {wrong}. It becomes the end of names of files.')
+    return text
+
+
+def inside(folder: str | Path, *names: str, where: str = '') -> Path:
+    """Join names that come from data to a folder; the one place where that is done.
+
+    Args:
+        folder: Where files are written or read.
+        names: Names of clips, data sets, frames; a '/' in one makes folders. Links in the file system are followed.
+        where: What to say first of a name that is refused: the file that it stands in.
+
+    Raises:
+        UserError: One of the names may lead out of the folder.
+    """
+    for name in names:
+        if (wrong := wrong_inner_name(name)) is not None:
+            said = f'{where}: the' if where else 'The'
+            raise UserError(f'{said} name {name!r} {wrong}. Rename it: it must stay inside {folder}.')
+    return Path(folder, *names)
