@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, shown
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
+LARGEST_MAX_MASKS = 1_000_000
 
 
 class MaskExtractor(Protocol):
@@ -199,12 +200,30 @@ def frame_to_tensor(frame: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float().div_(255)
 
 
-def check_max_masks(max_masks: int) -> int:
-    """Refuse a limit below one.
+def check_number(name: str, value: Any, least: float, most: float, whole: bool = False) -> None:
+    """Refuse an argument that is no number of its range, as nan, which is in none.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        least: smallest value.
+        most: largest value.
+        whole: whether it must be a whole number.
 
     Raises:
-        UserError: ``max_masks`` is smaller than 1.
+        UserError: It is none.
     """
-    if max_masks < 1:
-        raise UserError(f'max_masks must be at least 1, not {max_masks}.')
+    right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not right or not least <= value <= most:
+        kind = 'whole number' if whole else 'number'
+        raise UserError(f'{name} must be at least {least:,} and at most {most:,} (a {kind}), not {shown(value)}.')
+
+
+def check_max_masks(max_masks: int) -> int:
+    """Refuse a limit below one, or one that no store needs.
+
+    Raises:
+        UserError: ``max_masks`` is no whole number of that range.
+    """
+    check_number('max_masks', max_masks, 1, LARGEST_MAX_MASKS, whole=True)
     return max_masks
