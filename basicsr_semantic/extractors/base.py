@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..priors.store_meta import LARGEST_SIZE
 from ..utils.errors import UserError, shown
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
-LARGEST_MAX_MASKS = 1_000_000
 
 
 class MaskExtractor(Protocol):
@@ -225,5 +225,5 @@ def check_max_masks(max_masks: int) -> int:
     Raises:
         UserError: ``max_masks`` is no whole number of that range.
     """
-    check_number('max_masks', max_masks, 1, LARGEST_MAX_MASKS, whole=True)
+    check_number('max_masks', max_masks, 1, LARGEST_SIZE, whole=True)
     return max_masks

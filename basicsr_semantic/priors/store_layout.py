@@ -9,8 +9,8 @@ from typing import Any
 
 import lmdb
 
-from ..utils.errors import UserError
-from .store_meta import FORMAT, META_KEY
+from ..utils.errors import UserError, shown
+from .store_meta import FORMAT, META_KEY, wrong_metadata
 
 LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
@@ -65,8 +65,22 @@ def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
             there = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
             continue
         if key != META_KEY:
-            yield key.decode()
+            yield decode_key(key)
         there = cursor.next()
+
+
+def decode_key(key: bytes) -> str:
+    """A key of an LMDB as text.
+
+    Raises:
+        UserError: It is none, so the LMDB was made by something else.
+    """
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'The LMDB has the key {shown(key)}, which is no text, so it was not made by basicsr. Use another one.'
+        ) from error
 
 
 def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
@@ -84,11 +98,13 @@ def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
         )
     try:
         meta = dict(json.loads(bytes(record)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'The metadata of the store {path} are damaged ({error}). Make the store again.') from error
     if meta.get('format') != FORMAT:
         raise UserError(
             f'The store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
             f'Make the store again with: basicsr extract'
         )
+    if wrong := wrong_metadata(meta):
+        raise UserError(f'The metadata of the store {path} are damaged ({wrong}). Make the store again.')
     return meta
