@@ -54,8 +54,12 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
         )
 
 
-def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
-    """The keys of all frames with masks, sorted by their bytes."""
+def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
+    """The keys of all frames with masks, sorted by their bytes.
+
+    Raises:
+        UserError: A key is no text.
+    """
     cursor = transaction.cursor()
     there = cursor.first()
     while there:
@@ -65,12 +69,12 @@ def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
             there = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
             continue
         if key != META_KEY:
-            yield decode_key(key)
+            yield decode_key(key, path)
         there = cursor.next()
 
 
-def decode_key(key: bytes) -> str:
-    """A key of an LMDB as text.
+def decode_key(key: bytes, path: Path) -> str:
+    """A key of the LMDB at the path as text.
 
     Raises:
         UserError: It is none, so the LMDB was made by something else.
@@ -79,7 +83,7 @@ def decode_key(key: bytes) -> str:
         return key.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f'The LMDB has the key {shown(key)}, which is no text, so it was not made by basicsr. Use another one.'
+            f'The LMDB {path} has the key {shown(key)}, which is no text: something else wrote into it. Make it again.'
         ) from error
 
 

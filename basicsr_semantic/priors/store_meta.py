@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..utils.errors import shown
+from .segmentations import as_json
 from .semantic_priors import CELL
 
 FORMAT = 'basicsr_semantic.priors/1'
@@ -97,7 +97,7 @@ def wrong_metadata(meta: Mapping[str, Any]) -> str | None:
         'seen': (seen is None or _are_texts(seen, 'key', 'sha256'), "{'key', 'sha256'}"),
     }
     return next(
-        (f'{name} is {shown(meta.get(name))}, not {says}' for name, (fine, says) in rules.items() if not fine), None
+        (f'{name} is {as_json(meta.get(name))}, not {says}' for name, (fine, says) in rules.items() if not fine), None
     )
 
 
