@@ -15,7 +15,8 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from basicsr_semantic.extractors import build_extractor, sam
-from basicsr_semantic.priors import store_metadata
+from basicsr_semantic.extractors.runner import extract
+from basicsr_semantic.priors import PriorStoreReader, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
 KEEP_ALL = {'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'box_nms_thresh': 1.0}
@@ -116,6 +117,21 @@ def test_a_frame_on_which_nothing_is_found_has_no_masks(tiny, size, layers, area
     masks, scores = extractor(np.zeros((*size, 3), np.uint8), 'a')
     assert masks.shape == (0, *size) and masks.dtype == bool
     assert scores.shape == (0,)
+
+
+def test_a_run_goes_on_after_a_frame_without_masks(tiny, frame, tmp_path):
+    """Of the first frame nothing is found, of the second something."""
+    extractor = build_extractor('sam', checkpoint=tiny, model_type='tiny', points_per_side=1, crop_n_layers=1)
+    keys = ['a/00000000', 'a/00000001']
+
+    def read(key: str) -> np.ndarray:
+        for name, value in KEEP_ALL.items():
+            setattr(extractor._generator, name, value if key == keys[1] else 2.0)
+        return frame
+
+    assert extract(extractor, keys, read, tmp_path / 'store', progress=False).made == 2
+    masks = PriorStoreReader(tmp_path / 'store').clip_masks(keys, frame_size=frame.shape[:2])
+    assert not masks[0].any() and masks[1].any()
 
 
 @pytest.mark.parametrize('where', [[0], [2], [4], [0, 4], [1, 2], []])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from ..priors.store_meta import LARGEST_SIZE
 from ..utils.errors import UserError, shown
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
+LARGEST_SEEN = 1 << 25  # pixels; a frame of 7680x4320 has as many
 
 
 class MaskExtractor(Protocol):
@@ -198,6 +199,23 @@ def frame_to_tensor(frame: np.ndarray) -> Tensor:
     """
     check_frame(frame)
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float().div_(255)
+
+
+def check_enlarged(frame: Sequence[int], seen: Sequence[int]) -> None:
+    """Refuse a frame so thin that, with its short side enlarged for a network, it would fill the memory.
+
+    Args:
+        frame: (h, w) of the frame.
+        seen: (H, W) that it would have.
+
+    Raises:
+        UserError: It would have too many pixels.
+    """
+    if seen[0] * seen[1] > LARGEST_SEEN:
+        raise UserError(
+            f'A frame of {frame[1]}x{frame[0]} pixels would be enlarged to {seen[1]}x{seen[0]}, more than '
+            f'{LARGEST_SEEN:,} pixels. Choose a smaller short_side (0: as they are), or leave such thin frames out.'
+        )
 
 
 def check_number(name: str, value: Any, least: float, most: float, whole: bool = False) -> None:
