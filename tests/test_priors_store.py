@@ -415,7 +415,12 @@ def test_keys_and_masks_that_cannot_be_stored(tmp_path):
                 writer.put(key, some_masks(0))
         with pytest.raises(ValueError, match='at most 64'):
             writer.put('a', np.zeros((65, 2, 2), bool))
+        for key in ('a/\ud800', 'a/\udcff'):  # the second is what a file name that is no UTF-8 becomes
+            with pytest.raises(UserError, match=r'cannot be stored: the name of the file is no UTF-8'):
+                writer.put(key, some_masks(0))
     assert len(PriorStoreReader(tmp_path / 's')) == 0
+    with pytest.raises(UserError, match=r"no masks for the frame 'a/\\udcff'"):
+        PriorStoreReader(tmp_path / 's').masks('a/\udcff')
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..priors.lmdb_env import GrowingEnv, lmdb_errors
 from ..priors.run_lengths import LARGEST_SIDE, is_side
-from ..priors.store_layout import decode_key
+from ..priors.store_layout import decode_key, is_text
 from ..utils.errors import UserError, shown
 from .images import PNG_LEVEL, png_size
 
@@ -152,10 +152,13 @@ class Prepared:
             if form != FORMAT:
                 raise UserError(f"'{path}' is of the format {form[:80]}, not {FORMAT}. Choose a new folder.")
             given = _of_kind(dict, 'clips', content.get('clips', {}))
-            clips = {name: PreparedClip.from_dict(_of_kind(dict, name, one)) for name, one in given.items()}
+            clips = {
+                _of_kind(str, 'the name of a clip', name): PreparedClip.from_dict(_of_kind(dict, shown(name), one))
+                for name, one in given.items()
+            }
             parameters, fingerprints = (_of_kind(dict, key, content[key]) for key in ('parameters', 'fingerprints'))
             for name, one in fingerprints.items():
-                _of_kind(str, f'the fingerprint of {name}', one)
+                _of_kind(str, f'the fingerprint of {shown(name)}', one)
             skipped = _of_kind(list, 'skipped', content.get('skipped', []))
             for one in skipped:
                 for key in ('source', 'reason'):
@@ -304,7 +307,7 @@ def _of_kind(kind: type[Kind], what: str, value: Any) -> Kind:
     Raises:
         ValueError: It is of another kind.
     """
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (isinstance(value, str) and not is_text(value)):
         raise ValueError(f'{what} is {shown(value)} instead of {_KINDS[kind]}')
     return value
 

@@ -19,19 +19,24 @@ FEATURES = b'__features__/'
 _BESIDE = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written; halves of characters, of JSON escapes or of names that are no UTF-8, cannot."""
+    return not any('\ud800' <= character <= '\udfff' for character in value)
+
+
 def mask_key(key: str) -> bytes:
-    """Where the masks of a frame lie: under the frame's own key."""
-    return key.encode()
+    """Where the masks of a frame lie: under the frame's own key. Nothing lies under one that is no text."""
+    return key.encode('utf-8', 'surrogatepass')
 
 
 def token_key(key: str) -> bytes:
     """Where the tokens of a frame lie."""
-    return TOKENS + key.encode()
+    return TOKENS + mask_key(key)
 
 
 def feature_key(key: str) -> bytes:
     """Where the pixel features of a frame lie."""
-    return FEATURES + key.encode()
+    return FEATURES + mask_key(key)
 
 
 def is_mask_key(place: bytes) -> bool:
@@ -46,7 +51,9 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
         UserError: The key is empty, too long, or one that the store uses itself.
     """
     longest = LONGEST_KEY - (len(FEATURES) if has_features else len(TOKENS) if has_tokens else 0)
-    encoded = key.encode()
+    encoded = mask_key(key)
+    if not is_text(key):
+        raise UserError(f'The frame key {key!r} cannot be stored: the name of the file is no UTF-8. Rename the frame.')
     if not 1 <= len(encoded) <= longest or not is_mask_key(encoded):
         raise UserError(
             f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '

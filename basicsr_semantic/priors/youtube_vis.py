@@ -13,6 +13,7 @@ import numpy as np
 from ..utils.errors import UserError
 from .run_lengths import LARGEST_FRAME, LARGEST_SIDE, is_side
 from .segmentations import as_json, compress_runs, decode_segmentation
+from .store_layout import is_text
 
 Form = TypeVar('Form', dict, list)
 
@@ -195,8 +196,7 @@ class _Json:
             raise UserError(f'{self.path}: file_names of {where} is no list of names.')
         for name in found:
             path = PurePosixPath(name)
-            # a half of a character comes from an escape like \\ud800; no file system and no store takes it
-            unusable = '\0' in name or any('\ud800' <= character <= '\udfff' for character in name)
+            unusable = '\0' in name or not is_text(name)
             sizes = [len(part.encode('utf-8', 'surrogatepass')) for part in path.parts]
             unusable = unusable or sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME
             if not path.name or path.is_absolute() or '..' in path.parts or unusable:
