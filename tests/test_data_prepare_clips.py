@@ -483,3 +483,79 @@ def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
         'big_dog_from_00002/00000000': 3,
         'big_dog_from_00002/00000001': 4,
     }
+
+
+# ------------------------------------------------------------------------------------------- manifests of another form
+
+MANIFEST = {
+    'format': 'basicsr_semantic.clips/1',
+    'source': '/src',
+    'parameters': {'degradation': 'BI', 'scale': 4},
+    'skipped': [{'source': 'a/1.png', 'reason': 'it is corrupt'}],
+    'clips': {
+        'a': {
+            'frames': 2,
+            'source': 'a',
+            'first_frame': 0,
+            'gt_size': [8, 12],
+            'lq_size': [2, 3],
+            'gt_checksums': '00 11',
+            'lq_checksums': '22 33',
+            'frame_names': '0/1',
+        }
+    },
+    'fingerprints': {'a': 'ff'},
+}
+
+
+def test_a_manifest_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / 'manifest.json'
+    path.write_text(json.dumps(MANIFEST), encoding='utf-8-sig')
+    assert Prepared.from_json(path).frames == 2
+
+
+@pytest.mark.parametrize(
+    ('place', 'value'),
+    [
+        *((('source',), value) for value in (None, 3, [], '\ud800')),
+        (('format',), '\ud800'),
+        (('clips', '\ud800'), MANIFEST['clips']['a']),
+        *(((key,), value) for key in ('parameters', 'fingerprints', 'clips') for value in (None, 3, 'a', [])),
+        *((('skipped',), value) for value in (3, {}, [3], [None], [{}], [{'source': 3, 'reason': 'a'}])),
+        (('fingerprints', 'a'), 3),
+        *((('clips', 'a'), value) for value in (None, 3, [], {})),
+        *((('clips', 'a', 'frames'), value) for value in (1, -2, 10**30, 2.0, '2', None, True)),
+        *((('clips', 'a', 'first_frame'), value) for value in (-1, 10**30, 1.5, float('nan'), '0', None, True)),
+        *((('clips', 'a', 'gt_size'), [8, value]) for value in (0, -1, 1e9, 10**9, 12.0, '12', None, True, [12])),
+        *((('clips', 'a', 'lq_size'), value) for value in (None, 3, [], [2], [2, 3, 3], 'ab', {})),
+        *((('clips', 'a', key), value) for key in ('gt_checksums', 'frame_names') for value in (None, 3, [], 'a', '')),
+    ],
+    ids=ascii,
+)
+def test_manifests_of_another_form(tmp_path, place, value):
+    content = json.loads(json.dumps(MANIFEST))
+    owner = content
+    for key in place[:-1]:
+        owner = owner[key]
+    owner[place[-1]] = value
+    path = tmp_path / 'manifest.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        UserError, match=r"manifest\.json' is damaged \(.+\)\. Delete .* prepare the clips anew"
+    ) as caught:
+        Prepared.from_json(path)
+    assert len(str(caught.value).encode()) < 500
+
+
+@pytest.mark.parametrize('text', ['', 'null', '3', '[]', 'NaN', '[' * 100_000, '9' * 5000, '{}', '\xff'])
+def test_manifests_that_are_none(tmp_path, text):
+    (tmp_path / 'manifest.json').write_text(text, encoding='latin-1')
+    with pytest.raises(UserError, match=r"manifest\.json' is damaged"):
+        Prepared.from_json(tmp_path / 'manifest.json')
+
+
+def test_an_lmdb_with_keys_that_are_no_text(tmp_path):
+    with lmdb.open(str(tmp_path / 'gt.lmdb')) as env, env.begin(write=True) as transaction:
+        transaction.put(b'\xff', b'')
+    with pytest.raises(UserError, match=r'gt\.lmdb has the key .*, which is no text'):
+        module.PairWriter(tmp_path)

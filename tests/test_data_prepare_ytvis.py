@@ -119,6 +119,15 @@ def test_valid_has_no_annotations(source, tmp_path):
     assert not file.annotated and [video.id for video in file.videos] == [10, 11, 12]
 
 
+def test_a_byte_order_mark_and_annotations_that_are_damaged_since(source, tmp_path):
+    (source / 'train.json').write_text((source / 'train.json').read_text(), encoding='utf-8-sig')
+    prepare_ytvis(source, tmp_path / 'out')
+    whole = (tmp_path / 'out' / 'instances.json').read_bytes()
+    (tmp_path / 'out' / 'instances.json').write_bytes(b'\xff' + whole)
+    prepare_ytvis(source, tmp_path / 'out')
+    assert (tmp_path / 'out' / 'instances.json').read_bytes() == whole
+
+
 def test_only_listed_frames_unless_all_are_asked_for(tmp_path):
     root = make_ytvis(tmp_path / 'ytvis', every=1)
     assert prepare_ytvis(root, tmp_path / 'listed').frames == 3 * LISTED

@@ -62,7 +62,7 @@ def test_polygons_and_absence():
     [
         (3, 'neither RLE, nor polygons, nor null, but int'),
         ({'size': [24, 31], 'counts': '0'}, r'its size is \[24, 31\], but the frame is \[24, 32\]'),
-        ({'counts': '0'}, 'its size is None'),
+        ({'counts': '0'}, 'its size is null'),
         ({'size': [24, 32]}, 'neither a string nor a list'),
         ({'size': [24, 32], 'counts': [1, -1, 768]}, 'neither a string nor a list'),
         ({'size': [24, 32], 'counts': [10, 20]}, 'do not add up to the 768 pixels'),
@@ -155,7 +155,7 @@ def test_frames_that_do_not_fit(tmp_path):
         (lambda c: c.pop('videos'), "no YouTube-VIS file: 'videos' is missing"),
         (lambda c: c['videos'][0].pop('height'), "'height' is missing"),
         (lambda c: c['annotations'][0].pop('id'), "'id' is missing"),
-        (lambda c: c.update(annotations=3), 'something is of the wrong type'),
+        (lambda c: c.update(annotations=3), '"annotations" is of the wrong type, 3 instead of a list'),
         (lambda c: c.update(annotations=None), 'has no annotations. The valid and test files'),
         (lambda c: c['annotations'].clear(), 'has no annotations. The valid and test files'),
         (lambda c: c['videos'][1].update(file_names=['v/00000.png']), "names the frame 'v/00000' twice"),
@@ -184,7 +184,58 @@ def test_files_that_cannot_be_read(tmp_path):
             build_extractor('annotations', annotations=str(tmp_path / 'a.json'))
 
 
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    path = youtube_vis(tmp_path / 'a.json')
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+    assert build_extractor('annotations', annotations=str(path))(LR_FRAME, 'v/00000')[0].shape == (2, 6, 8)
+
+
+def test_masks_of_any_size_are_drawn_only_where_they_fit_and_only_those_that_are_kept(tmp_path, monkeypatch):
+    path = youtube_vis(tmp_path / 'a.json')
+    content = json.loads(path.read_text())
+    content['videos'][0].update(height=16_384, width=16_384)
+    path.write_text(json.dumps(content))
+    drawn = []
+    monkeypatch.setattr('basicsr_semantic.priors.youtube_vis.decode_segmentation', lambda *_: drawn.append(1))
+    with pytest.raises(UserError, match='they are 16384x16384, which is no whole multiple of 8x6'):
+        build_extractor('annotations', annotations=str(path))(LR_FRAME, 'v/00000')
+    assert not drawn
+    monkeypatch.undo()
+    content['videos'][0].update(height=HIGH, width=WIDE)
+    content['annotations'][0]['segmentations'][0] = 'no mask'  # of the second instance
+    path.write_text(json.dumps(content))
+    assert len(build_extractor('annotations', annotations=str(path), max_masks=1)(LR_FRAME, 'v/00000')[0]) == 1
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 2), (6, 8)])
+def test_frames_of_one_colour_and_of_few_pixels(tmp_path, size):
+    """What a frame shows does not matter; without instances there are no masks, at its size."""
+    video = {'id': 1, 'height': 4 * size[0], 'width': 4 * size[1], 'file_names': ['v/0.jpg', 'v/1.jpg']}
+    whole = {'size': [16 * size[0] // 4, 4 * size[1]], 'counts': [0, 16 * size[0] * size[1]]}
+    one = {'id': 1, 'video_id': 1, 'segmentations': [whole, None]}
+    other = {**video, 'id': 2, 'file_names': ['w/0.jpg']}
+    (tmp_path / 'a.json').write_text(json.dumps({'videos': [video, other], 'annotations': [one]}))
+    extractor = build_extractor('annotations', annotations=str(tmp_path / 'a.json'))
+    for key, expected in (('v/0', [True]), ('v/1', [False]), ('w/0', [])):
+        masks, _ = extractor(np.full((*size, 3), 7, np.uint8), key)
+        assert masks.shape == (len(expected), *size) and masks.dtype == bool
+        assert masks.all((1, 2)).tolist() == expected
+
+
 # ------------------------------------------------------------------------------------------------------------ DAVIS
+
+
+def test_a_picture_too_large_to_open(tmp_path, monkeypatch):
+    indexed(tmp_path / 'a' / '00000.png', square(4, 4) * 1)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(UserError, match=r'a/00000.png is damaged or no PNG: Image size .* exceeds limit'):
+        build_extractor('annotations', annotations=str(tmp_path))(LR_FRAME, 'a/00000')
+
+
+def test_davis_frames_without_instances(tmp_path):
+    indexed(tmp_path / 'a' / '00000.png', square(0, 0) * 255)
+    masks, _ = build_extractor('annotations', annotations=str(tmp_path))(LR_FRAME, 'a/00000')
+    assert masks.shape == (0, 6, 8) and masks.dtype == bool
 
 
 def indexed(path: Path, labels: np.ndarray, mode: str = 'P') -> None:

@@ -148,7 +148,13 @@ def test_the_vocabulary_and_the_file_of_its_embeddings(tmp_path):
     words.check_width(20)
     with pytest.raises(UserError, match=r'are \(2, 20\); \(names, 512\) is needed'):
         words.check_width(512)
-    for names, rows in ((['a'], torch.eye(2, 20)), ([], torch.zeros(0, 20)), (['a'], [[1.0]])):
+    wrong = [torch.full((1, 20), value) for value in (float('nan'), float('inf'), 1)]  # 1 is no floating point
+    for names, rows in (
+        (['a'], torch.eye(2, 20)),
+        ([], torch.zeros(0, 20)),
+        (['a'], [[1.0]]),
+        *((['a'], w) for w in wrong),
+    ):
         torch.save({'names': names, 'embeddings': rows}, path)
         with pytest.raises(UserError, match='holds no names with their text embeddings'):
             load_vocabulary(path)

@@ -73,6 +73,21 @@ def test_sides_are_enlarged_to_multiples_of_four_and_never_made_smaller(files, m
     assert make_as_is.parameters['short_side'] is None
 
 
+@pytest.mark.parametrize('size', [(20, 28), (1, 1), (1, 2), (2, 1), (3, 3), (1, 40), (40, 1)])
+@pytest.mark.parametrize('short_side', [0, 48])
+def test_frames_of_one_colour_and_of_few_pixels(files, size, short_side):
+    found = make(files, short_side=short_side).describe_frame(np.zeros((*size, 3), np.uint8))
+    assert found.masks.shape == (0, *size)
+    assert found.pixel_features.shape[1:] == (-(-size[0] // 4), -(-size[1] // 4))
+    assert np.isfinite(found.frame_tokens).all() and np.isfinite(found.pixel_features).all()
+
+
+@pytest.mark.parametrize('size', [(1, 50_000), (50_000, 1)])
+def test_a_frame_so_thin_that_it_would_fill_the_memory(files, size):
+    with pytest.raises(UserError, match=r'frame of (50000x4|4x50000) pixels would be enlarged to .* short_side'):
+        make(files, short_side=512).describe_frame(np.zeros((*size, 3), np.uint8))
+
+
 def test_a_frame_does_not_see_its_neighbours(files, frames):
     extractor = make(files)
     together, alone = extractor.describe(frames), extractor.describe(frames[2:])

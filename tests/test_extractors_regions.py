@@ -29,6 +29,12 @@ def test_flat_patches_are_found_largest_first():
     assert masks[2, 20:26, 30:36].all()
 
 
+@pytest.mark.parametrize('size', [(20, 34), (1, 1), (1, 2), (2, 1), (3, 3), (1, 300), (300, 1)])
+def test_a_frame_of_one_colour_is_one_region(size):
+    masks, _ = build_extractor('regions')(np.zeros((*size, 3), np.uint8), 'a')
+    assert masks.shape == (1, *size) and masks.all()
+
+
 def test_scales_are_nested_deduplicated_and_limited():
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     every, _ = build_extractor('regions', scales=[10, 100], min_size=4, max_masks=10_000)(noise, 'a')
@@ -53,8 +59,16 @@ def test_it_is_deterministic_and_its_parameters_can_be_stored():
     [
         ({'scales': []}, 'scales must be one or more positive numbers'),
         ({'scales': [50, 0]}, 'scales must be one or more positive numbers'),
-        ({'sigma': -1}, 'sigma must be at least 0 and min_size at least 1, not -1 and 20'),
-        ({'min_size': 0}, 'sigma must be at least 0 and min_size at least 1, not 0.5 and 0'),
+        ({'scales': [float('nan')]}, 'scales must be one or more positive numbers, at most 1,000,000,000'),
+        ({'scales': [1e300, 5]}, 'scales must be one or more positive numbers'),
+        ({'scales': ['x']}, 'scales must be one or more positive numbers'),
+        ({'scales': 5.0}, 'scales must be one or more positive numbers'),
+        ({'sigma': -1}, r'sigma must be at least 0 and at most 1,000 \(a number\), not -1'),
+        ({'sigma': float('nan')}, 'sigma must be at least 0'),
+        ({'sigma': 1e9}, 'sigma must be at least 0'),
+        ({'min_size': 0}, r'min_size must be at least 1 and at most 1,000,000,000 \(a whole number\), not 0'),
+        ({'min_size': 10**30}, 'min_size must be at least 1'),
+        ({'max_masks': 10**12}, 'max_masks must be at least 1 and at most 1,000,000'),
         ({'max_masks': 0}, 'max_masks must be at least 1'),
     ],
 )

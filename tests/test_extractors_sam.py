@@ -15,7 +15,8 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from basicsr_semantic.extractors import build_extractor, sam
-from basicsr_semantic.priors import store_metadata
+from basicsr_semantic.extractors.runner import extract
+from basicsr_semantic.priors import PriorStoreReader, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
 KEEP_ALL = {'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'box_nms_thresh': 1.0}
@@ -103,6 +104,64 @@ def test_no_mask_survives_the_default_thresholds_with_random_weights(tiny, frame
     masks, scores = build_extractor('sam', checkpoint=tiny, model_type='tiny')(frame, 'a')
     assert masks.shape == (0, 20, 34)
     assert scores.shape == (0,)
+
+
+@pytest.mark.parametrize('layers', [0, 1, 2])
+@pytest.mark.parametrize('area', [0, 4])
+@pytest.mark.parametrize('size', [(20, 34), (3, 3), (1, 1), (1, 2), (2, 1), (40, 1), (1, 5000)])
+def test_a_frame_on_which_nothing_is_found_has_no_masks(tiny, size, layers, area):
+    """With crops, too; of a frame of few pixels some have none, and of a thin one the network sees nothing at all."""
+    extractor = build_extractor(
+        'sam', checkpoint=tiny, model_type='tiny', points_per_side=1, crop_n_layers=layers, min_mask_region_area=area
+    )
+    masks, scores = extractor(np.zeros((*size, 3), np.uint8), 'a')
+    assert masks.shape == (0, *size) and masks.dtype == bool
+    assert scores.shape == (0,)
+
+
+def test_a_run_goes_on_after_a_frame_without_masks(tiny, frame, tmp_path):
+    """Of the first frame nothing is found, of the second something."""
+    extractor = build_extractor('sam', checkpoint=tiny, model_type='tiny', points_per_side=1, crop_n_layers=1)
+    keys = ['a/00000000', 'a/00000001']
+
+    def read(key: str) -> np.ndarray:
+        for name, value in KEEP_ALL.items():
+            setattr(extractor._generator, name, value if key == keys[1] else 2.0)
+        return frame
+
+    assert extract(extractor, keys, read, tmp_path / 'store', progress=False).made == 2
+    masks = PriorStoreReader(tmp_path / 'store').clip_masks(keys, frame_size=frame.shape[:2])
+    assert not masks[0].any() and masks[1].any()
+
+
+@pytest.mark.parametrize('where', [[0], [2], [4], [0, 4], [1, 2], []])
+def test_masks_of_the_whole_frame_or_of_some_crops_alone(tiny, frame, monkeypatch, where):
+    """Crops without masks, the first and the last one included, take nothing away from the others."""
+    extractor = build_extractor(
+        'sam', checkpoint=tiny, model_type='tiny', points_per_side=1, crop_n_layers=1, crop_nms_thresh=1.0, **KEEP_ALL
+    )
+    generator = extractor._generator
+    number, process = iter(range(5)), generator._process_batch
+
+    def only_there(*arguments):
+        generator.pred_iou_thresh = 0.0 if next(number) in where else 2.0
+        return process(*arguments)
+
+    monkeypatch.setattr(generator, '_process_batch', only_there)
+    masks, scores = extractor(frame, 'a')
+    assert next(number, None) is None, 'not all crops were looked at'
+    assert masks.shape == (len(scores), *frame.shape[:2])
+    if not where or 0 in where:  # of those of crops, the ones that touch an edge are left out
+        assert bool(len(masks)) == bool(where)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 2), (3, 3)])
+def test_masks_of_tiny_frames(tiny, size):
+    extractor = build_extractor(
+        'sam', checkpoint=tiny, model_type='tiny', points_per_side=1, crop_n_layers=2, **KEEP_ALL
+    )
+    masks, scores = extractor(np.full((*size, 3), 90, np.uint8), 'a')
+    assert 0 < len(masks) == len(scores) and masks.shape[1:] == size
 
 
 class FakeGenerator:
@@ -224,7 +283,21 @@ def test_weights_of_something_else(tmp_path, tiny):
         ({'model_type': 'vit_x'}, "must be one of vit_h, vit_l, vit_b, tiny, not 'vit_x'"),
         ({'order': 'id'}, 'order of masks must be one of area, iou, grid'),
         ({'keep': 'grid'}, 'keep must be one of area, iou'),
-        ({'points_per_side': 0}, 'points_per_side and points_per_batch must be at least 1'),
+        ({'points_per_side': 0}, 'points_per_side must be at least 1 and at most 1,024'),
+        ({'points_per_side': 10**9}, 'points_per_side must be at least 1'),
+        ({'points_per_batch': 0}, 'points_per_batch must be at least 1'),
+        ({'pred_iou_thresh': float('nan')}, r'pred_iou_thresh must be at least 0 and at most 1 \(a number\), not nan'),
+        ({'box_nms_thresh': -1.0}, 'box_nms_thresh must be at least 0'),
+        ({'stability_score_offset': float('inf')}, 'stability_score_offset must be at least 0'),
+        ({'min_mask_region_area': -1}, 'min_mask_region_area must be at least 0'),
+        ({'crop_n_layers': -1}, 'crop_n_layers must be at least 0 and at most 6'),
+        ({'crop_n_layers': True}, 'crop_n_layers must be at least 0'),
+        ({'crop_n_layers': 1, 'crop_overlap_ratio': float('nan')}, 'crop_overlap_ratio must be at least 0'),
+        ({'crop_n_points_downscale_factor': 0}, 'crop_n_points_downscale_factor must be at least 1'),
+        (
+            {'crop_n_layers': 2, 'crop_n_points_downscale_factor': 3},
+            'points_per_side is 8, .* leaves no point in crop layer 2. It must be at least 9',
+        ),
         ({'max_masks': 0}, 'max_masks must be at least 1'),
         ({'device': 'gpu'}, "cannot run on the device 'gpu'"),
     ],

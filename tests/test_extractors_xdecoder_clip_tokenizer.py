@@ -30,6 +30,37 @@ def test_long_texts_lose_their_end(tmp_path):
     assert [tokens[i] for i in ids[0]] == ['<|startoftext|>', *['dog</w>'] * 3, '<|endoftext|>']
 
 
+def test_byte_order_marks_and_line_ends_of_windows(tmp_path):
+    pytest.importorskip('tokenizers')
+    write_vocabulary(tmp_path)
+    expected = clip_tokenizer(tmp_path)(['a photo of a panda'])
+    for name in ('vocab.json', 'merges.txt'):
+        (tmp_path / name).write_text((tmp_path / name).read_text(), encoding='utf-8-sig', newline='\r\n')
+    assert clip_tokenizer(tmp_path)(['a photo of a panda']).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('vocab.json', b'[]'),
+        ('vocab.json', b'{"a": -1}'),
+        ('vocab.json', b'{"a": 1e30}'),
+        ('vocab.json', b'{"a": NaN}'),
+        ('vocab.json', b'[' * 100_000),
+        ('vocab.json', b'\xff'),
+        ('merges.txt', b'a b c'),
+        ('merges.txt', b'no such'),
+        ('merges.txt', b'\xff'),
+    ],
+)
+def test_vocabularies_of_another_form(tmp_path, name, content):
+    pytest.importorskip('tokenizers')
+    write_vocabulary(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match='cannot be read as a vocabulary of byte pairs'):
+        clip_tokenizer(tmp_path)
+
+
 def test_files_that_are_no_vocabulary(tmp_path):
     pytest.importorskip('tokenizers')
     tokens = write_vocabulary(tmp_path)

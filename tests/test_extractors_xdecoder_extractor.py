@@ -49,6 +49,27 @@ def test_what_a_clip_is_told(files, frames):
     assert found.masks[:, :5].any() and not found.masks[:, 5:].any()
 
 
+@pytest.mark.parametrize('size', [(20, 28), (1, 1), (1, 2), (2, 1), (3, 3), (1, 40), (40, 1)])
+@pytest.mark.parametrize(
+    'changes', [{}, {'short_side': 0}, {'pixel_features': True}, {'score_threshold': 0.999}], ids=str
+)
+def test_frames_of_one_colour_and_of_few_pixels(files, size, changes):
+    """A clip in which nothing is sure enough has no instances."""
+    found = make(files, **changes).describe_clip(2, lambda _: np.zeros((*size, 3), np.uint8))
+    masks = list(found.masks)
+    assert len(masks) == 2 and all(one.shape == (len(found.scores), *size) for one in masks)
+    assert bool(len(found.scores)) == ('score_threshold' not in changes)
+    assert np.isfinite(found.frame_tokens).all()
+    if changes.get('pixel_features'):
+        assert all(one.shape[1:] == (-(-size[0] // 4), -(-size[1] // 4)) for one in found.pixel_features)
+
+
+@pytest.mark.parametrize('size', [(1, 200_000), (200_000, 1)])
+def test_a_frame_so_thin_that_it_would_fill_the_memory(files, size):
+    with pytest.raises(UserError, match=rf'frame of {size[1]}x{size[0]} pixels would be enlarged to .* short_side'):
+        make(files, short_side=360).describe_clip(1, lambda _: np.zeros((*size, 3), np.uint8))
+
+
 def test_tokens_are_those_of_the_network_on_enlarged_frames_in_half_precision(files, frames):
     extractor = make(files)
     with torch.no_grad():

@@ -74,10 +74,23 @@ def test_masks_with_odd_numbers_of_runs_are_padded():
     assert stops.tolist() == [2, 4, 8]
 
 
-@pytest.mark.parametrize('counts', [['!!'], ['d1', ''], ['P'], ['é'], ['~~']])
+@pytest.mark.parametrize('counts', [['!!'], ['d1', ''], ['P'], ['é'], ['~~'], ['\ud800']])
 def test_malformed_strings_are_refused(counts):
     with pytest.raises(ValueError, match='no compressed run lengths'):
         parse_runs(counts)
+
+
+@pytest.mark.parametrize('counts', ['oooooo0', 'oooooooooooooo4', 'o' * 3_000_000 + '0'], ids=lambda text: text[:20])
+def test_numbers_that_would_overflow_are_refused_at_once(counts):
+    with pytest.raises(ValueError, match='a number is too long'):
+        parse_runs(['d1', counts])
+
+
+def test_the_largest_number_is_read():
+    for pixels in (2**28, 2**29 - 1):
+        code = coco.frPyObjects({'size': [1, pixels], 'counts': [pixels]}, 1, pixels)
+        runs, _ = parse_runs([code['counts'].decode()])
+        assert runs.tolist() == [pixels, 0]
 
 
 def test_runs_must_fill_the_frame():

@@ -302,6 +302,83 @@ def test_damaged_values(store, key, value, message):
         PriorStoreReader(store).masks('000/00000000')
 
 
+NAN = float('nan')
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        *(('kind', value) for value in (None, 3, ['sam'])),
+        *(('parameters', value) for value in (None, [1], 'a')),
+        *(('order', value) for value in (None, 'size', 3, ['area'], {})),
+        *(('max_masks', value) for value in (None, -1, 1e9, 10**30, NAN, '64', True, [])),
+        *(('checkpoint', value) for value in (3, 'a', [], {}, {'sha256': 5})),
+        *(('tokens', value) for value in (3, 'a', [], {}, {'num': 1, 'dim': 2}, {'num': 0, 'dim': 2, 'global_dim': 0})),
+        *(('tokens', {'num': value, 'dim': 2, 'global_dim': 0}) for value in (-1, 10**9, 1.5, NAN, '1', True, None)),
+        *(('features', {'dim': value, 'cell': 4}) for value in (0, -1, 10**9, 1.5, NAN, '1', True, None)),
+        *(('features', value) for value in (3, [], {}, {'dim': 3}, {'dim': 3, 'cell': 8})),
+        *(('seen', value) for value in (3, [], {}, {'key': 1, 'sha256': 'a'}, {'key': 'a'})),
+    ],
+    ids=str,
+)
+def test_metadata_of_another_form(store, name, value):
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(b'__meta__', json.dumps(META | {name: value}).encode())
+    for use in (PriorStoreReader, lambda path: PriorStoreWriter(path, META)):
+        with pytest.raises(
+            UserError, match=rf'metadata of the store .*masks are damaged \({name} is .*, not '
+        ) as caught:
+            use(store)
+        assert len(str(caught.value)) < 500
+
+
+def test_metadata_of_old_stores_and_with_other_keys_are_read(store):
+    old = {name: value for name, value in META.items() if name != 'tokens'} | {'note': [1, {}]}
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(b'__meta__', json.dumps(old).encode())
+    assert PriorStoreReader(store).masks('000/00000000').shape == (64, 20, 30)
+
+
+@pytest.mark.parametrize('value', [b'[' * 100_000, b'{"a":' * 100_000, b'null', b'NaN', b'', b'9' * 5000])
+def test_metadata_that_are_no_object(store, value):
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(b'__meta__', value)
+    with pytest.raises(UserError, match=r'metadata of the store .* are damaged \('):
+        PriorStoreReader(store)
+
+
+def test_a_key_that_is_no_text(store):
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(b'\xff\xfe', b'')
+    with pytest.raises(UserError, match=r"The LMDB .*masks has the key b'\\xff\\xfe', which is no text"):
+        PriorStoreReader(store).keys()
+    with PriorStoreWriter(store, META) as writer, pytest.raises(UserError, match='which is no text'):
+        writer.keys()
+
+
+def record(size=(20, 30), counts='hb0') -> bytes:
+    return json.dumps({'size': size, 'masks': [{'counts': counts}]}).encode()
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        *(record(size=[side, 30]) for side in (0, -1, 1e9, 10**9, 10**30, 20.0, NAN, True, '20', None, [20])),
+        *(record(size=size) for size in (None, 20, [20], [20, 30, 3], '20', {}, [65_535, 65_535])),
+        *(record(counts=counts) for counts in (None, 3, [600], {}, '', '~~', 'd1', 'oooooo0', 'o' * 100_000, '\ud800')),
+        *(json.dumps({'size': [20, 30], 'masks': masks}).encode() for masks in (None, 3, 'a', [None], [[]], [1])),
+        *(b'null', b'3', b'"a"', b'[]', b'NaN', b'[' * 100_000, b'9' * 5000),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_records_of_another_form(store, value):
+    with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
+        transaction.put(b'000/00000001', value)
+    with pytest.raises(UserError, match=r"frame '000/00000001' in the store .* the record is damaged") as caught:
+        PriorStoreReader(store).clip_masks([f'000/{i:08d}' for i in range(3)])
+    assert len(str(caught.value)) < 600
+
+
 def test_other_metadata_are_named(store):
     other = store_metadata('regions', {'scales': [50, 200], 'sigma': 1})
     with pytest.raises(UserError) as caught:
@@ -338,7 +415,12 @@ def test_keys_and_masks_that_cannot_be_stored(tmp_path):
                 writer.put(key, some_masks(0))
         with pytest.raises(ValueError, match='at most 64'):
             writer.put('a', np.zeros((65, 2, 2), bool))
+        for key in ('a/\ud800', 'a/\udcff'):  # the second is what a file name that is no UTF-8 becomes
+            with pytest.raises(UserError, match=r'cannot be stored: the name of the file is no UTF-8'):
+                writer.put(key, some_masks(0))
     assert len(PriorStoreReader(tmp_path / 's')) == 0
+    with pytest.raises(UserError, match=r"no masks for the frame 'a/\\udcff'"):
+        PriorStoreReader(tmp_path / 's').masks('a/\udcff')
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

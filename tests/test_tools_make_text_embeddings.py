@@ -49,7 +49,7 @@ def test_the_classes_of_youtube_vis(call, tmp_path, capsys, more, names):
 
 def test_names_of_ones_own(call, tmp_path, capsys):
     names = tmp_path / 'names.txt'
-    names.write_text('red car\n\n  dog \n')
+    names.write_text('red car\n\n  dog \n', encoding='utf-8-sig')
     assert call('--names', str(names)) == 0
     assert torch.load(tmp_path / 'out.pt', weights_only=True)['names'] == ['red car', 'dog']
     assert call('--names', str(names)) == 2 and 'exists already' in capsys.readouterr().err

@@ -103,7 +103,7 @@ def read_names(path: Path) -> list[str]:
         UserError: The file is missing, is no text, has no name, or a name twice.
     """
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'The class names in {path} cannot be read: {error}.') from error
     names = [line.strip() for line in lines if line.strip()]

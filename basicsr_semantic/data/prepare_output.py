@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..priors.lmdb_env import GrowingEnv, lmdb_errors
-from ..utils.errors import UserError
+from ..priors.run_lengths import LARGEST_SIDE, is_side
+from ..priors.store_layout import decode_key, is_text
+from ..utils.errors import UserError, shown
 from .images import PNG_LEVEL, png_size
 
 FORMAT = 'basicsr_semantic.clips/1'
@@ -25,6 +27,11 @@ CUT_RULE = (
     'frame 5 of bear.'
 )
 
+LARGEST_NUMBER = 10**9
+"""Of a frame in its source."""
+Kind = TypeVar('Kind', str, list, dict)
+
+_KINDS: dict[type, str] = {str: 'text', list: 'a list', dict: 'an object'}
 _BATCH_BYTES = 32 << 20
 _SEPARATORS = {'gt_checksums': ' ', 'lq_checksums': ' ', 'frame_names': '/'}  # no file name has a '/' in it
 
@@ -61,10 +68,26 @@ class PreparedClip:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> PreparedClip:
-        """What ``to_dict`` gave."""
-        words = {key: content[key].split(mark) for key, mark in _SEPARATORS.items()}
-        plain = (content['source'], content['first_frame'], content['gt_size'], content['lq_size'])
-        return cls(*plain, **words)
+        """What ``to_dict`` gave.
+
+        Raises:
+            ValueError: It is of another form.
+            KeyError: Something is missing.
+        """
+        words = {key: _of_kind(str, key, content[key]).split(mark) for key, mark in _SEPARATORS.items()}
+        numbers = {key: len(parts) for key, parts in words.items()} | {'frames': content['frames']}
+        if len(set(map(repr, numbers.values()))) > 1:
+            raise ValueError(f'a clip has {", ".join(f"{shown(number)} {key}" for key, number in numbers.items())}')
+        first = content['first_frame']
+        if type(first) is not int or not 0 <= first < LARGEST_NUMBER:
+            raise ValueError(f'first_frame must be a whole number from 0 to {LARGEST_NUMBER:,}, not {shown(first)}')
+        sizes = [content[f'{side}_size'] for side in SIDES]
+        for size in sizes:
+            if not isinstance(size, list) or len(size) != 2 or not all(type(s) is int and is_side(s) for s in size):
+                raise ValueError(
+                    f'gt_size and lq_size must be a height and a width from 1 to {LARGEST_SIDE:,}, not {shown(size)}'
+                )
+        return cls(_of_kind(str, 'source', content['source']), first, *sizes, **words)
 
     def add(self, name: str, pair: tuple[bytes, bytes]) -> None:
         """Append the next frame, given as the name of its file and its two PNGs."""
@@ -134,17 +157,30 @@ class Prepared:
             UserError: The file is damaged or of another version.
         """
         try:
-            content = json.loads(path.read_text())
-            if content['format'] != FORMAT:
-                raise UserError(f"'{path}' is of the format {content['format']}, not {FORMAT}. Choose a new folder.")
-            clips = {name: PreparedClip.from_dict(clip) for name, clip in content.get('clips', {}).items()}
-            given = (content['source'], content['parameters'], content['fingerprints'])
-            return cls(*given, clips, content.get('skipped', []))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            content = _of_kind(dict, 'it', json.loads(path.read_text(encoding='utf-8-sig')))
+            form = _of_kind(str, 'format', content['format'])
+            if form != FORMAT:
+                raise UserError(f"'{path}' is of the format {form[:80]}, not {FORMAT}. Choose a new folder.")
+            given = _of_kind(dict, 'clips', content.get('clips', {}))
+            clips = {
+                _of_kind(str, 'the name of a clip', name): PreparedClip.from_dict(_of_kind(dict, shown(name), one))
+                for name, one in given.items()
+            }
+            parameters, fingerprints = (_of_kind(dict, key, content[key]) for key in ('parameters', 'fingerprints'))
+            for name, one in fingerprints.items():
+                _of_kind(str, f'the fingerprint of {shown(name)}', one)
+            skipped = _of_kind(list, 'skipped', content.get('skipped', []))
+            for one in skipped:
+                for key in ('source', 'reason'):
+                    _of_kind(str, f'{key} of a skipped frame', _of_kind(dict, 'a skipped frame', one)[key])
+            source = _of_kind(str, 'source', content['source'])
+            return cls(source, parameters, fingerprints, clips, skipped)
+        except (ValueError, KeyError, OSError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise
+            why = f'{error} is missing' if isinstance(error, KeyError) else error
             raise UserError(
-                f"'{path}' is damaged ({error}). Delete '{path.parent}' and prepare the clips anew."
+                f"'{path}' is damaged ({why}). Delete '{path.parent}' and prepare the clips anew."
             ) from error
 
     def lists(self) -> dict[str, str]:
@@ -172,7 +208,7 @@ class PairWriter:
     def __init__(self, folder: Path) -> None:
         self._envs = [GrowingEnv(folder / f'{side}.lmdb') for side in SIDES]
         # A pair counts once both halves are there: a kill between the two commits leaves a half, which is made again.
-        self.present = set.intersection(*(env.read(_all_keys) for env in self._envs))
+        self.present = set.intersection(*(self._keys(env) for env in self._envs))
         self._pending: list[tuple[str, tuple[bytes, bytes]]] = []
         self._bytes = 0
 
@@ -203,7 +239,7 @@ class PairWriter:
     def keep_only(self, keys: set[str]) -> None:
         """Delete every other key, as of clips whose source changed."""
         for env in self._envs:
-            stale = env.read(_all_keys) - keys
+            stale = self._keys(env) - keys
             if stale:
                 env.write(lambda transaction, stale=stale: [transaction.delete(key.encode()) for key in stale])
         self.present &= keys
@@ -212,6 +248,10 @@ class PairWriter:
         """Close both; pending pairs are dropped."""
         for env in self._envs:
             env.close()
+
+    @staticmethod
+    def _keys(env: GrowingEnv) -> set[str]:
+        return env.read(lambda transaction: _all_keys(transaction, env.path))
 
     def _put_all(self, transaction: Any, side: int) -> None:
         for key, pair in self._pending:
@@ -267,8 +307,19 @@ def write_whole(path: Path, text: str) -> None:
         beside.replace(path)
 
 
-def _all_keys(transaction: Any) -> set[str]:
-    return {key.decode() for key in transaction.cursor().iternext(values=False)}
+def _all_keys(transaction: Any, path: Path) -> set[str]:
+    return {decode_key(key, path) for key in transaction.cursor().iternext(values=False)}
+
+
+def _of_kind(kind: type[Kind], what: str, value: Any) -> Kind:
+    """A value of a manifest.
+
+    Raises:
+        ValueError: It is of another kind.
+    """
+    if not isinstance(value, kind) or (isinstance(value, str) and not is_text(value)):
+        raise ValueError(f'{what} is {shown(value)} instead of {_KINDS[kind]}')
+    return value
 
 
 def _shape(size: list[int]) -> str:

@@ -91,7 +91,7 @@ def prepare_ytvis(
     prepared = prepare_found(root, clips, [], target, degradation, scale, strict, workers)
     text = json.dumps(_instances(file, prepared))
     written = target / INSTANCES
-    if not written.is_file() or written.read_text(encoding='utf-8') != text:
+    if not written.is_file() or written.read_bytes() != text.encode():
         write_whole(written, text)
     return prepared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..priors.youtube_vis import read_youtube_vis
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop
 from .checkpoints import file_sha256
 
 VOID = 255  # DAVIS: pixels that belong to nothing that was annotated
@@ -24,8 +25,11 @@ class InstanceMasks(Protocol):
 
     parameters: dict[str, Any]
 
-    def masks(self, key: str) -> np.ndarray:
-        """(n, H, W) bool of one frame; channel k is one instance of the video, empty in frames without it."""
+    def masks(self, key: str) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
+        """(H, W) of one frame, and the mask (H, W) bool of each instance of the video, empty in frames without it.
+
+        Masks are made when asked for, so that the size can be looked at before.
+        """
         ...
 
 
@@ -66,23 +70,23 @@ class YouTubeVISMasks:
         }
         self.parameters = {'form': 'youtube-vis', 'file': path.name, 'sha256': file_sha256(path)}
 
-    def masks(self, key: str) -> np.ndarray:
+    def masks(self, key: str) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
         """Masks of one frame.
 
         Args:
             key: name of the frame in ``file_names``, without its extension.
 
         Returns:
-            (n, H, W) bool.
+            (H, W), and (H, W) bool for each instance in turn.
 
         Raises:
-            UserError: The frame is not in the file, or one of its segmentations is malformed.
+            UserError: The frame is not in the file, or, when it is asked for, a segmentation is malformed.
         """
         if key not in self._frames:
             raise UserError(_no_frame(key, self.path, next(iter(self._frames), None)))
         video, position = self._frames[key]
-        planes = [self._file.mask(video, instance, position) for instance in video.instances]
-        return np.stack(planes) if planes else np.zeros((0, video.height, video.width), bool)
+        planes = (self._file.mask(video, instance, position) for instance in video.instances)
+        return (video.height, video.width), planes
 
 
 class DavisMasks:
@@ -107,14 +111,14 @@ class DavisMasks:
         self._count = cache(self._count_instances)
         self.parameters = {'form': 'davis', 'folder': path.name}
 
-    def masks(self, key: str) -> np.ndarray:
+    def masks(self, key: str) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
         """Masks of one frame.
 
         Args:
             key: CLIP/FRAME, without extension.
 
         Returns:
-            (n, H, W) bool.
+            (H, W), and (H, W) bool for each instance in turn.
 
         Raises:
             UserError: The PNG is missing or damaged.
@@ -124,7 +128,7 @@ class DavisMasks:
             raise UserError(_no_frame(key, self.path, self._first))
         labels = _read_labels(path)
         count = self._count(path.parent)
-        return labels[None] == np.arange(1, count + 1, dtype=np.uint8)[:, None, None]
+        return labels.shape, (labels == number for number in range(1, count + 1))
 
     @staticmethod
     def _count_instances(folder: Path) -> int:
@@ -138,8 +142,8 @@ def _read_labels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             mode, labels = image.mode, np.array(image)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f'The annotation {path} is damaged or no PNG: {error}.') from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'The annotation {path} is damaged or no PNG: {full_stop(error)}') from error
     if mode == '1' or (mode == 'L' and not np.setdiff1d(labels, (0, VOID)).size):
         return (labels != 0).astype(np.uint8)
     if mode not in ('P', 'L'):

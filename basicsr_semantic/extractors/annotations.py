@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..utils.errors import UserError
 from .annotation_files import open_annotations
 from .base import MAX_MASKS, check_frame, check_max_masks
+from .ordering import stack_masks
 
 
 class AnnotationsExtractor:
@@ -54,11 +56,14 @@ class AnnotationsExtractor:
             UserError: The annotations lack the frame, or their size is no multiple of the frame's.
         """
         check_frame(frame)
-        masks = self._instances.masks(key)[: self.max_masks]
+        height, width = frame.shape[:2]
+        size, masks = self._instances.masks(key)
         try:
-            return shrink_masks(masks, *frame.shape[:2]), None
+            scale_between(*size, height, width)  # before masks are drawn that may be of any size
         except ValueError as error:
             raise UserError(f'The annotations of the frame {key!r} do not fit it: {error}.') from error
+        planes = [shrink_masks(mask[None], height, width)[0] for mask in islice(masks, self.max_masks)]
+        return stack_masks(planes, height, width), None
 
 
 def shrink_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -77,10 +82,20 @@ def shrink_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
         ValueError: The sizes do not fit.
     """
     count, rows, columns = masks.shape
-    scale = max(1, round(rows / height))
-    if rows // scale != height or columns // scale != width:
-        raise ValueError(f'they are {columns}x{rows}, which is no whole multiple of {width}x{height} (width x height)')
+    scale = scale_between(rows, columns, height, width)
     if scale == 1:
         return masks
     blocks = masks[:, : height * scale, : width * scale].reshape(count, height, scale, width, scale)
     return 2 * blocks.sum((2, 4), dtype=np.int32) >= scale * scale
+
+
+def scale_between(rows: int, columns: int, height: int, width: int) -> int:
+    """By how much HR frames of rows and columns are larger than LR frames of height and width; see ``shrink_masks``.
+
+    Raises:
+        ValueError: The sizes do not fit.
+    """
+    scale = max(1, round(rows / height))
+    if rows // scale != height or columns // scale != width:
+        raise ValueError(f'they are {columns}x{rows}, which is no whole multiple of {width}x{height} (width x height)')
+    return scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.errors import UserError
+from ..priors.store_meta import LARGEST_SIZE
+from ..utils.errors import UserError, shown
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
+LARGEST_SEEN = 1 << 25  # pixels; a frame of 7680x4320 has as many
 
 
 class MaskExtractor(Protocol):
@@ -199,12 +201,47 @@ def frame_to_tensor(frame: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float().div_(255)
 
 
-def check_max_masks(max_masks: int) -> int:
-    """Refuse a limit below one.
+def check_enlarged(frame: Sequence[int], seen: Sequence[int]) -> None:
+    """Refuse a frame so thin that, with its short side enlarged for a network, it would fill the memory.
+
+    Args:
+        frame: (h, w) of the frame.
+        seen: (H, W) that it would have.
 
     Raises:
-        UserError: ``max_masks`` is smaller than 1.
+        UserError: It would have too many pixels.
     """
-    if max_masks < 1:
-        raise UserError(f'max_masks must be at least 1, not {max_masks}.')
+    if seen[0] * seen[1] > LARGEST_SEEN:
+        raise UserError(
+            f'A frame of {frame[1]}x{frame[0]} pixels would be enlarged to {seen[1]}x{seen[0]}, more than '
+            f'{LARGEST_SEEN:,} pixels. Choose a smaller short_side (0: as they are), or leave such thin frames out.'
+        )
+
+
+def check_number(name: str, value: Any, least: float, most: float, whole: bool = False) -> None:
+    """Refuse an argument that is no number of its range, as nan, which is in none.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        least: smallest value.
+        most: largest value.
+        whole: whether it must be a whole number.
+
+    Raises:
+        UserError: It is none.
+    """
+    right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not right or not least <= value <= most:
+        kind = 'whole number' if whole else 'number'
+        raise UserError(f'{name} must be at least {least:,} and at most {most:,} (a {kind}), not {shown(value)}.')
+
+
+def check_max_masks(max_masks: int) -> int:
+    """Refuse a limit below one, or one that no store needs.
+
+    Raises:
+        UserError: ``max_masks`` is no whole number of that range.
+    """
+    check_number('max_masks', max_masks, 1, LARGEST_SIZE, whole=True)
     return max_masks

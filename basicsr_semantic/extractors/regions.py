@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.errors import UserError
-from .base import MAX_MASKS, check_frame, check_max_masks
+from ..utils.errors import UserError, shown
+from .base import MAX_MASKS, check_frame, check_max_masks, check_number
 from .ordering import order_and_keep, stack_masks
+
+LARGEST = 10**9
+LARGEST_SIGMA = 1000  # the filter is eight times as long, whatever the size of the frame
 
 
 class RegionsExtractor:
@@ -39,10 +42,10 @@ class RegionsExtractor:
         min_size: int = 20,
         max_masks: int = MAX_MASKS,
     ) -> None:
-        if not scales or min(scales) <= 0:
-            raise UserError(f'scales must be one or more positive numbers, not {list(scales)}.')
-        if sigma < 0 or min_size < 1:
-            raise UserError(f'sigma must be at least 0 and min_size at least 1, not {sigma} and {min_size}.')
+        if isinstance(scales, str) or not isinstance(scales, Sequence) or not scales or not all(map(_is_scale, scales)):
+            raise UserError(f'scales must be one or more positive numbers, at most {LARGEST:,}, not {shown(scales)}.')
+        check_number('sigma', sigma, 0, LARGEST_SIGMA)
+        check_number('min_size', min_size, 1, LARGEST, whole=True)
         self.scales = sorted(float(scale) for scale in scales)
         self.sigma = float(sigma)
         self.min_size = min_size
@@ -83,6 +86,10 @@ class RegionsExtractor:
         none = [0.0] * len(masks)
         kept = order_and_keep(areas, corners, none, corners, 'area', 'area', self.max_masks)
         return stack_masks([masks[i] for i in kept], *frame.shape[:2]), None
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LARGEST
 
 
 def _import_felzenszwalb() -> Any:

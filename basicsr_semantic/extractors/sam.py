@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..utils.errors import UserError
-from .base import MAX_MASKS, check_frame, check_max_masks
+from .base import MAX_MASKS, check_frame, check_max_masks, check_number
 from .checkpoints import read_state_dict, verified_sha256
 from .ordering import check_order, order_and_keep, stack_masks
 
@@ -27,6 +27,8 @@ OFFICIAL_SHA256: dict[str, str] = {
     'sam_vit_b_01ec64.pth': 'ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912',
 }
 DOWNLOAD = 'https://github.com/facebookresearch/segment-anything#model-checkpoints'
+MOST_POINTS_PER_SIDE = 1024
+MOST_CROP_LAYERS = 6  # 4^6 crops in the last one
 
 
 class SAMExtractor:
@@ -86,9 +88,6 @@ class SAMExtractor:
             raise UserError(
                 f'The model type of Segment Anything must be one of {", ".join(MODEL_SIZES)}, not {model_type!r}.'
             )
-        if points_per_side < 1 or points_per_batch < 1:
-            given = f'{points_per_side} and {points_per_batch}'
-            raise UserError(f'points_per_side and points_per_batch must be at least 1, not {given}.')
         check_order(order, keep)
         self.order, self.keep = order, keep
         self.max_masks = check_max_masks(max_masks)
@@ -105,10 +104,12 @@ class SAMExtractor:
             'crop_n_points_downscale_factor': crop_n_points_downscale_factor,
             'min_mask_region_area': min_mask_region_area,
         }
+        check_number('points_per_batch', points_per_batch, 1, MOST_POINTS_PER_SIDE**2, whole=True)
+        _check_generator_arguments(self._generator_arguments)
         path = Path(checkpoint)
         self.checkpoint = {'file': path.name, 'sha256': _verify(path, checksum)}
         model = _load_model(path, model_type, device)
-        self._generator = _import_sam().SamAutomaticMaskGenerator(
+        self._generator = _generator_class()(
             model, points_per_batch=points_per_batch, output_mode='binary_mask', **self._generator_arguments
         )
 
@@ -125,7 +126,7 @@ class SAMExtractor:
             key: not used.
 
         Returns:
-            Masks (n, h, w) bool and the IoU (n,) that the network predicts for each.
+            Masks (n, h, w) bool and the IoU (n,) that the network predicts for each; n is 0 where it finds nothing.
         """
         check_frame(frame)
         found: list[dict[str, Any]] = self._generator.generate(frame)
@@ -140,6 +141,30 @@ class SAMExtractor:
         )
         masks = stack_masks([found[i]['segmentation'] for i in kept], *frame.shape[:2])
         return masks, np.array([found[i]['predicted_iou'] for i in kept], np.float64)
+
+
+def _check_generator_arguments(given: dict[str, Any]) -> None:
+    """Refuse what the generator would fail on at the first frame, or read as that nothing is to be found."""
+    for name, most in (
+        ('points_per_side', MOST_POINTS_PER_SIDE),
+        ('crop_n_layers', MOST_CROP_LAYERS),
+        ('crop_n_points_downscale_factor', MOST_POINTS_PER_SIDE),
+        ('min_mask_region_area', 10**9),
+    ):
+        check_number(name, given[name], 0 if name in ('crop_n_layers', 'min_mask_region_area') else 1, most, whole=True)
+    for name in (
+        'pred_iou_thresh', 'stability_score_thresh', 'box_nms_thresh', 'crop_nms_thresh', 'crop_overlap_ratio'
+    ):  # fmt: skip
+        check_number(name, given[name], 0, 1)
+    check_number('stability_score_offset', given['stability_score_offset'], 0, 1000)
+    points, layers, factor = (
+        given[name] for name in ('points_per_side', 'crop_n_layers', 'crop_n_points_downscale_factor')
+    )
+    if points < factor**layers:
+        raise UserError(
+            f'points_per_side is {points}, of which crop_n_points_downscale_factor {factor} leaves no point in crop '
+            f'layer {layers}. It must be at least {factor**layers}, or crop_n_layers smaller.'
+        )
 
 
 def _verify(path: Path, checksum: str | None) -> str:
@@ -185,6 +210,35 @@ def _model_type_of(state: dict[str, Tensor]) -> str | None:
     depth = len({name.split('.')[2] for name in state if name.startswith('image_encoder.blocks.')})
     size = (weight.shape[0], depth)
     return next((name for name, known in MODEL_SIZES.items() if known == size), None)
+
+
+def _generator_class() -> Any:
+    """The generator of the package, which fails on frames of which there is nothing to say."""
+    package = _import_sam()
+    from segment_anything.utils.amg import MaskData
+
+    class Generator(package.SamAutomaticMaskGenerator):
+        def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
+            return super().generate(image) if self._sees(*image.shape[:2]) else []
+
+        def _process_crop(self, image: np.ndarray, crop_box: list[int], *others: Any) -> MaskData:
+            left, top, right, bottom = crop_box
+            if not self._sees(bottom - top, right - left):  # as some crops of a frame of few pixels
+                return MaskData()
+            found = super()._process_crop(image, crop_box, *others)
+            # without masks it is (0,), of which the package asks the columns when no crop has any
+            found['crop_boxes'] = found['crop_boxes'].reshape(-1, 4)
+            return found
+
+        def _sees(self, height: int, width: int) -> bool:
+            """Whether anything is left at the size that the network takes, where the longer side decides."""
+            transform = self.predictor.transform
+            return (
+                min(height, width) > 0
+                and min(transform.get_preprocess_shape(height, width, transform.target_length)) > 0
+            )
+
+    return Generator
 
 
 def _import_sam() -> Any:

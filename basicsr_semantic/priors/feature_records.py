@@ -97,6 +97,8 @@ def _values(record: bytes, dim: int) -> np.ndarray:
     if width != dim:
         raise ValueError(f'the record holds features of width {width}, but the metadata of the store say {dim}')
     expected = _HEADER.size + 2 * width * rows * columns
+    if not rows or not columns:
+        raise ValueError(f'the record is damaged: it holds {columns}x{rows} cells')
     if len(record) != expected:
         raise ValueError(f'the record is damaged: it has {len(record)} bytes where {expected} are expected')
     values = memoryview(record)[_HEADER.size :]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .run_lengths import Box, draw_runs, parse_runs
+from ..utils.errors import shown
+from .run_lengths import LARGEST_FRAME, Box, draw_runs, is_side, parse_runs
 
 
 def encode_record(masks: np.ndarray, scores: np.ndarray | None = None) -> bytes:
@@ -103,9 +104,17 @@ def _parse(record: bytes) -> tuple[tuple[int, int], list[str]]:
     try:
         content = json.loads(record)
         height, width = content['size']
-        return (height, width), [entry['counts'] for entry in content['masks']]
-    except (KeyError, TypeError, ValueError) as error:
+        counts = [entry['counts'] for entry in content['masks']]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f'the record is damaged ({error.__class__.__name__}: {error})') from error
+    if type(height) is not int or type(width) is not int or not is_side(height) or not is_side(width):
+        raise ValueError(f'the record is damaged: its size is {shown(content["size"])}, no height and width')
+    if height * width > LARGEST_FRAME:
+        raise ValueError(f'the record is damaged: it says that a frame has {_by((height, width))} pixels')
+    wrong = [one for one in counts if not isinstance(one, str)]
+    if wrong:
+        raise ValueError(f'the record is damaged: the counts of a mask are {shown(wrong[0])}, no text')
+    return (height, width), counts
 
 
 def _by(size: tuple[int, int]) -> str:

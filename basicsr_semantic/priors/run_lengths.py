@@ -11,6 +11,7 @@ and runs of ones at odd places of the row of all masks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,16 @@ Box = tuple[int, int, int, int]
 
 # Pixels drawn at once. What stays in a processor's cache made 15 frames three times faster than all of them together.
 CHUNK_PIXELS = 1 << 21
+# Characters of a number in compressed runs: 30 bits, which hold 2^29 pixels and its sign. More would overflow unseen.
+LONGEST_NUMBER = 6
+LARGEST_SIDE = 65_535
+LARGEST_FRAME = 1 << 28
+"""Pixels of a frame of which masks are made."""
+
+
+def is_side(value: Any) -> bool:
+    """Whether a value read from a file can be the height or width of a frame; 64.0 is 64, as tables write it."""
+    return type(value) in (int, float) and 1 <= value <= LARGEST_SIDE and value == int(value)
 
 
 def parse_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +48,7 @@ def parse_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: A string is not of this form.
     """
-    groups = np.frombuffer(''.join(counts).encode('utf-8'), np.uint8) - np.uint8(48)
+    groups = np.frombuffer(''.join(counts).encode('utf-8', 'surrogatepass'), np.uint8) - np.uint8(48)
     # characters below '0' have wrapped around to large values; others than ASCII make the text longer than its strings
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
     last = np.cumsum(lengths) - 1
@@ -50,6 +61,8 @@ def parse_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     runs = (highest - ((highest & 16) << 1)).astype(np.int32)  # the highest group carries the sign
     before = np.concatenate([[-1], ends[:-1]])
     longer = np.flatnonzero(ends - before > 1)
+    if longer.size and (ends - before).max() > LONGEST_NUMBER:
+        raise ValueError('the counts are no compressed run lengths: a number is too long')
     step = 1
     while longer.size:
         runs[longer] = (runs[longer] << 5) | bits[ends[longer] - step]

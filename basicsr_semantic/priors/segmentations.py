@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.errors import shown
 from .run_lengths import draw_runs, pad_runs, parse_runs
+
+LEAST_MARGIN = 1000
+"""Pixels by which polygons may reach over the edges of small frames; over those of large ones by their longer side."""
+LONGEST_OUTLINE = 2**21
+"""Pixels. The COCO API needs 100 bytes for each."""
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
@@ -64,30 +70,52 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     return {'size': list(map(int, mask.shape)), 'counts': code['counts'].decode('ascii')}
 
 
+def as_json(value: Any) -> str:
+    """A value as a message about a JSON file shows it, short."""
+    return 'null' if value is None else shown(value)
+
+
 def _runs(segmentation: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     size, counts = segmentation.get('size'), segmentation.get('counts')
     if not isinstance(size, list) or size != [height, width]:
-        raise ValueError(f'its size is {size}, but the frame is [{height}, {width}] (rows, columns)')
+        raise ValueError(f'its size is {as_json(size)}, but the frame is [{height}, {width}] (rows, columns)')
     if isinstance(counts, str):
         return parse_runs([counts])
-    if (
-        isinstance(counts, list)
-        and counts
-        and all(isinstance(run, int) and 0 <= run <= height * width for run in counts)
-    ):
-        return pad_runs(np.array(counts), np.array([len(counts)]))
-    raise ValueError('its counts are neither a string nor a list of numbers of pixels')
+    if not isinstance(counts, list) or not counts:
+        raise ValueError('its counts are neither a string nor a list of numbers of pixels')
+    wrong = [run for run in counts if type(run) is not int or not 0 <= run <= height * width]
+    if wrong:
+        raise ValueError(
+            'its counts are neither a string nor a list of numbers of pixels: '
+            f'{as_json(wrong[0])} is no whole number from 0 to {height * width}'
+        )
+    return pad_runs(np.array(counts), np.array([len(counts)]))
 
 
 def _fill_polygons(polygons: list[Any], height: int, width: int) -> np.ndarray:
     import pycocotools.mask as coco
 
+    margin = max(height, width, LEAST_MARGIN)
+    length = 0
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError('a polygon needs at least three points, as [x0, y0, x1, y1, x2, y2, ...]')
-        if not all(isinstance(value, (int, float)) for value in polygon):
+        if not all(type(value) in (int, float) for value in polygon):
             raise ValueError('a polygon must be made of numbers')
-        if not np.isfinite(polygon).all():  # they would crash the COCO API
-            raise ValueError('a polygon must be made of finite numbers')
+        for values, side, name in ((polygon[::2], width, 'x'), (polygon[1::2], height, 'y')):
+            # the COCO API would walk to points far away, in memory, or crash; nan is in no range
+            wrong = [value for value in values if not -margin <= value <= side + margin]
+            if wrong:
+                raise ValueError(
+                    f'a polygon must be made of finite numbers in pixels, {name} from {-margin} to {side + margin}, '
+                    f'not {as_json(wrong[0])}'
+                )
+        points = np.array(polygon, float).reshape(-1, 2)
+        length += int(np.abs(points - np.roll(points, 1, axis=0)).max(1).sum()) + len(points)
+        if length > LONGEST_OUTLINE:
+            raise ValueError(
+                f'its polygons are longer than {LONGEST_OUTLINE:,} pixels in all, which no outline in a frame of '
+                f'{width}x{height} is'
+            )
     parts: Any = coco.frPyObjects(polygons, height, width)
     return coco.decode(coco.merge(parts)).astype(bool)

@@ -68,7 +68,7 @@ class PriorStoreReader:
     def keys(self) -> list[str]:
         """The keys of all frames with masks, sorted by their bytes."""
         with lmdb_errors(self.path, 'read the store'), self._shared.get().begin() as transaction:
-            return list(frame_keys(transaction))
+            return list(frame_keys(transaction, self.path))
 
     def __len__(self) -> int:
         if self.has_tokens or self.has_features:
@@ -246,7 +246,7 @@ class PriorStoreReader:
 
     def _what_it_has(self) -> str:
         with lmdb_errors(self.path, 'read the store'), self._shared.get().begin() as transaction:
-            first = next(frame_keys(transaction), None)
+            first = next(frame_keys(transaction, self.path), None)
         return 'It is empty.' if first is None else f'It has {len(self)} frames, the first is {first!r}.'
 
     def how_to_make(self) -> str:

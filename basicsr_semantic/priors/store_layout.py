@@ -9,8 +9,8 @@ from typing import Any
 
 import lmdb
 
-from ..utils.errors import UserError
-from .store_meta import FORMAT, META_KEY
+from ..utils.errors import UserError, shown
+from .store_meta import FORMAT, META_KEY, wrong_metadata
 
 LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
@@ -19,19 +19,24 @@ FEATURES = b'__features__/'
 _BESIDE = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written; halves of characters, of JSON escapes or of names that are no UTF-8, cannot."""
+    return not any('\ud800' <= character <= '\udfff' for character in value)
+
+
 def mask_key(key: str) -> bytes:
-    """Where the masks of a frame lie: under the frame's own key."""
-    return key.encode()
+    """Where the masks of a frame lie: under the frame's own key. Nothing lies under one that is no text."""
+    return key.encode('utf-8', 'surrogatepass')
 
 
 def token_key(key: str) -> bytes:
     """Where the tokens of a frame lie."""
-    return TOKENS + key.encode()
+    return TOKENS + mask_key(key)
 
 
 def feature_key(key: str) -> bytes:
     """Where the pixel features of a frame lie."""
-    return FEATURES + key.encode()
+    return FEATURES + mask_key(key)
 
 
 def is_mask_key(place: bytes) -> bool:
@@ -46,7 +51,9 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
         UserError: The key is empty, too long, or one that the store uses itself.
     """
     longest = LONGEST_KEY - (len(FEATURES) if has_features else len(TOKENS) if has_tokens else 0)
-    encoded = key.encode()
+    encoded = mask_key(key)
+    if not is_text(key):
+        raise UserError(f'The frame key {key!r} cannot be stored: the name of the file is no UTF-8. Rename the frame.')
     if not 1 <= len(encoded) <= longest or not is_mask_key(encoded):
         raise UserError(
             f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '
@@ -54,8 +61,12 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
         )
 
 
-def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
-    """The keys of all frames with masks, sorted by their bytes."""
+def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
+    """The keys of all frames with masks, sorted by their bytes.
+
+    Raises:
+        UserError: A key is no text.
+    """
     cursor = transaction.cursor()
     there = cursor.first()
     while there:
@@ -65,8 +76,22 @@ def frame_keys(transaction: lmdb.Transaction) -> Iterator[str]:
             there = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
             continue
         if key != META_KEY:
-            yield key.decode()
+            yield decode_key(key, path)
         there = cursor.next()
+
+
+def decode_key(key: bytes, path: Path) -> str:
+    """A key of the LMDB at the path as text.
+
+    Raises:
+        UserError: It is none, so the LMDB was made by something else.
+    """
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f'The LMDB {path} has the key {shown(key)}, which is no text: something else wrote into it. Make it again.'
+        ) from error
 
 
 def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
@@ -84,11 +109,13 @@ def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
         )
     try:
         meta = dict(json.loads(bytes(record)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'The metadata of the store {path} are damaged ({error}). Make the store again.') from error
     if meta.get('format') != FORMAT:
         raise UserError(
             f'The store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
             f'Make the store again with: basicsr extract'
         )
+    if wrong := wrong_metadata(meta):
+        raise UserError(f'The metadata of the store {path} are damaged ({wrong}). Make the store again.')
     return meta

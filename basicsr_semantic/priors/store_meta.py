@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .segmentations import as_json
 from .semantic_priors import CELL
 
 FORMAT = 'basicsr_semantic.priors/1'
 META_KEY = b'__meta__'
 ORDERS = ('area', 'iou', 'grid', 'id')
 TOKEN_SIZES = ('num', 'dim', 'global_dim')
+LARGEST_SIZE = 1_000_000
+"""Masks or tokens of a frame, and widths, that metadata may name."""
 
 
 def store_metadata(
@@ -44,16 +47,11 @@ def store_metadata(
     """
     if order not in ORDERS:
         raise ValueError(f'The order of masks must be one of {", ".join(ORDERS)}, not {order!r}.')
-    if tokens is not None and (
-        tokens.keys() != set(TOKEN_SIZES)
-        or not all(isinstance(size, int) and size >= (name != 'global_dim') for name, size in tokens.items())
-    ):
+    if tokens is not None and not _are_token_sizes(tokens):
         raise ValueError(
             f'The sizes of tokens are {", ".join(TOKEN_SIZES)}, each at least 1 (the last: 0), not {tokens!r}.'
         )
-    if features is not None and (
-        features.keys() != {'dim', 'cell'} or not isinstance(features['dim'], int) or features['dim'] < 1
-    ):
+    if features is not None and (features.keys() != {'dim', 'cell'} or not _is_count(features['dim'], 1)):
         raise ValueError(f'The sizes of pixel features are dim, at least 1, and cell, not {features!r}.')
     if features is not None and features['cell'] != CELL:
         raise ValueError(f'Pixel features belong to cells of {CELL}x{CELL} pixels, not {features!r}.')
@@ -77,6 +75,48 @@ def store_metadata(
         raise ValueError(f'The metadata of a store must be plain JSON values: {error}.') from error
 
 
+def wrong_metadata(meta: Mapping[str, Any]) -> str | None:
+    """What is wrong with metadata that were read, for a message; None where they are as ``store_metadata`` made them.
+
+    Keys that stores older than them lack may be absent.
+    """
+    checkpoint, tokens, features, seen = (meta.get(name) for name in ('checkpoint', 'tokens', 'features', 'seen'))
+    limit = f'{LARGEST_SIZE:,}'
+    rules = {
+        'kind': (isinstance(meta.get('kind'), str), 'a name'),
+        'parameters': (isinstance(meta.get('parameters'), dict), 'an object'),
+        'order': (meta.get('order') in ORDERS, f'one of {", ".join(ORDERS)}'),
+        'max_masks': (_is_count(meta.get('max_masks'), 0), f'a whole number from 0 to {limit}'),
+        'checkpoint': (checkpoint is None or _are_texts(checkpoint, 'sha256'), "null or {'file', 'sha256'}"),
+        'tokens': (tokens is None or _are_token_sizes(tokens), f'null or whole numbers {TOKEN_SIZES}, at most {limit}'),
+        'features': (
+            features is None
+            or (isinstance(features, dict) and _is_count(features.get('dim'), 1) and features.get('cell') == CELL),
+            f'null or a dim from 1 to {limit} and the cell {CELL}',
+        ),
+        'seen': (seen is None or _are_texts(seen, 'key', 'sha256'), "{'key', 'sha256'}"),
+    }
+    return next(
+        (f'{name} is {as_json(meta.get(name))}, not {says}' for name, (fine, says) in rules.items() if not fine), None
+    )
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST_SIZE
+
+
+def _are_token_sizes(sizes: Any) -> bool:
+    return (
+        isinstance(sizes, dict)
+        and sizes.keys() == set(TOKEN_SIZES)
+        and all(_is_count(size, int(name != 'global_dim')) for name, size in sizes.items())
+    )
+
+
+def _are_texts(value: Any, *names: str) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in names)
+
+
 def token_shape(meta: dict[str, Any]) -> tuple[int, int, int] | None:
     """(K, Ct, Cg) of the tokens of each frame; None for a store of masks alone."""
     sizes = meta.get('tokens')  # absent from stores that are older than tokens
@@ -96,7 +136,7 @@ def token_origin(checkpoint: Mapping[str, Any] | None, parameters: Mapping[str, 
     if checkpoint is None:
         return None
     words = parameters.get('text_sha256')
-    vocabulary = f', vocabulary with the SHA-256 {words[:12]}' if words else ''
+    vocabulary = f', vocabulary with the SHA-256 {str(words)[:12]}' if words else ''
     return f'weights with the SHA-256 {checkpoint["sha256"][:12]}{vocabulary}'
 
 

@@ -174,7 +174,7 @@ class PriorStoreWriter:
     def keys(self) -> set[str]:
         """The keys of all frames with masks, those that are pending included."""
         pending = {place.decode() for place in self._pending if is_mask_key(place)}
-        return set(self._env.read(lambda transaction: list(frame_keys(transaction)))) | pending
+        return set(self._env.read(lambda transaction: list(frame_keys(transaction, self.path)))) | pending
 
     def __len__(self) -> int:
         return len(self.keys())

@@ -6,12 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..utils.errors import UserError
-from .segmentations import compress_runs, decode_segmentation
+from .run_lengths import LARGEST_FRAME, LARGEST_SIDE, is_side
+from .segmentations import as_json, compress_runs, decode_segmentation
+from .store_layout import is_text
+
+Form = TypeVar('Form', dict, list)
+
+LARGEST_ID = 2**63 - 1
+LONGEST_NAME, LONGEST_PATH = 255, 1000  # bytes; file systems take no longer names, nor much longer paths
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class AnnotatedInstance:
         segmentations: One for each frame of the video, as ``decode_segmentation`` takes them; None where it is absent.
     """
 
-    id: Any
-    category: Any
+    id: int
+    category: int | None
     crowd: bool
     segmentations: tuple[Any, ...]
 
@@ -43,7 +50,7 @@ class AnnotatedVideo:
         instances: Its instances by their ids.
     """
 
-    id: Any
+    id: int
     files: tuple[str, ...]
     height: int
     width: int
@@ -108,84 +115,136 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     Raises:
         UserError: The file is no such JSON.
     """
-    content = _read_json(path)
-    try:
-        _check_form(path, content)
-        found: dict[Any, Any] = {video['id']: video for video in content['videos']}
-        instances: dict[Any, list[AnnotatedInstance]] = {identity: [] for identity in found}
-        annotations: list[Any] = content.get('annotations') or []
-        for one in sorted(annotations, key=lambda item: item['id']):
-            video = found[one['video_id']]
-            shape = int(video['height']), int(video['width'])
-            segmentations = tuple(compress_runs(each, *shape) for each in one['segmentations'])
-            instances[one['video_id']].append(
-                AnnotatedInstance(one['id'], one.get('category_id'), bool(int(one.get('iscrowd') or 0)), segmentations)
+    content = _Json(path, _read_json(path))
+    found = {video['id']: video for video in content.entries('videos', needed=True)}
+    annotations, categories = content.entries('annotations'), content.entries('categories')
+    frames: dict[int, tuple[str, ...]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    for identity, video in found.items():
+        frames[identity] = content.names(f'video {identity}', video)
+        sizes[identity] = content.size(f'video {identity}', video)
+    instances: dict[int, list[AnnotatedInstance]] = {identity: [] for identity in found}
+    known = {category['id'] for category in categories}
+    for one in sorted(annotations, key=lambda one: one['id']):
+        where = f'annotation {one["id"]}'
+        owner = _whole(content.field(where, one, 'video_id'))
+        if owner not in found:
+            raise UserError(f'{path}: {where} belongs to video {as_json(owner)}, which the file does not have.')
+        category, crowd = _whole(one.get('category_id')), one.get('iscrowd')
+        if category is not None and (type(category) is not int or (known and category not in known)):
+            raise UserError(f'{path}: {where} has the category {as_json(category)}, which the file does not have.')
+        if crowd not in (None, 0, 1):
+            raise UserError(f'{path}: iscrowd of {where} must be 0 or 1, not {as_json(crowd)}.')
+        masks = content.segmentations(where, one)
+        if len(masks) != len(frames[owner]):
+            raise UserError(
+                f'{path}: {where} has {len(masks)} segmentations for the {len(frames[owner])} frames of its video.'
             )
-        videos = tuple(
-            AnnotatedVideo(
-                identity,
-                tuple(map(str, video['file_names'])),
-                int(video['height']),
-                int(video['width']),
-                tuple(instances[identity]),
-            )
-            for identity, video in found.items()
-        )
-        categories: tuple[Mapping[str, Any], ...] = tuple(
-            sorted(content.get('categories') or (), key=lambda one: one['id'])
-        )
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f'{error} is missing' if isinstance(error, KeyError) else f'something is of the wrong type ({error})'
-        raise UserError(
-            f'{path} is no YouTube-VIS file: {why}. It needs "videos" (id, file_names, '
-            f'height, width) and "annotations" (id, video_id, segmentations).'
-        ) from error
+        kept = tuple(compress_runs(each, *sizes[owner]) for each in masks)
+        instances[owner].append(AnnotatedInstance(one['id'], category, bool(crowd), kept))
+    videos = tuple(AnnotatedVideo(one, frames[one], *sizes[one], tuple(instances[one])) for one in found)
     seen: set[str] = set()
     for video in videos:
         for frame in video.frames:
             if frame in seen:
                 raise UserError(f'{path} names the frame {frame!r} twice.')
             seen.add(frame)
-    return YouTubeVIS(path, videos, categories, bool(content.get('annotations')))
+    return YouTubeVIS(path, videos, tuple(sorted(categories, key=lambda one: one['id'])), bool(annotations))
 
 
-def _check_form(path: Path, content: Any) -> None:
-    """What would be found out late, or never: ids that are no numbers or come twice, lists that are none.
+def _whole(value: Any) -> Any:
+    """7 for 7.0, as tables write it; for what is no number, or an object, something that is no id."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return repr(value) if isinstance(value, (bool, list, dict)) else value
 
-    Raises:
-        UserError: Something of that kind, with its place.
-    """
-    for part in ('videos', 'annotations', 'categories'):
+
+class _Json:
+    """What a file holds, asked for piece by piece; each refuses what is of another form, with its place."""
+
+    def __init__(self, path: Path, content: Any) -> None:
+        self.path = path
+        self.content: dict[str, Any] = self._form('it', content, dict)
+
+    def field(self, where: str, one: dict[str, Any], name: str) -> Any:
+        """A key that must be there."""
+        if name not in one:
+            raise self._error(f'{name!r} is missing in {where}')
+        return one[name]
+
+    def entries(self, part: str, needed: bool = False) -> list[dict[str, Any]]:
+        """The objects of a list, each with an id of its own; none where there is no list and none is needed."""
+        if not needed and self.content.get(part) is None:
+            return []
+        found = self._form(f'"{part}"', self.field('it', self.content, part), list)
         seen: set[int] = set()
-        for one in content.get(part) or ():
-            identity = one['id']
-            if type(identity) is not int or identity in seen:
-                why = 'comes twice' if identity in seen else 'is no whole number'
-                raise UserError(f'{path}: the id {identity!r} among its "{part}" {why}.')
+        for number, one in enumerate(found):
+            where = f'number {number} of its "{part}"'
+            identity = self.field(where, self._form(where, one, dict), 'id')
+            why = 'is no whole number' if type(identity) is not int else ''
+            if not why and (abs(identity) > LARGEST_ID or identity in seen):
+                why = 'comes twice' if identity in seen else 'does not fit into 64 bits'
+            if why:
+                raise UserError(f'{self.path}: the id {as_json(identity)} among its "{part}" {why}.')
             seen.add(identity)
-            if part == 'videos' and not (
-                isinstance(one['file_names'], list)
-                and all(isinstance(file, str) and file for file in one['file_names'])
-            ):
-                raise UserError(f'{path}: file_names of video {identity} is no list of names.')
-    videos = {video['id']: video for video in content['videos']}
-    categories = {category['id'] for category in content.get('categories') or ()}
-    for one in content.get('annotations') or ():
-        where = f'{path}: annotation {one["id"]}'
-        if one['video_id'] not in videos:
-            raise UserError(f'{where} belongs to video {one["video_id"]!r}, which the file does not have.')
-        if categories and one.get('category_id') is not None and one['category_id'] not in categories:
-            raise UserError(f'{where} has the category {one["category_id"]!r}, which the file does not have.')
-        given, wanted = len(one['segmentations']), len(videos[one['video_id']]['file_names'])
-        if given != wanted:
-            raise UserError(f'{where} has {given} segmentations for the {wanted} frames of its video.')
+        return found
+
+    def names(self, where: str, video: dict[str, Any]) -> tuple[str, ...]:
+        """Names of the frames, below the folder of frames."""
+        found = self.field(where, video, 'file_names')
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise UserError(f'{self.path}: file_names of {where} is no list of names.')
+        for name in found:
+            path = PurePosixPath(name)
+            unusable = '\0' in name or not is_text(name)
+            sizes = [len(part.encode('utf-8', 'surrogatepass')) for part in path.parts]
+            unusable = unusable or sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME
+            if not path.name or path.is_absolute() or '..' in path.parts or unusable:
+                raise UserError(
+                    f'{self.path}: {where} names the file {as_json(name)}, which is no path below the folder of '
+                    "frames, as 'VIDEO/00000.jpg'."
+                )
+        return tuple(found)
+
+    def size(self, where: str, video: dict[str, Any]) -> tuple[int, int]:
+        """(height, width), checked before anything of that size is made."""
+        height, width = (self._side(where, video, name) for name in ('height', 'width'))
+        if height * width > LARGEST_FRAME:
+            raise UserError(
+                f'{self.path}: {where} has frames of {width}x{height} pixels, more than the {LARGEST_FRAME:,} that '
+                'can be handled.'
+            )
+        return height, width
+
+    def segmentations(self, where: str, annotation: dict[str, Any]) -> list[Any]:
+        """One for each frame."""
+        return self._form(f'"segmentations" of {where}', self.field(where, annotation, 'segmentations'), list)
+
+    def _side(self, where: str, video: dict[str, Any], name: str) -> int:
+        side = self.field(where, video, name)
+        if not is_side(side):
+            raise UserError(
+                f'{self.path}: {name} of {where} must be a whole number from 1 to {LARGEST_SIDE:,}, '
+                f'not {as_json(side)}.'
+            )
+        return int(side)
+
+    def _form(self, what: str, found: Any, wanted: type[Form]) -> Form:
+        if isinstance(found, wanted):
+            return found
+        name = 'a list' if wanted is list else 'an object'
+        raise self._error(f'{what} is of the wrong type, {as_json(found)} instead of {name}')
+
+    def _error(self, why: str) -> UserError:
+        return UserError(
+            f'{self.path} is no YouTube-VIS file: {why}. It needs "videos" (id, file_names, height, width) and '
+            '"annotations" (id, video_id, segmentations).'
+        )
 
 
 def _read_json(path: Path) -> Any:
     try:
-        with path.open(encoding='utf-8') as file:
+        with path.open(encoding='utf-8-sig') as file:
             return json.load(file)
     except RecursionError as error:
         raise UserError(f'The annotations {path} cannot be read as JSON: they are nested too deeply.') from error

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ...priors import CELL
 from ...utils.errors import UserError
-from ..base import FramePriors, frame_to_tensor
+from ..base import FramePriors, check_enlarged, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_openseed
 from .vocabulary import load_vocabulary
@@ -145,4 +145,5 @@ def _enlarge(frames: Tensor, short_side: int | None) -> Tensor:
         return frames
     # a mask feature is 4 pixels wide: no feature reaches over the edge
     size = [4 * round(side * factor / 4) for side in (height, width)]
+    check_enlarged((height, width), size)
     return F.interpolate(frames, size, mode='bicubic', align_corners=False).clamp(0, 1)

@@ -99,6 +99,8 @@ def load_vocabulary(path: str | os.PathLike[str], checksum: str | None = None) -
         not isinstance(rows, torch.Tensor)
         or rows.dim() != 2
         or not rows.numel()
+        or not rows.is_floating_point()
+        or not rows.isfinite().all()
         or not isinstance(names, list)
         or len(names) != len(rows)
     ):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..base import check_enlarged
+
 
 class ClipMaps:
     """Maps of frames by their numbers, in half precision.
@@ -47,12 +49,16 @@ def resize_short_side(frames: Tensor, short_side: int | None) -> Tensor:
 
     Returns:
         (n, 3, H, W) in [0, 1].
+
+    Raises:
+        UserError: The frames are so thin that they would become huge.
     """
     height, width = frames.shape[-2:]
     if short_side is None or min(height, width) == short_side:
         return frames
     factor = short_side / min(height, width)
     size = [max(1, round(height * factor)), max(1, round(width * factor))]
+    check_enlarged((height, width), size)
     # antialias matters where frames become smaller; bicubic values reach over [0, 1]
     return F.interpolate(frames, size, mode='bicubic', align_corners=False, antialias=factor < 1).clamp(0, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,11 @@ def _build(folder: Path) -> Any:
             'Reading class names needs the package tokenizers. Install it with: pip install tokenizers'
         ) from error
     try:
-        model = models.BPE.from_file(
-            str(vocabulary), str(merges), unk_token=END, continuing_subword_prefix='', end_of_word_suffix='</w>'
-        )
+        # read here, because the package takes a byte order mark for a part of the first line
+        ids = json.loads(vocabulary.read_text(encoding='utf-8-sig'))
+        lines = merges.read_text(encoding='utf-8-sig').split('\n')
+        pairs: Any = [tuple(line.split()) for line in lines if line.strip() and not line.startswith('#version')]
+        model = models.BPE(ids, pairs, unk_token=END, continuing_subword_prefix='', end_of_word_suffix='</w>')
     except Exception as error:  # the package raises bare Exceptions
         raise UserError(f'{vocabulary} and {merges} cannot be read as a vocabulary of byte pairs: {error}') from error
     tokenizer = tokenizers.Tokenizer(model)
