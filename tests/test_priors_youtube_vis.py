@@ -196,7 +196,9 @@ def test_lists_of_another_kind(read, part, value):
 def test_names_that_are_no_files_below_a_folder(read, name):
     content = train_json()
     content['videos'][0]['file_names'][0] = name
-    with pytest.raises(UserError, match=r'video 10 names the file .* no path below the folder of frames') as caught:
+    with pytest.raises(
+        UserError, match=r'video 10 names the file .* It must be a path below the folder of frames'
+    ) as caught:
         read(content)
     str(caught.value).encode()
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..utils.errors import UserError
+from ..utils.names import wrong_inner_name
 from .clip_folders import natural_order
 
 META_INFO_FOLDER = Path(__file__).parent / 'meta_info'
@@ -66,8 +67,9 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
                 "'000 100 (720,1280,3)'. Is it a list of single images?"
             )
         name = words[0].strip('/')
-        if not name or {'', '.', '..'} & set(name.split('/')) or not name.isprintable():
-            raise UserError(f"'{path}', line {number}: {name!r} cannot be the name of a clip below the data root.")
+        wrong = wrong_inner_name(name) or (None if name.isprintable() else 'has characters that nobody sees')
+        if wrong is not None:
+            raise UserError(f"'{path}', line {number}: the clip's name {name!r} {wrong}.")
         listed.append((name, int(words[1]) if len(words) > 1 else None))
     if not listed:
         raise UserError(f"The meta info file '{path}' is empty.")

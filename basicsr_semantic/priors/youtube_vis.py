@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..utils.errors import UserError
+from ..utils.names import wrong_inner_name
 from .run_lengths import LARGEST_FRAME, LARGEST_SIDE, is_side
 from .segmentations import as_json, compress_runs, decode_segmentation
 from .store_layout import is_text
@@ -195,14 +196,13 @@ class _Json:
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
             raise UserError(f'{self.path}: file_names of {where} is no list of names.')
         for name in found:
-            path = PurePosixPath(name)
-            unusable = '\0' in name or not is_text(name)
-            sizes = [len(part.encode('utf-8', 'surrogatepass')) for part in path.parts]
-            unusable = unusable or sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME
-            if not path.name or path.is_absolute() or '..' in path.parts or unusable:
+            sizes = [len(part.encode('utf-8', 'surrogatepass')) for part in PurePosixPath(name).parts]
+            too_long = sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME
+            wrong = wrong_inner_name(name) or (None if is_text(name) and not too_long else 'no file can have')
+            if wrong is not None:
                 raise UserError(
-                    f'{self.path}: {where} names the file {as_json(name)}, which is no path below the folder of '
-                    "frames, as 'VIDEO/00000.jpg'."
+                    f'{self.path}: {where} names the file {as_json(name)}, which {wrong}. It must be a path below the '
+                    "folder of frames, as 'VIDEO/00000.jpg'."
                 )
         return tuple(found)
 
