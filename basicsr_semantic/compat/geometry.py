@@ -73,7 +73,7 @@ _LOOK_EVERY = 100
 def deform(self: Any, x: Tensor, feat: Tensor) -> Tensor:
     """basicsr/archs/arch_util.py, DCNv2Pack.forward, waits for the GPU in each call to warn of large offsets.
 
-    Here the offsets are looked at in the first call and every 100th one.
+    Here the offsets are looked at in every 100th call.
 
     Args:
         self: A DCNv2Pack.
@@ -87,7 +87,7 @@ def deform(self: Any, x: Tensor, feat: Tensor) -> Tensor:
     offset = torch.cat((first, second), dim=1)
     refuse_non_finite(offset, 'The offset of a deformable convolution')
     self.forwards = getattr(self, 'forwards', 0) + 1
-    if self.forwards % _LOOK_EVERY == 1 and not torch.compiler.is_compiling():
+    if self.forwards % _LOOK_EVERY == 0 and not torch.compiler.is_compiling():
         mean = offset.detach().abs().mean().item()
         if mean > 50:
             get_root_logger().warning(f'Offset abs mean is {mean:g}, larger than 50.')
