@@ -205,6 +205,8 @@ class WindowAttention(nn.Module):
     def _biases(self, mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         """Bias and mask for each kind of window, kept until the table changes."""
         table = self.relative_position_bias_table
+        if torch.compiler.is_compiling():  # whether a tensor has changed is no question for a graph
+            return add_mask(self.bias(), mask).to(like.dtype)
         version = None if table.is_inference() else table._version
         key = (table.data_ptr(), version, like.dtype, like.device, None if mask is None else mask.data_ptr())
         if self._kept is None or self._kept[0] != key or version is None:

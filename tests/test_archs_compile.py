@@ -1,0 +1,48 @@
+"""Networks are one graph for torch.compile: no break in training or evaluation, and the same output."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
+from basicsr_semantic.archs.basicvsr_seem_arch import BasicVSRSEEM
+from basicsr_semantic.archs.edvr_seem_arch import EDVRSEEM
+from basicsr_semantic.priors import SemanticPriors
+
+LENS = {'mid_channels': 8, 'embed_dim': 12, 'depths': [2], 'num_heads': [2], 'window_size': [3, 4, 4]}
+LENS |= {'drop_path_rate': 0.0}
+EDVR = {'num_feat': 8, 'num_frame': 3, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
+
+
+def masks(frames: int, size: int) -> torch.Tensor:
+    return (torch.rand(1, frames, 4, size, size) > 0.5).to(torch.uint8)
+
+
+NETWORKS = {
+    'BasicVSRSEEM': lambda: (BasicVSRSEEM(num_feat=8, num_block=1, num_masks=4, reduction=2), 2, 64, masks(2, 64)),
+    'EDVRSEEM': lambda: (EDVRSEEM(**EDVR, num_masks=4, reduction=2), 3, 16, masks(3, 16)),
+    'PSRTRecurrent': lambda: (PSRTRecurrent(**LENS), 2, 36, None),
+    'SemanticLens': lambda: (
+        SemanticLens(**LENS, image_window=5, token_dim=16, global_dim=16),
+        2,
+        16,
+        SemanticPriors(masks=masks(2, 16), global_tokens=torch.rand(1, 2, 16), instance_tokens=torch.rand(1, 4, 16)),
+    ),
+}
+
+
+@pytest.mark.slow(30)
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('train', [True, False])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_network_is_one_graph(name, train):
+    torch.manual_seed(0)
+    net, frames, size, priors = NETWORKS[name]()
+    net.train(train)
+    inputs = (torch.rand(1, frames, 3, size, size),) + (() if priors is None else (priors,))
+    torch._dynamo.reset()
+    with torch.set_grad_enabled(train):
+        whole = torch.compile(net, backend='eager', fullgraph=True)  # an error where the graph would break
+        torch.testing.assert_close(whole(*inputs), net(*inputs), rtol=0, atol=1e-6)
+    torch._dynamo.reset()
