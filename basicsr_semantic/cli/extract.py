@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.printing import say
+from .limits import add_max_megapixels, check_max_megapixels
 
 # What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
 _HELP: dict[tuple[str, ...], dict[str, str]] = {
@@ -87,8 +88,7 @@ def add_parser(subparsers: Any) -> None:
         'the N processes may fill one store at the same time',
     )
     parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
-    limit = 'frames of more megapixels are refused, by their headers (default: %(default)s)'
-    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=limit)
+    add_max_megapixels(parser, 'refused')
     parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder and openseed)')
     for names, arguments in _HELP.items():
         known = {name: inspect.signature(extractor_class(name)).parameters for name in names}
@@ -111,8 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.resolve() == args.frames.resolve():
         raise UserError(f'--out {args.out} is the folder of --frames. Give the store a folder of its own.')
     shard = parse_shard(args.shard)
-    if not args.max_megapixels > 0:
-        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; it must be more than 0.')
+    check_max_megapixels(args)
     keys, read = open_frames(args.frames, args.max_megapixels)
     names = ['max_masks', *(name for arguments in _HELP.values() for name in arguments)]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}

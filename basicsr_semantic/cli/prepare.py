@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.printing import printable, say
+from .limits import add_max_megapixels, check_max_megapixels
 
 if TYPE_CHECKING:
     from ..data.prepare_output import Prepared
@@ -83,8 +84,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--verify', action='store_true', help='at the end, read everything again and compare checksums')
     parser.add_argument('--workers', type=int, help='threads (default: one for each CPU, at most 8)')
-    limit = 'frames of more megapixels are skipped, by their headers (default: %(default)s)'
-    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=limit)
+    add_max_megapixels(parser, 'skipped')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -165,8 +165,7 @@ def _only_verifies(args: argparse.Namespace) -> bool:
     from ..data.prepare_output import MANIFEST
     from ..utils.errors import UserError
 
-    if not args.max_megapixels > 0:
-        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; it must be more than 0.')
+    check_max_megapixels(args)
     if args.workers is not None and args.workers < 1:
         raise UserError(f'--workers is {args.workers}; at least 1 is needed.')
     if not args.verify or args.source.exists() or not (args.target / MANIFEST).is_file():

@@ -259,6 +259,10 @@ def _is_video(name: str) -> bool:
     return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.')
 
 
+_UNSAFE = re.compile(r'[^A-Za-z0-9_\-+=@/]')
+"""What BasicSR's meta info and LMDB keys do not take in the name of a clip."""
+
+
 def clean_name(name: str) -> str:
     """Name of a clip in the output: BasicSR's meta info and LMDB keys take neither blanks nor other alphabets.
 
@@ -275,12 +279,12 @@ def clean_name(name: str) -> str:
             return '_'
         return ''.join(f'%{byte:02X}' for byte in letter.encode('utf-8', 'surrogateescape'))
 
-    return re.sub(r'[^A-Za-z0-9_\-+=@/]', clean, name)
+    return _UNSAFE.sub(clean, name)
 
 
 def old_name(name: str) -> str:
     """What `clean_name` made of a name before it kept other alphabets; stores begun so go on so."""
-    return re.sub(r'[^A-Za-z0-9_\-+=@/]', '_', name)
+    return _UNSAFE.sub('_', name)
 
 
 def gaps_of_numbers(names: Sequence[str]) -> dict[int, str]:

@@ -125,7 +125,7 @@ def read_weights(
     """
     content = load_file(path)
     if param_key is not None and isinstance(content, dict) and param_key not in content:
-        if content and all(torch.is_tensor(value) for value in content.values()):
+        if _is_state_dict(content):
             get_root_logger().info(f'{path} is a bare state dict and is loaded as it is.')
         else:
             wanted = {'params': HOLDERS, 'params_ema': AVERAGES + HOLDERS}.get(param_key, ('params',))

@@ -85,12 +85,6 @@ def _export_slurm_environment(port: int | None) -> None:
     os.environ.update(RANK=rank, WORLD_SIZE=world, LOCAL_RANK=os.environ.get('SLURM_LOCALID', rank))
 
 
-def leave() -> None:
-    """Leave the process group, if there is one, so that a process ends when its work does."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
-
-
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
     """Leave the group when the work is done, and say it in a sentence where another process has gone.
@@ -106,7 +100,8 @@ def process_group() -> Iterator[None]:
             raise
         said = f'Process {dist.get_rank()} ends because another one has; what happened is said there'
         raise UserError(f'{said}. Continue with --auto_resume.') from error
-    leave()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 _control: tuple[Any, Any] = (None, None)

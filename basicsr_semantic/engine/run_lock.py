@@ -56,7 +56,7 @@ class RunLock:
     Args:
         folder: The folder, which need not exist and may be renamed or replaced meanwhile.
         wait: Wait until the folder is free, instead of refusing.
-        path: The lock's file, if not the one beside the folder.
+        path: The lock's file, if not the one next to the folder.
         otherwise: What else to do where the folder is in use.
     """
 

@@ -1,0 +1,23 @@
+"""``--max-megapixels``, of every verb that decodes frames."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..utils.errors import UserError
+
+
+def add_max_megapixels(parser: argparse.ArgumentParser, fate: str) -> None:
+    """Add the argument; ``fate`` is what becomes of larger frames."""
+    text = f'frames of more megapixels are {fate}, by their headers (default: %(default)s)'
+    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=text)
+
+
+def check_max_megapixels(args: argparse.Namespace) -> None:
+    """Look at what was given.
+
+    Raises:
+        UserError: It is 0, negative or no number.
+    """
+    if not args.max_megapixels > 0:
+        raise UserError(f'--max-megapixels is {args.max_megapixels:g}; it must be more than 0.')
