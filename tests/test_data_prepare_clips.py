@@ -541,7 +541,7 @@ def test_manifests_of_another_form(tmp_path, place, value):
     path = tmp_path / 'manifest.json'
     path.write_text(json.dumps(content))
     with pytest.raises(
-        UserError, match=r"manifest\.json' is damaged \(.+\)\. Delete .* prepare the clips anew"
+        UserError, match=r"manifest\.json' is damaged \(.+\)\. Delete .* prepare the clips again"
     ) as caught:
         Prepared.from_json(path)
     assert len(str(caught.value).encode()) < 500

@@ -149,7 +149,7 @@ def verify_clips(target: Path) -> Prepared:
     if wrong:
         listed = '\n  '.join(wrong[:10] + ([f'and {len(wrong) - 10} more'] if len(wrong) > 10 else []))
         raise UserError(
-            f"'{target}' is damaged in {len(wrong)} places:\n  {listed}\nDelete the folder and prepare the clips anew."
+            f"'{target}' is damaged in {len(wrong)} places:\n  {listed}\nDelete the folder and prepare the clips again."
         )
     return prepared
 

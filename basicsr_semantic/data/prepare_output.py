@@ -180,7 +180,7 @@ class Prepared:
                 raise
             why = f'{error} is missing' if isinstance(error, KeyError) else error
             raise UserError(
-                f"'{path}' is damaged ({why}). Delete '{path.parent}' and prepare the clips anew."
+                f"'{path}' is damaged ({why}). Delete '{path.parent}' and prepare the clips again."
             ) from error
 
     def lists(self) -> dict[str, str]:
