@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -73,7 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         raise_at_interrupt()
-        args = build_parser().parse_args(argv)
+        parser = build_parser()
+        arguments = sys.argv[1:] if argv is None else list(argv)
+        if '' in arguments:  # a path that is empty would be the current folder
+            parser.error('an argument is empty, perhaps because a variable of the shell is.')
+        args = parser.parse_args(arguments)
         return args.run(args)
     except SystemExit:  # argparse has answered
         end_output()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..utils.errors import UserError
-from ..utils.printing import say
+from ..utils.printing import say, short
 
 
 def add_parser(subparsers) -> None:
@@ -57,10 +57,10 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
 
     try:
         file = OptionFile.read(path, overrides)
-        is_train = file.values.get('train') is not None
+        is_train = 'train' in file.values
         checked = check_options(file, is_train)
     except UserError as error:
-        say(error)
+        say(short(error))
         return False
     found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
     problems = with_remedies(found, file)
@@ -68,7 +68,7 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     wrong = [one for one in problems if (strict or not one.warning) and not (ignore_missing and one.missing_file)]
     for problem in problems:
         if problem.warning or problem in wrong:
-            say(problem)
+            say(short(problem))
     if wrong:
         say(f'{path}: {_count(len(wrong), "problem")}.')
         return False

@@ -26,6 +26,8 @@ YTVIS_EXAMPLES = """examples:
   basicsr prepare ytvis datasets/ytvis21 datasets/ytvis21_BI/train --json instances.json --frames frames
 """
 
+MOST_WORKERS = 1024
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the verb ``prepare`` with what can be prepared."""
@@ -166,8 +168,8 @@ def _only_verifies(args: argparse.Namespace) -> bool:
     from ..utils.errors import UserError
 
     check_max_megapixels(args)
-    if args.workers is not None and args.workers < 1:
-        raise UserError(f'--workers is {args.workers}; at least 1 is needed.')
+    if args.workers is not None and not 1 <= args.workers <= MOST_WORKERS:
+        raise UserError(f'--workers is {args.workers}; it must be from 1 to {MOST_WORKERS}.')
     if not args.verify or args.source.exists() or not (args.target / MANIFEST).is_file():
         return False
     say(f'{args.source} is gone: only what was prepared from it is verified.')

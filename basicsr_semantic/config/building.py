@@ -7,7 +7,9 @@ or downloaded for a network: a part that loads weights when it is built is judge
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
+import math
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,26 +18,33 @@ from typing import Any
 from unittest import mock
 
 import torch
+from basicsr.archs.edvr_arch import EDVR
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..archs.layers.size_requirements import size_requirements_of, wrong_scale
-from ..utils.errors import UserError, full_stop, reason
+from ..utils.errors import UserError, full_stop, reason, shown
 from .check import Checked
 from .components import find
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
+from .signatures import package_of
+
+_KNOWN = ('basicsr', 'basicsr_semantic', 'torch')
+"""Packages whose parts can be built without a run."""
 
 
 class _LoadsWeightsError(Exception):
     """A constructor asked for a file or for the network."""
 
 
-def check_building(file: OptionFile, checked: Checked) -> list[Problem]:
+def check_building(file: OptionFile, checked: Checked, before_run: bool = False) -> list[Problem]:
     """Build what an option file without errors configures, and say what refuses.
 
     Args:
         file: The option file, for places.
         checked: The outcome of `check_options`.
+        before_run: Leave out what the run is about to build itself with the same words, data sets, and what others
+            have written: it may need what only the run has.
 
     Returns:
         Further problems. Data sets are built only where no file of theirs is missing.
@@ -43,17 +52,19 @@ def check_building(file: OptionFile, checked: Checked) -> list[Problem]:
     opt, built, found = deepcopy(checked.values), {}, []
     absent = {tuple(one.key.split(':'))[:2] for one in checked.problems if one.missing_file}
     for path, target in checked.classes.items():
-        if path in absent and path[0] == 'datasets':
+        is_data = path[0] == 'datasets'
+        if (path in absent and is_data) or (before_run and (is_data or package_of(target) not in _KNOWN)):
             continue
         section: Any = opt
         for key in path:
             section = section[key]
         try:
-            built[path] = _build(target, deepcopy(section), path[0] == 'datasets')
+            built[path] = _build(target, deepcopy(section), is_data)
         except UserError as error:
-            found.append((path, full_stop(error)))
+            found.append(((*path, *_at_fault(target, section, is_data)), full_stop(error)))
         except Exception as error:  # code of others: whatever it raises would end the run
-            found.append((path, f'{target.__name__} cannot be built: {reason(error)}'))
+            said = f'{target.__name__} cannot be built: {reason(error)}'
+            found.append(((*path, *_at_fault(target, section, is_data)), said))
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
         found += contradictions(opt, net)
@@ -75,18 +86,45 @@ def _build(target: Any, section: dict[str, Any], is_dataset: bool) -> Any:
     if isinstance(target, type) and issubclass(target, torch.optim.Optimizer | LRScheduler):
         first = [torch.nn.Parameter(torch.zeros(1))]
         if issubclass(target, LRScheduler):
-            return target(torch.optim.SGD(first, lr=1.0), **section)
+            return _first_step(target(torch.optim.SGD(first, lr=1.0), **section))
         return None if {'fused', 'capturable', 'foreach'} & section.keys() else target(first, **section)
     section |= {name: None for name, value in section.items() if name.endswith('_path') and value is not None}
     with _no_files(), contextlib.suppress(_LoadsWeightsError):
         try:
             with torch.device('meta'):
-                return target(**deepcopy(section))
+                return _with_weights(target(**deepcopy(section)))
         except _LoadsWeightsError:
             raise
         except Exception:  # it works with values while it is built, which meta tensors do not have
-            return target(**section)
+            return _with_weights(target(**section))
     return None
+
+
+def _first_step(schedule: Any) -> Any:
+    schedule.optimizer.step()
+    schedule.step()
+    if not all(math.isfinite(rate) for rate in schedule.get_last_lr()):
+        raise UserError('Its learning rate at the first iteration is not finite')
+    return schedule
+
+
+def _with_weights(part: Any) -> Any:
+    """A network whose weights are not a matter of nothing, as those of 0 channels are."""
+    for name, weight in part.named_parameters() if isinstance(part, torch.nn.Module) else ():
+        if not weight.numel():
+            size = 'x'.join(map(str, weight.shape))
+            raise UserError(f'{type(part).__name__} cannot be built: its {name} would have {size} values')
+    return part
+
+
+def _at_fault(target: Any, section: Mapping[str, Any], is_dataset: bool) -> KeyPath:
+    """The key without which the part can be built, or none where there is no such key."""
+    for key in () if is_dataset else section:
+        with contextlib.suppress(Exception):
+            if key != 'type':
+                _build(target, deepcopy({name: value for name, value in section.items() if name != key}), False)
+                return (str(key),)
+    return ()
 
 
 @contextlib.contextmanager
@@ -124,9 +162,24 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
                 below = patch // step * step
                 said += f'; {name} takes multiples of {step}: it must be {below * scale} or {(below + step) * scale}.'
             yield ('datasets', 'train', 'gt_size'), said
+    yield from _other_windows(opt, net)
     takes = getattr(net, 'num_masks', None)
     for key, dataset in datasets.items():
         gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:
             said = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
             yield ('datasets', str(key), 'num_masks'), said
+
+
+def _other_windows(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Data sets whose windows have another number of frames than EDVR's, which knows its own by its weights alone."""
+    if not isinstance(net, EDVR):
+        return
+    default = inspect.signature(type(net)).parameters['num_frame'].default
+    takes = (opt.get('network_g') or {}).get('num_frame', default)
+    for key, dataset in opt['datasets'].items():
+        gives = dataset.get('num_frame')
+        ours = str(dataset.get('type')).startswith('SemanticClip')
+        if (isinstance(gives, int) and gives != takes) or (gives is None and ours):
+            said = f'It is {shown(gives)}, but {type(net).__name__} restores windows of {takes} frames'
+            yield ('datasets', str(key), 'num_frame'), f'{said} (network_g:num_frame). Make them equal.'

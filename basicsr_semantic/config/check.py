@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -98,6 +99,10 @@ class _Checker:
         if hasattr(model, 'problems'):
             for keys, sentence in cast(Any, model).problems(opt, self.is_train):
                 self.add(keys, sentence)
+        said = {one.key for one in self.found}
+        for path, message in wrong_numbers(self.file.values):
+            if ':'.join(path) not in said:
+                self.add(path, message)
         once = {str(one): one for one in self.found}
         ordered = sorted(once.values(), key=lambda p: (p.line is None, p.line or 0))
         return Checked(ordered, opt, self.classes)
@@ -204,7 +209,7 @@ class _Checker:
             given = given | {'train', 'logger'}  # what a training file had; nothing reads it
         networks = {key for key in self.opt if str(key).startswith('network_')} - known.options.model_fields.keys()
         self.keys((), self.opt, known, given | networks)
-        for name in {'train', 'logger'} - self.opt.keys() if self.is_train else ():
+        for name in [name for name in ('train', 'logger') if self.is_train and self.opt.get(name) is None]:
             self.add((name,), f"The section '{name}', which a training needs, is missing.")
         for key in networks:
             self.built((key,), self.opt[key], Built('arch'))
@@ -287,6 +292,21 @@ class _Checker:
                 continue
             if value is not None:
                 self.built(path, value, Built(kind))
+
+
+def wrong_numbers(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Numbers that nothing can compute with: no numbers at all, or beyond 64 bits; networks may take infinity."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from wrong_numbers(one, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from ((path, message) for _, message in wrong_numbers(one, path))
+    elif isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value) or not path[:1] or not path[0].startswith('network_'):
+            yield path, f'A finite number is expected, but it is {value}.'
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield path, f'A number of at most 64 bits is expected, but it is {shown(value)}.'
 
 
 _BUILT = ('arch', 'loss', 'optimiser', 'schedule')

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from ..utils.errors import shown
+from ..utils.files import why_no_file
 
 META_INFO_FOLDER = Path(__file__).parents[1] / 'data' / 'meta_info'
 """Our copies of BasicSR's lists of clips."""
@@ -22,7 +26,7 @@ def shipped_meta_info(path: str) -> Path | None:
         Our file of that name, or None where the path exists, points elsewhere, or names a list we do not have.
     """
     asked = Path(path)
-    if asked.parts[-4:-1] != ('basicsr', 'data', 'meta_info') or asked.exists():
+    if asked.parts[-4:-1] != ('basicsr', 'data', 'meta_info') or os.path.exists(asked):  # noqa: PTH110  (never raises)
         return None
     ours = META_INFO_FOLDER / asked.name
     return ours if ours.is_file() else None
@@ -37,7 +41,7 @@ def missing_files(path: tuple[str, ...], section: Mapping[str, Any]) -> Iterator
     """
     cached = path == ('network_s',) and str(section.get('extract_mode', 'cached')) == 'cached'
     for key, value in section.items():
-        if not isinstance(value, str) or not isinstance(key, str) or not value:
+        if not isinstance(value, str) or not isinstance(key, str):
             continue
         folder = key.startswith('dataroot')
         if path[:1] == ('datasets',):
@@ -46,8 +50,22 @@ def missing_files(path: tuple[str, ...], section: Mapping[str, Any]) -> Iterator
             named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings', 'checkpoint', 'weights')
             named |= path != ('path',) and key.endswith(('_path', '_weights', '_checkpoint'))
             named &= not cached or key == 'instance_checkpoint'
-        place = Path(value).expanduser()
-        if named and place.is_dir() and path[:1] != ('datasets',):
+        if not named:
+            continue
+        if not value:
+            if path[:1] == ('datasets',):
+                yield key, 'It is empty. Give a path, or ~ for none.'
+            continue
+        place = Path(value)
+        try:
+            place = place.expanduser()
+            is_folder, is_absent = place.is_dir(), not place.exists() and not place.is_symlink()
+        except (OSError, RuntimeError) as error:  # too long a name, links in a circle, the home of nobody
+            yield key, f'{shown(value)} cannot be a path: {getattr(error, "strerror", error)}.'
+            continue
+        if is_folder and path[:1] != ('datasets',):
             yield key, f"'{value}' is a folder. Give a file in it."
-        elif named and not place.exists():
+        elif is_absent or '\0' in value:
             yield key, f"The {'folder' if folder else 'file'} '{value}' does not exist."
+        elif not folder and not is_folder and (wrong := why_no_file(place)) is not None:
+            yield key, f"'{value}' cannot be used: {wrong}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,24 +58,6 @@ def walk_folders(root: Path) -> tuple[list[Folder], list[tuple[str, str]]]:
         files = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_order)
         found.append(Folder(path, name, files, bool(folders)))
     return found, left_out
-
-
-def why_no_file(path: Path) -> str | None:
-    """Why a file cannot be read as a whole and be done with, without opening it: a pipe or a device never ends.
-
-    Returns:
-        A clause such as 'it is a link to nothing', or None where it is a regular file.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.is_symlink() and isinstance(error, FileNotFoundError):
-            return f"it is a link to '{path.readlink()}', which is not there"
-        return f'it cannot be read: {error.strerror}'
-    if stat.S_ISREG(mode):
-        return None
-    kinds = {stat.S_IFIFO: 'a pipe', stat.S_IFDIR: 'a folder', stat.S_IFSOCK: 'a socket'}
-    return f'it is {kinds.get(stat.S_IFMT(mode), "a device")}, not a file'
 
 
 def scan_clip_folders(root: Path) -> dict[str, list[Path]]:

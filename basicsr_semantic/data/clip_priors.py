@@ -207,7 +207,10 @@ def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | N
                 "by 'basicsr extract --extractor openseed', or leave with_features out."
             )
         return None, NEUTRAL if options.missing_priors == 'neutral' else None
-    reader = PriorStoreReader(options.dataroot_priors)
+    try:
+        reader = PriorStoreReader(options.dataroot_priors)
+    except UserError as error:
+        raise UserError(f'dataroot_priors: {error}') from error
     if options.prior_kind is not None and options.prior_kind != reader.kind:
         raise UserError(
             f"The store '{options.dataroot_priors}' holds priors of kind '{reader.kind}', but prior_kind asks for "

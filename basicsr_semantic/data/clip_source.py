@@ -99,6 +99,12 @@ class ClipSource:
         sizes = {clip.name: listed.get(clip.name) or reader.read(clip.key(0)).shape[:2] for clip in clips}
         return {name: (height // scale, width // scale) for name, (height, width) in sizes.items()}
 
+    def close(self) -> None:
+        """Close the LMDBs of frames in this process; the next read opens them again."""
+        for reader in (self._gt, self._lq):
+            if reader is not None:
+                reader.close()
+
     def check_priors(self, clips: Sequence[Clip], keys: Iterable[str]) -> None:
         """Look for the priors of all frames, and at those of one, so that a store that does not fit ends no long run.
 

@@ -11,7 +11,7 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from ..utils.errors import UserError
-from .clip_folders import why_no_file
+from ..utils.files import why_no_file
 from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
 
 # One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice.

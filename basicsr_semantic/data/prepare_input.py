@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from ..utils.errors import UserError
-from .clip_folders import frame_names_of_folder, is_image, natural_order, walk_folders, why_no_file
+from ..utils.files import why_no_file
+from .clip_folders import frame_names_of_folder, is_image, natural_order, walk_folders
 from .images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')

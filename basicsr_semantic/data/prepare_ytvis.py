@@ -13,8 +13,9 @@ from tqdm import tqdm
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
 from ..utils.errors import UserError
+from ..utils.files import why_no_file
 from ..utils.names import inside
-from .clip_folders import image_files, why_no_file
+from .clip_folders import image_files
 from .images import MAX_MEGAPIXELS, header_size
 from .prepare_clips import prepare_found
 from .prepare_input import FolderClip, clean_name, in_order

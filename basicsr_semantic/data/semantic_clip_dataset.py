@@ -106,6 +106,9 @@ class SemanticClipDataset(Dataset):
                 f'{names} ({short[0].name} has {len(short[0])}). Lower num_frame or the interval, or '
                 'name them in exclude_clips, or set unfit_clips: leave_out.'
             )
+        if options.gt_size is not None:  # most data sets have frames of one size: better known now than later
+            self._refuse_small(self.clips[0], *self.source.lr_sizes(self.clips[:1])[self.clips[0].name])
+            self.source.close()
         shortest = self._span(min(options.interval_list))
         self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))
         self.source.check_priors(self.clips, self._prior_keys())
@@ -132,13 +135,8 @@ class SemanticClipDataset(Dataset):
             keys.reverse()
 
         def draw(lr_height: int, lr_width: int) -> ClipGeometry:
+            self._refuse_small(clip, lr_height, lr_width)
             patch = None if options.gt_size is None else options.gt_size // options.scale
-            if patch is not None and patch > min(lr_height, lr_width):
-                raise UserError(
-                    f"gt_size {options.gt_size} does not fit into clip '{clip.name}', whose high-resolution frames "
-                    f'have {lr_width * options.scale}x{lr_height * options.scale} pixels. Lower gt_size or leave the '
-                    'clip out by exclude_clips, or all that are too small by unfit_clips: leave_out.'
-                )
             step = self.source.crop_step
             if patch is None and (options.use_hflip or options.use_rot) and (lr_height % step or lr_width % step):
                 raise UserError(
@@ -182,6 +180,15 @@ class SemanticClipDataset(Dataset):
                     f'but a batch needs one size. Set batch_size_per_gpu: 1, or {remedy}.'
                 )
         return default_collate(items)
+
+    def _refuse_small(self, clip: Clip, lr_height: int, lr_width: int) -> None:
+        options = self.options
+        if options.gt_size is not None and options.gt_size // options.scale > min(lr_height, lr_width):
+            raise UserError(
+                f"gt_size {options.gt_size} does not fit into clip '{clip.name}', whose high-resolution frames "
+                f'have {lr_width * options.scale}x{lr_height * options.scale} pixels. Lower gt_size or leave the '
+                'clip out by exclude_clips, or all that are too small by unfit_clips: leave_out.'
+            )
 
     def _fitting(self, clips: Sequence[Clip]) -> tuple[Clip, ...]:
         """The clips that are long and large enough."""

@@ -34,7 +34,7 @@ from basicsr.utils import (
 from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
 
-from ..config.building import contradictions
+from ..config.building import check_building, contradictions
 from ..config.check import check_options
 from ..config.components import find
 from ..config.option_file import OptionFile
@@ -287,6 +287,7 @@ def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -
     file = OptionFile.read(args.opt, args.force_yml)
     checked = check_options(file, is_train)
     raise_problems(checked.problems, file)
+    raise_problems(check_building(file, checked, before_run=True), file)
     model = find('model', checked.values['model_type'])
     if is_train and model is not None and (wrong := wrong_signature(model.target)) is not None:
         raise UserError(wrong)

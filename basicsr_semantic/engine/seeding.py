@@ -47,6 +47,10 @@ class SeededDataset(Dataset):
         return self.dataset[index]
 
 
+LARGEST_EPOCH = 10**8
+"""Samples whose order is drawn at once: it takes 4 GB."""
+
+
 class PlaceSampler(Sampler):
     """BasicSR's shuffling as one endless stream that can start anywhere.
 
@@ -65,7 +69,7 @@ class PlaceSampler(Sampler):
         total_iter: Iteration after which the stream ends.
 
     Raises:
-        ValueError: An epoch holds less than one batch.
+        ValueError: An epoch holds less than one batch, or more than `LARGEST_EPOCH` samples.
     """
 
     def __init__(
@@ -81,6 +85,11 @@ class PlaceSampler(Sampler):
             raise ValueError(
                 f'An epoch of {self.epoch_size} samples is smaller than one batch of {batch} in each of {num_replicas} '
                 'processes. Raise dataset_enlarge_ratio or lower batch_size_per_gpu.'
+            )
+        if self.epoch_size > LARGEST_EPOCH:
+            raise ValueError(
+                f'An epoch of {self.epoch_size:,} samples is more than the {LARGEST_EPOCH:,} that can be put in order. '
+                'Lower dataset_enlarge_ratio.'
             )
         self.start_iter = start_iter
         self.total_iter = total_iter

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from pydantic import AfterValidator, Field
 
@@ -121,18 +122,23 @@ _UNTYPED: dict[str, Any] = {
     'loss_weight': Number,
 }
 """Types of arguments that BasicSR's metrics, losses and networks do not say; of a file, ``*_path``, text or nothing."""
+_OF_SCHEDULES: dict[str, Any] = dict.fromkeys(('milestones', 'restarts'), list[Annotated[Iterations, Field(ge=0)]])
+_OF_SCHEDULES |= {'periods': list[Positive], 'restart_weights': list[Number], 'gamma': Number, 'eta_min': Number}
+"""The same of its learning-rate schedules."""
 
 
-def _annotate(target: Any) -> None:
+def _annotate(target: Any, hints: dict[str, Any]) -> None:
     function = vars(target).get('__init__') if inspect.isclass(target) else target
     if function is None or not target.__module__.startswith('basicsr.'):
         return
     for name in inspect.signature(function).parameters:
-        hint = (str | None) if name.endswith('_path') else _UNTYPED.get(name)
+        hint = (str | None) if name.endswith('_path') else hints.get(name)
         if hint is not None:
             function.__annotations__.setdefault(name, hint)
 
 
 for _registry in (ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY):
     for _, _target in _registry:
-        _annotate(_target)
+        _annotate(_target, _UNTYPED)
+for _target in (MultiStepRestartLR, CosineAnnealingRestartLR):
+    _annotate(_target, _OF_SCHEDULES)

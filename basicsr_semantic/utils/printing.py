@@ -33,6 +33,14 @@ def printable(text: object, keep: str = '') -> str:
     return _STEERING.sub(escape, str(text))
 
 
+_LONG = re.compile(r'(\S{300})\S{200,}(\S{100})')
+
+
+def short(message: object) -> str:
+    """A message whose names of many hundred characters are cut in their middle, so that it can be read."""
+    return _LONG.sub(r'\1...\2', str(message))
+
+
 class OutputError(Exception):
     """The output cannot be written: its reader has gone, or the disk is full; the cause is the OSError."""
 
@@ -69,4 +77,4 @@ def end_output() -> None:
 def complain(text: object) -> None:
     """Print to the terminal's error stream; one that is closed or full takes no complaint."""
     with contextlib.suppress(OSError):
-        print(printable(text, LAYOUT), file=sys.stderr, flush=True)
+        print(printable(short(text), LAYOUT), file=sys.stderr, flush=True)
