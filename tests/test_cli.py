@@ -143,7 +143,7 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     said = capsys.readouterr().err
-    assert 'a.lmdb' in said and 'Memory is short' in said and 'anew' not in said
+    assert 'a.lmdb' in said and 'Memory is short' in said and 'again' not in said
 
 
 @pytest.mark.parametrize('command', [['-m', 'basicsr_semantic'], ['basicsr']])

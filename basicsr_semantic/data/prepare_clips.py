@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
-from ..utils.errors import UserError
+from ..utils.errors import UserError, short_of_memory
 from .degradations import check_degradation, degrade, mod_crop
 from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
 from .prepare_input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
@@ -252,6 +252,8 @@ def _write_clip(
                 pair = future.result() if future is not None else make_pair(frame, **prepared.parameters)
                 writer.put(key, pair)
         except (DamagedImageError, OSError) as error:
+            if short_of_memory(error):  # no fault of the frame
+                raise
             reason = str(error) if isinstance(error, DamagedImageError) else f'it cannot be read: {error.strerror}'
             if strict:
                 raise UserError(
