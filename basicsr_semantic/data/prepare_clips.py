@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
 from ..utils.errors import UserError, short_of_memory
+from .clip_folders import part_name
 from .degradations import check_degradation, degrade, mod_crop
 from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
 from .prepare_input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
@@ -294,11 +295,6 @@ def make_pair(frame: RawFrame, degradation: str, scale: int) -> Pair:
     if not gt.size:
         raise DamagedImageError(f'it is smaller than {scale}x{scale} pixels')
     return encode_png(gt), encode_png(degrade(gt, degradation, scale))
-
-
-def part_name(clip: str, start: int) -> str:
-    """Name of the part of a clip that begins at a position in its source."""
-    return clip if start == 0 else f'{clip}_from_{start:05d}'
 
 
 def _clips_of_key(key: str) -> tuple[str, str]:
