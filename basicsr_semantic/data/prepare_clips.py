@@ -25,6 +25,7 @@ from .prepare_output import (
     PreparedClip,
     checksum,
     frame_key,
+    only_writer,
     write_whole,
 )
 
@@ -64,11 +65,12 @@ def prepare_clips(
 
     Raises:
         UserError: Nothing usable in the source, a target made from other clips or with other parameters, a frame
-            refused by ``strict``, a full disk, a folder that cannot be written.
+            refused by ``strict``, a full disk, a folder that cannot be written, or one in which another call prepares.
     """
     check_degradation(degradation, scale)
-    clips, left_out = find_source_clips(source, max_megapixels)
-    return prepare_found(source, clips, left_out, target, degradation, scale, strict, workers)
+    with only_writer(target):
+        clips, left_out = find_source_clips(source, max_megapixels)
+        return prepare_found(source, clips, left_out, target, degradation, scale, strict, workers)
 
 
 def prepare_found(
@@ -81,7 +83,10 @@ def prepare_found(
     strict: bool,
     workers: int | None,
 ) -> Prepared:
-    """``prepare_clips`` of clips that are found already, with the folders that are left out and why."""
+    """``prepare_clips`` of clips that are found already, with the folders that are left out and why.
+
+    The caller is the :func:`only_writer` of ``target``.
+    """
     check_degradation(degradation, scale)
     _keep_old_names(clips, target)
     wanted = Prepared(
