@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import environment
 
 from basicsr_semantic import __version__, cli
 from basicsr_semantic.data.frame_reader import FrameReader
+from basicsr_semantic.data.images import MAX_MEGAPIXELS
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -144,6 +146,14 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_pat
         resource.setrlimit(resource.RLIMIT_AS, limits)
     said = capsys.readouterr().err
     assert 'a.lmdb' in said and 'Memory is short' in said and 'again' not in said
+
+
+def test_the_limit_of_megapixels_is_that_of_the_decoder():
+    parser = cli.build_parser()
+    for words in (['prepare', 'clips', 'a', 'b'], ['prepare', 'ytvis', 'a', 'b'], ['extract', '--frames', 'a']):
+        words += ['--extractor', 'regions', '--out', 'b'] if words[0] == 'extract' else []
+        assert parser.parse_args(words).max_megapixels == MAX_MEGAPIXELS
+    assert inspect.signature(cli.extract.open_frames).parameters['max_megapixels'].default == MAX_MEGAPIXELS
 
 
 @pytest.mark.parametrize('command', [['-m', 'basicsr_semantic'], ['basicsr']])
