@@ -23,13 +23,26 @@ def register() -> None:
     from . import archs, data, losses, metrics, models  # noqa: F401  (imported for what they register)
 
 
+def _is_command(argv: list[str], whole: list[str]) -> bool:
+    """Whether this process is ``basicsr`` or ``python -m basicsr_semantic``, with options of Python's or without.
+
+    Args:
+        argv: ``sys.argv``; while Python looks for the module of ``-m``, that is in place of its name.
+        whole: ``sys.orig_argv``, with Python's own options.
+    """
+    if argv[:1] != ['-m']:
+        return pathlib.Path(argv[0] if argv else '').stem == 'basicsr'
+    module = next(iter(whole[-len(argv) :]), '')
+    return module == __name__ or (module[:1] == '-' and module.endswith(f'm{__name__}'))
+
+
 def _register_at_import() -> None:
     """Register; the command says in a sentence why it cannot, where an import raises."""
     from .utils.errors import UserError
     from .utils.interrupts import end_at_interrupt
     from .utils.printing import complain
 
-    is_command = pathlib.Path(sys.argv[0]).stem == 'basicsr' or sys.orig_argv[1:3] == ['-m', 'basicsr_semantic']
+    is_command = _is_command(sys.argv, sys.orig_argv)
     if is_command and multiprocessing.parent_process() is None:  # a spawned loader process has its own way to end
         end_at_interrupt()
     try:

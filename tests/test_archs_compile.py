@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers_seeclear import awake, build
+from helpers_seeclear import priors as tokens
 
 from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
 from basicsr_semantic.archs.basicvsr_seem_arch import BasicVSRSEEM
@@ -19,15 +21,35 @@ def masks(frames: int, size: int) -> torch.Tensor:
     return (torch.rand(1, frames, 4, size, size) > 0.5).to(torch.uint8)
 
 
+def clip(frames: int, size: int) -> torch.Tensor:
+    return torch.rand(1, frames, 3, size, size)
+
+
 NETWORKS = {
-    'BasicVSRSEEM': lambda: (BasicVSRSEEM(num_feat=8, num_block=1, num_masks=4, reduction=2), 2, 64, masks(2, 64)),
-    'EDVRSEEM': lambda: (EDVRSEEM(**EDVR, num_masks=4, reduction=2), 3, 16, masks(3, 16)),
-    'PSRTRecurrent': lambda: (PSRTRecurrent(**LENS), 2, 36, None),
+    'BasicVSRSEEM': lambda: (
+        BasicVSRSEEM(num_feat=8, num_block=1, num_masks=4, reduction=2),
+        (clip(2, 64), masks(2, 64)),
+    ),
+    'EDVRSEEM': lambda: (EDVRSEEM(**EDVR, num_masks=4, reduction=2), (clip(3, 16), masks(3, 16))),
+    'PSRTRecurrent': lambda: (PSRTRecurrent(**LENS), (clip(2, 36),)),
     'SemanticLens': lambda: (
         SemanticLens(**LENS, image_window=5, token_dim=16, global_dim=16),
-        2,
-        16,
-        SemanticPriors(masks=masks(2, 16), global_tokens=torch.rand(1, 2, 16), instance_tokens=torch.rand(1, 4, 16)),
+        (
+            clip(2, 16),
+            SemanticPriors(
+                masks=masks(2, 16), global_tokens=torch.rand(1, 2, 16), instance_tokens=torch.rand(1, 4, 16)
+            ),
+        ),
+    ),
+    'SeeClear': lambda: (  # two clips, so that the second reads what the memory took from the first
+        awake(build()),
+        (
+            torch.rand(1, 2, 3, 3, 64, 64),
+            torch.tensor([[3, 1]]),
+            torch.rand(1, 2, 3, 3, 16, 16),
+            torch.rand(1, 2, 3, 3, 64, 64),
+            [tokens(cells=(4, 4))] * 2,
+        ),
     ),
 }
 
@@ -38,9 +60,8 @@ NETWORKS = {
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_network_is_one_graph(name, train):
     torch.manual_seed(0)
-    net, frames, size, priors = NETWORKS[name]()
+    net, inputs = NETWORKS[name]()
     net.train(train)
-    inputs = (torch.rand(1, frames, 3, size, size),) + (() if priors is None else (priors,))
     torch._dynamo.reset()
     with torch.set_grad_enabled(train):
         whole = torch.compile(net, backend='eager', fullgraph=True)  # an error where the graph would break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 import torch
 from conftest import environment
 
-from basicsr_semantic import __version__, cli
+from basicsr_semantic import __version__, _is_command, cli
 from basicsr_semantic.data.frame_reader import FrameReader
+from basicsr_semantic.data.images import MAX_MEGAPIXELS
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -143,10 +145,28 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     said = capsys.readouterr().err
-    assert 'a.lmdb' in said and 'Memory is short' in said and 'anew' not in said
+    assert 'a.lmdb' in said and 'Memory is short' in said and 'again' not in said
 
 
-@pytest.mark.parametrize('command', [['-m', 'basicsr_semantic'], ['basicsr']])
+def test_the_limit_of_megapixels_is_that_of_the_decoder():
+    parser = cli.build_parser()
+    for words in (['prepare', 'clips', 'a', 'b'], ['prepare', 'ytvis', 'a', 'b'], ['extract', '--frames', 'a']):
+        words += ['--extractor', 'regions', '--out', 'b'] if words[0] == 'extract' else []
+        assert parser.parse_args(words).max_megapixels == MAX_MEGAPIXELS
+    assert inspect.signature(cli.extract.open_frames).parameters['max_megapixels'].default == MAX_MEGAPIXELS
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ['-m', 'basicsr_semantic'],
+        ['-u', '-m', 'basicsr_semantic'],  # torchrun --module
+        ['-X', 'dev', '-Wignore', '-um', 'basicsr_semantic'],
+        ['-mbasicsr_semantic'],
+        ['basicsr'],
+        ['-u', 'basicsr'],
+    ],
+)
 def test_ctrl_c_while_the_command_is_imported_is_one_word(tmp_path, command):
     """An import that is interrupted and, as some do, swallows that."""
     (tmp_path / 'torch.py').write_text(
@@ -162,3 +182,19 @@ def test_ctrl_c_while_the_command_is_imported_is_one_word(tmp_path, command):
         cwd=tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, '', 'Interrupted.\n')
+
+
+@pytest.mark.parametrize(
+    ('argv', 'whole'),
+    [
+        (['-m', '-m', 'basicsr_semantic'], ['python', '-m', 'other', '-m', 'basicsr_semantic']),
+        (['-m', 'x'], ['python', '-m', 'basicsr_semantic_more', 'x']),
+        (['-c', '-m', 'basicsr_semantic'], ['python', '-c', 'pass', '-m', 'basicsr_semantic']),
+        (['train.py'], ['python', 'train.py']),
+        ([''], ['python']),
+        (['-m'], []),
+        ([], []),
+    ],
+)
+def test_other_programs_are_not_the_command(argv, whole):
+    assert not _is_command(argv, whole)

@@ -11,6 +11,7 @@ from helpers_clips import coded_frame, write_png
 from helpers_ytvis import make_ytvis
 
 from basicsr_semantic.cli import main, prepare
+from basicsr_semantic.data.prepare_output import only_writer
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -102,7 +103,7 @@ def test_real_frames(tmp_path):
 
 
 def test_two_commands_do_not_prepare_one_folder(source, tmp_path, capsys):
-    with prepare._alone(tmp_path / 'dst'):
+    with only_writer(tmp_path / 'dst'):
         assert main(['prepare', 'clips', str(source), str(tmp_path / 'dst')]) == 2
         said = capsys.readouterr().err
         assert 'dst is in use: ' in said and 'or choose another folder.' in said

@@ -8,6 +8,7 @@ from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
 from basicsr_semantic.data.clip_folders import natural_order, scan_clip_folders
 from basicsr_semantic.data.clip_lists import META_INFO_FOLDER, read_meta_info, resolve_meta_info
 from basicsr_semantic.data.clips import VAL_PARTITIONS, Clip, ClipIndex, val_partition_clips
+from basicsr_semantic.data.prepare_clips import prepare_clips
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -63,6 +64,45 @@ def test_folders_are_scanned_at_any_depth_in_natural_order(tmp_path):
     assert list(found) == ['a', 'b/1', 'b/2', 'b/10']
     assert [path.name for path in found['a']] == ['9.png', '10.png']
     assert ClipIndex.load(root)['b/10'].keys == ('b/10/0',)
+
+
+GAPS = {'a': (0, 1, 2, 4, 5, 9), 'b': (3, 4, 5), 'c': (0, 5, 10, 20, 25), 'd': (1, 7)}
+PARTS = {
+    'a': ('0', '1', '2'),
+    'a_from_00004': ('4', '5'),
+    'a_from_00007': ('9',),
+    'b': ('3', '4', '5'),
+    'c': ('0', '5', '10'),
+    'c_from_00004': ('20', '25'),
+    'd': ('1', '7'),
+}
+
+
+def test_clips_are_cut_where_the_numbers_of_their_frames_jump_as_prepare_cuts_them(tmp_path):
+    root = touch(tmp_path / 'gt', *(f'{clip}/{number}.png' for clip, numbers in GAPS.items() for number in numbers))
+    index = ClipIndex.load(root)
+    assert {clip.name: clip.frames for clip in index} == PARTS
+    assert index['a_from_00004'].keys == ('a/4', 'a/5')
+    prepared = prepare_clips(root, tmp_path / 'dst')
+    assert {name: tuple(clip.frame_names) for name, clip in prepared.clips.items()} == PARTS
+    for other in (
+        ClipIndex.load(root, 'disk', listing(tmp_path, *GAPS)),
+        ClipIndex.load(to_lmdb(root, tmp_path / 'gt.lmdb'), 'lmdb'),
+        ClipIndex.load(tmp_path / 'gt.lmdb', 'lmdb', listing(tmp_path, 'a 6', 'b', 'c', 'd')),
+    ):
+        index.check_same_frames(other)
+        assert len(other) == len(index)
+    other.check_on_disk(root)
+    assert [clip.name for clip in ClipIndex.load(tmp_path / 'gt.lmdb', 'lmdb', listing(tmp_path, 'a 4'))] == [
+        'a',
+        'a_from_00004',
+    ]
+    # a folder that is held out is held out whole
+    assert [clip.name for clip in index.without(['a', 'b', 'c_from_00004'])] == ['c', 'd']
+    assert [clip.name for clip in index.only(['c', 'a_from_00007'])] == ['a_from_00007', 'c', 'c_from_00004']
+    touch(root, 'a_from_00004/0.png')
+    with pytest.raises(UserError, match="has the clip 'a_from_00004' twice"):
+        ClipIndex.load(root)
 
 
 def test_lmdb_lists_its_own_frames(tmp_path):

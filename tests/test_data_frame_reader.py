@@ -12,6 +12,7 @@ from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
 
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import DamagedImageError, decode, encode_png, png_size
+from basicsr_semantic.priors.lmdb_env import GrowingEnv, SharedReadEnv
 from basicsr_semantic.utils.errors import UserError
 
 DISK, LMDB = {'type': 'disk'}, {'type': 'lmdb'}
@@ -78,6 +79,36 @@ def test_damaged_lmdbs_are_named_and_never_kill_the_process(roots, damage):
     data.write_bytes({'noise': b'\x5a' * 9000, 'empty': b'', 'truncated': content[: len(content) // 2]}[damage])
     with pytest.raises(UserError, match=r'lq\.lmdb'):
         FrameReader(roots[1], LMDB, 'dataroot_lq').read(KEY)
+
+
+@pytest.mark.parametrize(
+    ('error', 'again'),
+    [(lmdb.MemoryError('mdb_env_open: Cannot allocate memory'), False), (lmdb.CorruptedError('mdb_get'), True)],
+)
+def test_an_lmdb_that_memory_is_too_short_for_is_not_to_be_made_again(roots, monkeypatch, error, again):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(lmdb, 'open', fail)
+    for read in (
+        lambda: FrameReader(roots[1], LMDB, 'dataroot_gt').read(KEY),
+        lambda: SharedReadEnv(roots[1]).get(),
+        lambda: GrowingEnv(roots[1]),
+    ):
+        with pytest.raises(UserError, match=r'lq\.lmdb') as caught:
+            read()
+        assert ('again' in str(caught.value)) == again
+
+
+def test_memory_that_is_too_short_for_an_image_is_no_damage(roots, monkeypatch):
+    def fail(*args):
+        error = cv2.error('OutOfMemoryError')
+        error.code, error.err = cv2.Error.StsNoMem, 'Failed to allocate 9 bytes'
+        raise error
+
+    monkeypatch.setattr(cv2, 'imdecode', fail)
+    with pytest.raises(MemoryError, match='Failed to allocate 9 bytes'):
+        FrameReader(roots[0], DISK, 'dataroot_lq').read(KEY)
 
 
 def test_roots_that_do_not_fit_are_explained(roots, tmp_path):

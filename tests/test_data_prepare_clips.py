@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -167,6 +169,37 @@ def test_strict_refuses_what_would_be_skipped(tmp_path):
     (tmp_path / 'src' / 'empty').mkdir()
     with pytest.raises(UserError, match=r"--strict: '.*empty': the folder is empty"):
         prepare_clips(tmp_path / 'src', tmp_path / 'dst', strict=True)
+
+
+def test_memory_that_is_too_short_for_a_frame_cuts_no_clip(tmp_path, monkeypatch):
+    make_source(tmp_path / 'src')
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(module, 'make_pair', fail)
+    with pytest.raises(OSError, match='Cannot allocate memory'):
+        prepare_clips(tmp_path / 'src', tmp_path / 'dst')
+
+
+def test_two_calls_do_not_prepare_one_folder(tmp_path, monkeypatch):
+    source, target = make_source(tmp_path / 'src'), tmp_path / 'dst'
+    real = module.make_pair
+    told = []
+
+    def meanwhile(*args, **kwargs):
+        if not told:
+            told.append(None)
+            with pytest.raises(UserError, match=r'dst is in use: .* or choose another folder') as caught:
+                prepare_clips(source, target)
+            told.append(caught.value)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, 'make_pair', meanwhile)
+    prepare_clips(source, target, workers=1)
+    assert len(told) == 2
+    assert not (target / '.prepare.lock').exists()
+    verify_clips(target)
 
 
 def test_strict_refuses_a_finished_target_with_gaps(tmp_path):

@@ -18,7 +18,7 @@ from basicsr_semantic.data import prepare_clips as machinery
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.prepare_clips import verify_clips
-from basicsr_semantic.data.prepare_output import original_keys
+from basicsr_semantic.data.prepare_output import only_writer, original_keys
 from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.priors import lmdb_env
@@ -268,6 +268,12 @@ def test_what_is_wrong_is_one_sentence(source, tmp_path, spoil, message):
     spoil(source)
     with pytest.raises(UserError, match=message):
         prepare_ytvis(source, tmp_path / 'out')
+
+
+def test_two_calls_do_not_prepare_one_folder(source, tmp_path):
+    with only_writer(tmp_path / 'dst'), pytest.raises(UserError, match='dst is in use: '):
+        prepare_ytvis(source, tmp_path / 'dst')
+    assert not (tmp_path / 'dst').exists()
 
 
 def test_annotations_that_are_read_are_not_written_over(source, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataset
+from basicsr.utils import get_root_logger
 from helpers_clips import (
     NUM_MASKS,
     SCALE,
@@ -252,6 +253,26 @@ def test_validation_clips_and_excluded_clips_are_left_out(root):
     names = [clip.name for clip in SemanticClipDataset(options(root, val_partition='REDS4')).clips]
     assert names == ['001']
     assert len(SemanticClipDataset(options(root, exclude_clips=['001'])).clips) == 2
+
+
+def test_no_window_has_a_jump_in_time(tmp_path, monkeypatch):
+    make_coded_clips(tmp_path, {'bear': 9, 'cow': 4})
+    for side in ('gt', 'lq'):
+        (tmp_path / side / 'bear' / '00000003.png').unlink()
+    told = []
+    monkeypatch.setattr(get_root_logger(), 'warning', told.append)
+    dataset = SemanticClipDataset(options(tmp_path, num_frame=2, val_partition=None))
+    assert len(dataset) == 2 + 4 + 3
+    for index in range(len(dataset)):
+        item = seeded(dataset, index, index)
+        first, second = places(item['lq'])[:, 2, 0, 0]
+        assert second == first + 1
+        assert (places_of_masks(item['masks'])[:, 2, 0, 0] == (first, second)).all()
+    assert told == [
+        "Data set 'coded': the numbers of the frames jump in 1 of its clips, and they are cut there: 'bear', for "
+        "example, goes on as 'bear_from_00004' with frame '00000004'."
+    ]
+    assert len(SemanticClipDataset(options(tmp_path, num_frame=2, exclude_clips=['bear']))) == 3
 
 
 def test_built_by_basicsr_and_the_dict_is_left_alone(root):

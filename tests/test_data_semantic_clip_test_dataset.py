@@ -58,6 +58,25 @@ def gt_number(gt) -> int:
     return round(gt[2, 0, 0].item() * 255)
 
 
+@pytest.mark.parametrize('lmdb', [False, True])
+def test_a_clip_is_cut_where_the_numbers_of_its_frames_jump(tmp_path, lmdb):
+    make_coded_clips(tmp_path, {'bear': 7})
+    changes: dict = {'io_backend': {'type': 'lmdb' if lmdb else 'disk'}}
+    for side in ('gt', 'lq'):
+        (tmp_path / side / 'bear' / '00000003.png').unlink()
+        if lmdb:
+            changes[f'dataroot_{side}'] = str(to_lmdb(tmp_path / side, tmp_path / f'{side}.lmdb'))
+    dataset = SemanticClipTestDataset(options(tmp_path, **changes))
+    assert dataset.clip_lengths == {'bear': 3, 'bear_from_00004': 3}
+    assert [item['clip'] for item in dataset] == list(dataset.clip_lengths)
+    assert [numbers(item) for item in dataset] == [[0, 1, 2], [4, 5, 6]]
+    assert places_of_masks(dataset[1]['masks'])[:, 2, 0, 0].tolist() == [4, 5, 6]
+    assert dataset[1]['frame_names'] == ['00000004', '00000005', '00000006']
+    assert dataset[1]['frame_indices'] == [0, 1, 2]
+    assert gt_number(dataset.read_gt(1, 2)) == 6
+    assert dataset.source.lr_sizes(dataset.source.index.clips) == dict.fromkeys(dataset.clip_lengths, (24, 40))
+
+
 def test_a_clip_is_an_item(root):
     dataset = SemanticClipTestDataset(options(root))
     assert len(dataset) == 3

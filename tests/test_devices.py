@@ -10,23 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from basicsr.archs.arch_util import flow_warp
+from helpers_metrics import TINY_CLIP, backbone_state, random_backbone, random_clip, random_factors
 from helpers_openseed import TINY as TINY_OPENSEED
 from helpers_seeclear import TINY as TINY_SEECLEAR
 from helpers_semantics import WIDTH, tiny_instances, tiny_xdecoder
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.func import functional_call
 
 from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
 from basicsr_semantic.archs.basicvsr_seem_arch import BasicVSRSEEM
 from basicsr_semantic.archs.edvr_seem_arch import EDVRSEEM
 from basicsr_semantic.archs.layers import tiles, window_attention, windows
+from basicsr_semantic.archs.layers.instance_transformer import VideoInstances
 from basicsr_semantic.archs.seeclear_arch import SeeClear
 from basicsr_semantic.diffusion import BlurringResShift
 from basicsr_semantic.extractors.openseed.network import OpenSeeD
 from basicsr_semantic.losses.point_sampling import sample_points
+from basicsr_semantic.losses.set_loss import Instances
+from basicsr_semantic.losses.video_instance_loss import VideoInstanceLoss
+from basicsr_semantic.metrics import clip_iqa, perceptual
 from basicsr_semantic.metrics.warping_error import visible
 from basicsr_semantic.priors import SemanticPriors
 
@@ -46,7 +52,7 @@ def device(monkeypatch) -> Iterator[None]:
     if GPU:
         yield
     else:
-        with FakeTensorMode():
+        with FakeTensorMode(allow_non_fake_inputs=True):  # tensors of a module that are neither: CPU ones
             yield
     for each in clear:
         each()
@@ -152,6 +158,80 @@ def test_what_metrics_and_losses_sample_stays_on_its_device():
     flow = there(1, 2, 16, 24)
     check(visible(flow, -flow))
     check(sample_points(there(2, 3, 8, 8), there(2, 5, 2)))
+
+
+def without_values(monkeypatch) -> None:
+    """Let the loss do without the two values it asks for: which instances are seen, and the cost of a match.
+
+    All instances are taken for seen, by an index of theirs, and scipy gets zeros in place of the costs.
+    """
+
+    def seen(instances: Instances) -> Instances:
+        index = instances.masks.flatten(1).any(dim=1).long().argsort()
+        return Instances(instances.labels[index], instances.ids[index], instances.masks[index])
+
+    def numpy(tensor: torch.Tensor) -> np.ndarray:
+        assert not tensor.is_cuda, 'NumPy takes nothing from a GPU'
+        return np.zeros(tensor.shape, np.float32)
+
+    monkeypatch.setattr(Instances, 'present', seen)
+    monkeypatch.setattr(FakeTensor, 'numpy', numpy)
+
+
+@pytest.mark.parametrize('num_points', [None, 12])
+def test_the_loss_of_instances_stays_on_its_device(num_points, monkeypatch):
+    layers, clips, frames, queries, width, classes = 2, 2, 3, 5, 6, 3
+    if not GPU:
+        without_values(monkeypatch)
+
+    def predicted(*shape: int) -> torch.Tensor:
+        return there(*shape).requires_grad_(GPU)
+
+    instances = Instances(there(2, kind=torch.long), there(2, kind=torch.long), there(2, frames, 8, 8, kind=torch.bool))
+    nothing = Instances(there(0, kind=torch.long), there(0, kind=torch.long), there(0, frames, 8, 8, kind=torch.bool))
+    targets = [instances, nothing]
+    each = [frame for clip in targets for frame in clip.frames()]
+    found = VideoInstances(
+        predicted(layers, clips, queries, width),
+        predicted(2, layers, clips, queries, classes + 1),
+        predicted(2, layers, clips, queries, width),
+        predicted(layers, clips, queries, width),
+        predicted(layers, clips, frames, queries, width),
+    )
+    logits = predicted(layers, clips * frames, queries, classes + 1)
+    shapes = predicted(layers, clips * frames, queries, 8, 8)
+    loss = VideoInstanceLoss(num_points=num_points)
+    matches = loss.match_frames(logits, shapes, each)
+    check(matches)
+    parts = loss(found, predicted(clips, frames, width, 8, 8), targets, matches)
+    parts |= loss.frame_loss(logits, shapes, each, matches)
+    assert len(parts) == 7
+    check(parts)
+
+
+def perceptual_network(name: str, monkeypatch) -> torch.nn.Module:
+    """The network behind a metric, as it is made for the CPU, of random weights."""
+    cpu = torch.device('cpu')
+    if name == 'CLIP-IQA':
+        monkeypatch.setattr(clip_iqa, 'read_weights', lambda *_: random_clip(TINY_CLIP))
+        return clip_iqa._clip_iqa.__wrapped__(None, cpu)
+    net: Any = 'vgg' if name == 'DISTS' else name.partition(' ')[2]
+    factors, state = random_factors(), backbone_state(random_backbone(net))
+    monkeypatch.setattr(perceptual, 'read_weights', lambda path, *_: factors if path == 'factors' else state)
+    if name == 'DISTS':
+        return perceptual._dists.__wrapped__(None, 'factors', cpu)
+    return perceptual._lpips.__wrapped__(net, None, cpu)
+
+
+@pytest.mark.parametrize('name', ['LPIPS vgg', 'LPIPS alex', 'LPIPS squeeze', 'DISTS', 'CLIP-IQA'])
+def test_the_network_of_a_metric_stays_on_its_device(name, monkeypatch):
+    pytest.importorskip('lpips' if name[0] == 'L' else 'piq')
+    network = on_gpu(lambda: perceptual_network(name, monkeypatch))
+    if not GPU and name[0] != 'L':  # piq moves a network that is there, and looks whether values are in their range
+        monkeypatch.setattr(torch.nn.Module, 'to', lambda module, *_: module)
+        monkeypatch.setattr('piq.clip_iqa._validate_input', lambda *_, **__: None)
+    frame = there(1, 3, 64, 72)
+    check(network(frame) if name == 'CLIP-IQA' else network(frame, frame))
 
 
 @pytest.mark.parametrize('kind', [torch.float32, torch.bfloat16])

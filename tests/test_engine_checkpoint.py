@@ -108,6 +108,17 @@ def test_a_cut_file_is_one_sentence(tmp_path):
         load_file(tmp_path / 'b.pth')
 
 
+def test_memory_that_is_too_short_for_a_file_does_not_make_it_another_one(tmp_path, monkeypatch):
+    save_atomic({'params': {}}, tmp_path / 'a.pth')
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("[enforce fail] can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(UserError, match=r"a\.pth could not be read \(.*can't allocate memory.*\)\.$"):
+        load_file(tmp_path / 'a.pth')
+
+
 def test_weights_by_key_with_fallback_and_prefix(tmp_path):
     state = nn.Linear(2, 2).state_dict()
     torch.save({'params': {f'module.{k}': v for k, v in state.items()}}, tmp_path / 'a.pth')

@@ -122,9 +122,7 @@ def test_single_frames_give_one_warning(warnings):
 def test_not_a_number_is_no_value():
     judge = judge_of('brightness')
     assert [judge.measure(i, frame(v), None) for i, v in enumerate((0, 3, 0))] == [{}, {'brightness': 3}, {}]
-    assert judge.remarks({'brightness'}) == [
-        'set: brightness is undefined (not a number) for 2 frames, which do not count.'
-    ]
+    assert judge.remarks({'brightness'}) == ['set: brightness is undefined for 2 frames (not a number), not counted.']
 
 
 def test_arguments_come_from_the_options():

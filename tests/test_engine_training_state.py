@@ -12,6 +12,7 @@ from basicsr.models.base_model import BaseModel
 from test_engine_checkpoint import basicsr_state
 from torch import nn
 
+from basicsr_semantic.engine import training_state
 from basicsr_semantic.engine.checkpoint import load_file, save_atomic
 from basicsr_semantic.engine.training_state import find_resume_state
 from basicsr_semantic.utils.errors import UserError
@@ -51,6 +52,15 @@ def test_resume_takes_the_newest_pair_of_state_and_weights_that_is_whole(run):
     assert find_resume_state(states, models)[1]['iter'] == 4
     (states / '4.state').write_bytes(b'half a state')
     assert find_resume_state(states, models)[1]['iter'] == 2
+
+
+def test_a_state_that_memory_is_too_short_for_is_not_passed_over(run, monkeypatch):
+    def fail(path):
+        raise UserError(f'{path} could not be read (out of memory).')
+
+    monkeypatch.setattr(training_state, 'load_file', fail)
+    with pytest.raises(UserError, match=r'10\.state could not be read \(out of memory\)\.$'):
+        find_resume_state(*run)
 
 
 GROUPS = [{'lr': 0.1, 'params': [0]}]

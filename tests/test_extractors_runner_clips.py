@@ -52,6 +52,12 @@ def read(key: str) -> np.ndarray:
     return np.random.default_rng(KEYS.index(key)).integers(0, 255, (12, 10, 3), dtype=np.uint8)
 
 
+def test_a_clip_ends_where_the_numbers_of_its_frames_jump(tmp_path):
+    extractor = Means()
+    extract(extractor, [key for key in KEYS if key != 'a/00000002'], read, tmp_path / 'store', progress=False)
+    assert extractor.lengths == [2, 2, 3, 4, 1]
+
+
 @pytest.fixture
 def whole(tmp_path) -> dict[bytes, bytes]:
     """The store of an uninterrupted run."""

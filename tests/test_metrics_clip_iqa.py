@@ -9,46 +9,17 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
+from helpers_metrics import FULL_CLIP, TINY_CLIP, random_clip
 
 from basicsr_semantic.metrics import clip_iqa
 from basicsr_semantic.metrics.frames import rgb_tensor
 from basicsr_semantic.utils.errors import UserError
-
-FULL = {'embed_dim': 1024, 'layers': (3, 4, 6, 3), 'width': 64, 'resolution': 224, 'text_width': 512, 'depth': 12}
-TINY = {'embed_dim': 16, 'layers': (1, 1, 1, 1), 'width': 8, 'resolution': 64, 'text_width': 64, 'depth': 1}
 
 
 @pytest.fixture(autouse=True)
 def fresh_networks():
     """No network of another test."""
     clip_iqa._clip_iqa.cache_clear()
-
-
-def random_clip(sizes) -> dict[str, torch.Tensor]:
-    """The state dict of a CLIP with a ResNet and random weights, in half precision as OpenAI releases them."""
-    from piq.feature_extractors import clip
-
-    torch.manual_seed(0)
-    net = clip.CLIP(
-        sizes['embed_dim'],
-        sizes['resolution'],
-        sizes['layers'],
-        sizes['width'],
-        None,
-        77,
-        49408,
-        sizes['text_width'],
-        sizes['text_width'] // 64,
-        sizes['depth'],
-    )
-    for name, buffer in net.named_buffers():
-        if name.endswith(('running_mean', 'running_var')):
-            buffer.uniform_(0.5, 1.5)
-    for name, parameter in net.named_parameters():
-        if name.endswith('bn3.weight'):
-            torch.nn.init.uniform_(parameter, 0.5, 1)
-    clip.convert_weights(net)
-    return dict(net.state_dict())
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +39,7 @@ def value_of_piq(state, frame, monkeypatch) -> float:
     return float(piq.clip_iqa.CLIPIQA(data_range=1.0)(rgb_tensor(frame, torch.device('cpu'))))
 
 
-@pytest.mark.parametrize('sizes', [TINY, pytest.param(FULL, marks=pytest.mark.slow)], ids=['tiny', 'RN50'])
+@pytest.mark.parametrize('sizes', [TINY_CLIP, pytest.param(FULL_CLIP, marks=pytest.mark.slow)], ids=['tiny', 'RN50'])
 def test_it_equals_the_package(sizes, frame, tmp_path, monkeypatch):
     pytest.importorskip('piq')
     state = random_clip(sizes)
@@ -99,7 +70,7 @@ def test_a_clip_with_a_transformer_or_anything_else_is_refused(frame, tmp_path):
 
 def test_a_frame_that_is_too_small_is_refused(frame, tmp_path):
     pytest.importorskip('piq')
-    torch.save(random_clip(TINY), tmp_path / 'RN50.pt')
+    torch.save(random_clip(TINY_CLIP), tmp_path / 'RN50.pt')
     with pytest.raises(UserError, match='at least 64x64 pixels, but this one has 63x90'):
         clip_iqa.calculate_clip_iqa(frame[:63], weights=str(tmp_path / 'RN50.pt'), device='cpu')
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from basicsr.metrics import calculate_metric
+from helpers_metrics import backbone_state, random_backbone, random_factors
 
 from basicsr_semantic.metrics import perceptual
 from basicsr_semantic.metrics.frames import rgb_tensor
@@ -34,16 +35,9 @@ def backbones(tmp_path_factory):
 
     def make(net: str):
         if net not in made:
-            torch.manual_seed(1)
-            build = {'vgg': 'vgg16', 'alex': 'alexnet', 'squeeze': 'squeezenet1_1'}[net]
-            with torch.device('meta'):  # the classifiers are large, and nobody looks at them
-                features = getattr(torchvision.models, build)(weights=None).features
-            features = features.to_empty(device='cpu')
-            for parameter in features.parameters():
-                bound = (3 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1
-                torch.nn.init.uniform_(parameter, -bound, bound)
-            torch.save({f'features.{k}': v for k, v in features.state_dict().items()}, folder / FILES[net])
-            made[net] = features.eval()
+            features = random_backbone(net)
+            torch.save(backbone_state(features), folder / FILES[net])
+            made[net] = features
         return made[net], str(folder / FILES[net])
 
     return make
@@ -110,10 +104,7 @@ def test_a_network_is_made_once(backbones, frames):
 def test_dists_equals_the_package(backbones, frames, tmp_path, monkeypatch):
     piq = pytest.importorskip('piq')
     features, file = backbones('vgg')
-    torch.manual_seed(2)
-    factors = {name: torch.rand(1, 1475, 1, 1) for name in ('alpha', 'beta')}
-    total = factors['alpha'].sum() + factors['beta'].sum()
-    factors = {name: value / total for name, value in factors.items()}
+    factors = random_factors()
     torch.save(factors, tmp_path / 'dists_weights.pt')
     options = {'weights': file, 'dists_weights': str(tmp_path / 'dists_weights.pt'), 'device': 'cpu'}
     ours = calculate_metric({'img': frames[0], 'img2': frames[1]}, {'type': 'calculate_dists', **options})

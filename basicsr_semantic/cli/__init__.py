@@ -105,7 +105,6 @@ def _sentence(error: Exception) -> str:
     if 'Original Traceback' in text:
         text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()
     if short_of_memory(error):
-        # whoever failed to read a file took it for damaged, and PyTorch adds its own stack
-        first = text.removesuffix(' Make it anew.') if isinstance(error, UserError) else text.partition('\n')[0]
+        first = text if isinstance(error, UserError) else text.partition('\n')[0]  # PyTorch adds its own stack
         return f'{full_stop(first or "Out of memory")} {_MEMORY}'
     return text

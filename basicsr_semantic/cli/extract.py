@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.images import MAX_MEGAPIXELS
 from ..utils.printing import say
 from .limits import add_max_megapixels, check_max_megapixels
 
@@ -151,7 +152,7 @@ def _yes(text: str) -> bool:
     return text == 'true'
 
 
-def open_frames(root: Path, max_megapixels: float = 100.0) -> tuple[list[str], Callable[[str], np.ndarray]]:
+def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[list[str], Callable[[str], np.ndarray]]:
     """Find frames.
 
     Args:

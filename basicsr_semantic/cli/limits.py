@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from ..data.images import MAX_MEGAPIXELS
 from ..utils.errors import UserError
 
 
 def add_max_megapixels(parser: argparse.ArgumentParser, fate: str) -> None:
     """Add the argument; ``fate`` is what becomes of larger frames."""
     text = f'frames of more megapixels are {fate}, by their headers (default: %(default)s)'
-    parser.add_argument('--max-megapixels', type=float, default=100.0, metavar='N', help=text)
+    parser.add_argument('--max-megapixels', type=float, default=MAX_MEGAPIXELS, metavar='N', help=text)
 
 
 def check_max_megapixels(args: argparse.Namespace) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,9 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not _only_verifies(args):
         how = args.degradation, args.scale, args.strict, args.workers, args.max_megapixels
-        with _alone(args.target):
-            made = prepare_clips(args.source, args.target, *how)
-        _tell(args, made)
+        _tell(args, prepare_clips(args.source, args.target, *how))
     _verify(args)
     return 0
 
@@ -116,20 +112,19 @@ def run_ytvis(args: argparse.Namespace) -> int:
     from ..priors.youtube_vis import read_youtube_vis
 
     if not _only_verifies(args):
-        with _alone(args.target):
-            prepared = prepare_ytvis(
-                args.source,
-                args.target,
-                args.split,
-                args.json,
-                args.frames,
-                args.all_frames,
-                args.degradation,
-                args.scale,
-                args.strict,
-                args.workers,
-                args.max_megapixels,
-            )
+        prepared = prepare_ytvis(
+            args.source,
+            args.target,
+            args.split,
+            args.json,
+            args.frames,
+            args.all_frames,
+            args.degradation,
+            args.scale,
+            args.strict,
+            args.workers,
+            args.max_megapixels,
+        )
         _tell(args, prepared)
     file = read_youtube_vis(args.target / INSTANCES)
     instances = sum(len(video.instances) for video in file.videos)
@@ -137,29 +132,6 @@ def run_ytvis(args: argparse.Namespace) -> int:
     say(f'{file.path} has {len(file.videos)} videos with {what}.')
     _verify(args)
     return 0
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Prepare in a folder in which no other command does.
-
-    Raises:
-        UserError: Another does.
-    """
-    from ..engine.run_lock import RunLock
-    from ..utils.errors import UserError
-
-    lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
-    try:
-        lock.acquire()
-    except UserError as error:
-        if not isinstance(error.__cause__, OSError):
-            raise
-        # a folder in which no file can be made: who writes there says so better, and what is finished needs no writing
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _only_verifies(args: argparse.Namespace) -> bool:

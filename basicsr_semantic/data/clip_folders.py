@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +123,52 @@ def frame_names_of_folder(clip: str, paths: list[Path]) -> tuple[str, ...]:
         files = ' and '.join(path.name for path in paths if path.stem == twice)
         raise UserError(f"Clip '{clip}' in '{paths[0].parent}' has two files for one frame: {files}. Remove one.")
     return stems
+
+
+def gaps_of_numbers(names: Sequence[str]) -> dict[int, str]:
+    """Where the numbers of a clip's frames jump.
+
+    Frames are numbered where their names differ by a number alone, which most often grows by the same step.
+
+    Args:
+        names: Names of the frames in order, without extension.
+
+    Returns:
+        Position of a frame before which others are missing -> '00002 to 00004', the names on both sides.
+    """
+    parts = [re.fullmatch(r'(.*?)(\d+)(\D*)', name) for name in names]
+    if len({(part[1], part[3]) for part in parts if part}) != 1 or None in parts:
+        return {}
+    numbers = [int(part[2]) for part in parts if part]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    if not steps:
+        return {}
+    counted = Counter(steps)
+    count = max(counted.values())
+    usual = min(step for step in counted if counted[step] == count)
+    if usual < 1 or (usual > 1 and 2 * count <= len(steps)):  # times of day, say
+        return {}
+    return {k + 1: f'{names[k]} to {names[k + 1]}' for k, step in enumerate(steps) if step > usual}
+
+
+def part_name(clip: str, start: int) -> str:
+    """Name of the part of a clip that begins at a position in its source."""
+    return clip if start == 0 else f'{clip}_from_{start:05d}'
+
+
+def parts_of_clip(clip: str, frames: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Cut a clip where the numbers of its frames jump, under the names that ``basicsr prepare clips`` gives the parts.
+
+    Args:
+        clip: Its name, which its first part keeps.
+        frames: Names of its frames in order, without extension.
+
+    Returns:
+        Name and frames of each part; of a clip without a jump, the clip itself.
+    """
+    starts = [0, *gaps_of_numbers(frames)]
+    for number, (start, stop) in enumerate(itertools.pairwise([*starts, len(frames)])):
+        yield part_name(clip, start + number), tuple(frames[start:stop])  # a gap counts as a frame
 
 
 def is_image(name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from basicsr.utils import get_root_logger
 
 from ..priors.geometry import ClipGeometry
 from ..utils.errors import UserError
@@ -96,7 +97,7 @@ class ClipSource:
         reader, scale = (self._lq, 1) if self._lq is not None else (self._gt, self.scale)
         assert reader is not None
         listed = read_lmdb_sizes(reader.root) if reader.backend == 'lmdb' else {}
-        sizes = {clip.name: listed.get(clip.name) or reader.read(clip.key(0)).shape[:2] for clip in clips}
+        sizes = {clip.name: listed.get(clip.folder) or reader.read(clip.key(0)).shape[:2] for clip in clips}
         return {name: (height // scale, width // scale) for name, (height, width) in sizes.items()}
 
     def close(self) -> None:
@@ -208,6 +209,13 @@ class ClipSource:
         if options.val_partition is not None:
             names = val_partition_clips(options.val_partition)
             index = index.without(names) if options.phase == 'train' else index.only(names)
+        if later := [clip for clip in index if clip.name != clip.folder]:
+            cut = len({clip.folder for clip in later})
+            get_root_logger().warning(
+                f"Data set '{options.name}': the numbers of the frames jump in {cut} of its clips, and they are cut "
+                f"there: '{later[0].folder}', for example, goes on as '{later[0].name}' with frame "
+                f"'{later[0].frames[0]}'."
+            )
         for reader in (self._lq, self._gt):
             if reader is not None and backend == 'disk' and options.meta_info_file is not None:
                 index.check_on_disk(reader.root)

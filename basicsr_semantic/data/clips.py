@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ..utils.errors import UserError
-from .clip_folders import frame_names_of_folder, image_files, is_image, scan_clip_folders
+from .clip_folders import frame_names_of_folder, image_files, is_image, parts_of_clip, scan_clip_folders
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
 
 VAL_PARTITIONS: dict[str, tuple[str, ...]] = {
@@ -28,15 +28,22 @@ class Clip:
     """A clip: its name and the names of its frames in order, without extension.
 
     Attributes:
-        name: Folder below the root with '/', as '000' or '00001/0001'.
+        name: Folder below the root with '/', as '000' or '00001/0001'; of a later part of a folder, 'bear_from_00011'.
         frames: Frame names, as ('00000000', '00000001', ...).
+        part_of: The folder, for such a part.
     """
 
     name: str
     frames: tuple[str, ...]
+    part_of: str | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def folder(self) -> str:
+        """Where its frames lie below the root; its name, but for a later part."""
+        return self.part_of or self.name
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -45,7 +52,7 @@ class Clip:
 
     def key(self, position: int) -> str:
         """Key of the frame at ``position``, counted from 0."""
-        return f'{self.name}/{self.frames[position]}'
+        return f'{self.folder}/{self.frames[position]}'
 
 
 class ClipIndex:
@@ -89,6 +96,8 @@ class ClipIndex:
           ``im1`` to ``im7`` for clips named as those of Vimeo-90K;
         - else those of the images in the clip's folder, in natural order (2 before 10).
 
+        Where the numbers of a clip's frames jump, it is cut: no clip has a jump in time. Its first part keeps the name.
+
         Args:
             root: Folder of clip folders, or LMDB folder.
             backend: ``disk`` or ``lmdb``.
@@ -106,13 +115,14 @@ class ClipIndex:
         if filename_tmpl is not None:
             _frame_names(filename_tmpl, 1)
         if backend == 'lmdb':
-            return cls(_clips_of_lmdb(root, listed, filename_tmpl), source)
+            return cls(_cut(_clips_of_lmdb(root, listed, filename_tmpl)), source)
         if listed is None:
             found = scan_clip_folders(root)
-            return cls((Clip(name, frame_names_of_folder(name, paths)) for name, paths in found.items()), source)
+            clips = (Clip(name, frame_names_of_folder(name, paths)) for name, paths in found.items())
+            return cls(_cut(clips), source)
         clips = [_listed_clip(root, name, count, filename_tmpl) for name, count in listed]
         _check_first_folder(root, clips[0])
-        return cls(clips, source)
+        return cls(_cut(clips), source)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -132,14 +142,23 @@ class ClipIndex:
         return name in self._by_name
 
     def without(self, names: Iterable[str]) -> ClipIndex:
-        """The other clips. Names that are not there are no mistake (a partition may be left out already)."""
+        """The other clips; the name of a folder stands for all its parts.
+
+        Names that are not there are no mistake (a partition may be left out already).
+        """
         left_out = set(names)
-        return ClipIndex((clip for clip in self if clip.name not in left_out), f'{self.source} (less its validation)')
+        return ClipIndex(
+            (clip for clip in self if left_out.isdisjoint((clip.name, clip.folder))),
+            f'{self.source} (less its validation)',
+        )
 
     def only(self, names: Iterable[str]) -> ClipIndex:
-        """Just these clips, in the order of the index."""
+        """Just these clips, in the order of the index; the name of a folder stands for all its parts."""
         wanted = set(names)
-        return ClipIndex((clip for clip in self if clip.name in wanted), f'{self.source} (validation only)')
+        return ClipIndex(
+            (clip for clip in self if not wanted.isdisjoint((clip.name, clip.folder))),
+            f'{self.source} (validation only)',
+        )
 
     def check_same_frames(self, other: ClipIndex) -> None:
         """Raise UserError unless ``other`` (the GT of these LQ clips, say) has all these clips with the same frames."""
@@ -169,7 +188,7 @@ class ClipIndex:
             UserError: A folder or a frame of a clip is not there.
         """
         for clip in self:
-            folder = root / clip.name
+            folder = root / clip.folder
             try:
                 there = {entry.name.rpartition('.')[0] for entry in os.scandir(folder) if is_image(entry.name)}
             except OSError as error:
@@ -203,6 +222,13 @@ def _frame_names(template: str, count: int) -> tuple[str, ...]:
 @cache
 def _vimeo_names(count: int) -> tuple[str, ...]:
     return tuple(f'im{number}' for number in range(1, count + 1))
+
+
+def _cut(clips: Iterable[Clip]) -> Iterator[Clip]:
+    """Clips without a jump in time."""
+    for clip in clips:
+        for name, frames in parts_of_clip(clip.name, clip.frames):
+            yield clip if frames == clip.frames else Clip(name, frames, clip.name)
 
 
 def _names_by_rule(name: str, count: int | None, filename_tmpl: str | None) -> tuple[str, ...] | None:

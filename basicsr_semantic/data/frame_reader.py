@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from basicsr.utils import FileClient
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, short_of_memory
 from ..utils.files import why_no_file
 from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
 
@@ -115,7 +115,8 @@ class FrameReader:
         try:
             content = self._lmdb_client().get(key)
         except lmdb.Error as error:
-            raise UserError(f"{self.option}: the LMDB '{self.root}' cannot be read: {error}. Make it anew.") from error
+            advice = '' if short_of_memory(error) else ' Make it again.'
+            raise UserError(f"{self.option}: the LMDB '{self.root}' cannot be read: {error}.{advice}") from error
         except UnicodeEncodeError as error:
             raise UserError(f"{self.option}: the key '{key}' has letters that BasicSR's LMDB keys cannot.") from error
         if content is None:
@@ -145,7 +146,7 @@ class FrameReader:
             environment.close()
             raise UserError(
                 f"{self.option}: the LMDB '{self.root}' is truncated: data.mdb has {present} of {needed} bytes. "
-                'Copy or make it anew.'
+                'Copy it again, or make it again.'
             )
 
 

@@ -95,6 +95,7 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
 
     Raises:
         DamagedImageError: Empty, truncated, too large or otherwise unreadable.
+        MemoryError: OpenCV gets no memory for it.
     """
     if not content:
         raise DamagedImageError('it is empty')
@@ -103,7 +104,10 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
         raise DamagedImageError('it is truncated')
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # a header that asks for more pixels than OpenCV allows, for one
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from error
+        # a header that asks for more pixels than OpenCV allows, for one
         raise DamagedImageError(f'it is refused by OpenCV ({error.err})') from error
     if image is None:
         raise DamagedImageError('it is corrupt or not an image')

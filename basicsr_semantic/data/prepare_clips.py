@@ -11,7 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
-from ..utils.errors import UserError
+from ..utils.errors import UserError, short_of_memory
+from .clip_folders import part_name
 from .degradations import check_degradation, degrade, mod_crop
 from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
 from .prepare_input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
@@ -24,6 +25,7 @@ from .prepare_output import (
     PreparedClip,
     checksum,
     frame_key,
+    only_writer,
     write_whole,
 )
 
@@ -63,11 +65,12 @@ def prepare_clips(
 
     Raises:
         UserError: Nothing usable in the source, a target made from other clips or with other parameters, a frame
-            refused by ``strict``, a full disk, a folder that cannot be written.
+            refused by ``strict``, a full disk, a folder that cannot be written, or one in which another call prepares.
     """
     check_degradation(degradation, scale)
-    clips, left_out = find_source_clips(source, max_megapixels)
-    return prepare_found(source, clips, left_out, target, degradation, scale, strict, workers)
+    with only_writer(target):
+        clips, left_out = find_source_clips(source, max_megapixels)
+        return prepare_found(source, clips, left_out, target, degradation, scale, strict, workers)
 
 
 def prepare_found(
@@ -80,7 +83,10 @@ def prepare_found(
     strict: bool,
     workers: int | None,
 ) -> Prepared:
-    """``prepare_clips`` of clips that are found already, with the folders that are left out and why."""
+    """``prepare_clips`` of clips that are found already, with the folders that are left out and why.
+
+    The caller is the :func:`only_writer` of ``target``.
+    """
     check_degradation(degradation, scale)
     _keep_old_names(clips, target)
     wanted = Prepared(
@@ -252,6 +258,8 @@ def _write_clip(
                 pair = future.result() if future is not None else make_pair(frame, **prepared.parameters)
                 writer.put(key, pair)
         except (DamagedImageError, OSError) as error:
+            if short_of_memory(error):  # no fault of the frame
+                raise
             reason = str(error) if isinstance(error, DamagedImageError) else f'it cannot be read: {error.strerror}'
             if strict:
                 raise UserError(
@@ -292,11 +300,6 @@ def make_pair(frame: RawFrame, degradation: str, scale: int) -> Pair:
     if not gt.size:
         raise DamagedImageError(f'it is smaller than {scale}x{scale} pixels')
     return encode_png(gt), encode_png(degrade(gt, degradation, scale))
-
-
-def part_name(clip: str, start: int) -> str:
-    """Name of the part of a clip that begins at a position in its source."""
-    return clip if start == 0 else f'{clip}_from_{start:05d}'
 
 
 def _clips_of_key(key: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import threading
 import unicodedata
@@ -19,7 +18,7 @@ import numpy as np
 
 from ..utils.errors import UserError
 from ..utils.files import why_no_file
-from .clip_folders import frame_names_of_folder, is_image, natural_order, walk_folders
+from .clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
 from .images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
@@ -286,32 +285,6 @@ def clean_name(name: str) -> str:
 def old_name(name: str) -> str:
     """What `clean_name` made of a name before it kept other alphabets; stores begun so go on so."""
     return _UNSAFE.sub('_', name)
-
-
-def gaps_of_numbers(names: Sequence[str]) -> dict[int, str]:
-    """Where the numbers of a clip's frames jump.
-
-    Frames are numbered where their names differ by a number alone, which most often grows by the same step.
-
-    Args:
-        names: Names of the frames in order, without extension.
-
-    Returns:
-        Position of a frame before which others are missing -> '00002 to 00004', the names on both sides.
-    """
-    parts = [re.fullmatch(r'(.*?)(\d+)(\D*)', name) for name in names]
-    if len({(part[1], part[3]) for part in parts if part}) != 1 or None in parts:
-        return {}
-    numbers = [int(part[2]) for part in parts if part]
-    steps = [after - before for before, after in itertools.pairwise(numbers)]
-    if not steps:
-        return {}
-    counted = Counter(steps)
-    count = max(counted.values())
-    usual = min(step for step in counted if counted[step] == count)
-    if usual < 1 or (usual > 1 and 2 * count <= len(steps)):  # times of day, say
-        return {}
-    return {k + 1: f'{names[k]} to {names[k + 1]}' for k, step in enumerate(steps) if step > usual}
 
 
 def _digest(lines: list[str]) -> str:

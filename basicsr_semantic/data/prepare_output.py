@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -290,6 +291,28 @@ def frame_key(clip: str, number: int) -> str:
 def checksum(content: bytes) -> str:
     """64-bit BLAKE2b in hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+@contextlib.contextmanager
+def only_writer(target: Path) -> Iterator[None]:
+    """Prepare in a folder in which nobody else does, neither a process nor a thread.
+
+    Raises:
+        UserError: Somebody else does.
+    """
+    from ..engine.run_lock import RunLock
+
+    lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
+    try:
+        lock.acquire()
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        # a folder in which no file can be made: who writes there says so better, and what is finished needs no writing
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from .clip_folders import image_files
 from .images import MAX_MEGAPIXELS, header_size
 from .prepare_clips import prepare_found
 from .prepare_input import FolderClip, clean_name, in_order
-from .prepare_output import Prepared, write_whole
+from .prepare_output import Prepared, only_writer, write_whole
 
 INSTANCES = 'instances.json'
 """The annotations beside the LMDBs."""
@@ -84,16 +84,17 @@ def prepare_ytvis(
         raise UserError(f"--frames: there is no folder '{root}'.")
     if path.resolve() == (target / INSTANCES).resolve():
         raise UserError(f"'{target}' holds the annotations that are read, '{path}'. Write to another folder.")
-    file = read_youtube_vis(path)
-    clips = in_order([_clip(path, root, video, all_frames, max_megapixels) for video in file.videos if video.files])
-    if not clips:
-        raise UserError(f"'{path}' has no videos.")
-    _check_files(file, root, clips)
-    prepared = prepare_found(root, clips, [], target, degradation, scale, strict, workers)
-    text = json.dumps(_instances(file, prepared))
-    written = target / INSTANCES
-    if not written.is_file() or written.read_bytes() != text.encode():
-        write_whole(written, text)
+    with only_writer(target):
+        file = read_youtube_vis(path)
+        clips = in_order([_clip(path, root, video, all_frames, max_megapixels) for video in file.videos if video.files])
+        if not clips:
+            raise UserError(f"'{path}' has no videos.")
+        _check_files(file, root, clips)
+        prepared = prepare_found(root, clips, [], target, degradation, scale, strict, workers)
+        text = json.dumps(_instances(file, prepared))
+        written = target / INSTANCES
+        if not written.is_file() or written.read_bytes() != text.encode():
+            write_whole(written, text)
     return prepared
 
 

@@ -14,7 +14,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..utils.errors import UserError, full_stop, shown
+from ..utils.errors import UserError, full_stop, short_of_memory, shown
 from .plain_values import stand_ins
 
 HOLDERS = ('params', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'net_g', 'generator', 'weights')
@@ -82,6 +82,8 @@ def load_file(path: str | Path) -> Any:
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types here
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if short_of_memory(error):
+            raise UserError(f'{path} could not be read ({first}).') from error
         raise UserError(
             f'{path} could not be read as a PyTorch checkpoint of tensors and plain containers ({first}). '
             'It may be cut short, of another format, or made to run code; it was not loaded.'

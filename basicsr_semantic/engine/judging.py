@@ -19,6 +19,9 @@ from .distributed import gather_lists
 
 Values = dict[str, float]
 
+_NO_NUMBER = {'undefined': 'not a number', 'infinite': 'as PSNR is for a frame equal to its GT'}
+"""Values that are left out of a mean, and what is said of them."""
+
 
 @dataclass(frozen=True)
 class Wants:
@@ -85,7 +88,7 @@ class Judge:
         self.dataset = dataset
         self.wants = {name: wants(options) for name, options in self.metrics.items()}
         self._without_gt = False
-        self._undefined, self._infinite = dict.fromkeys(self.metrics, 0), dict.fromkeys(self.metrics, 0)
+        self._left_out = {name: dict.fromkeys(_NO_NUMBER, 0) for name in self.metrics}
         self._warned = False
         self.begin_item()
 
@@ -119,7 +122,7 @@ class Judge:
             self._refuse_border(name, options.get('crop_border'), img)
             value = float(calculate_metric(data, dict(options)))
             if not math.isfinite(value):
-                (self._undefined if math.isnan(value) else self._infinite)[name] += 1
+                self._left_out[name]['undefined' if math.isnan(value) else 'infinite'] += 1
             else:
                 values[name] = value
         return values
@@ -150,20 +153,15 @@ class Judge:
         """
         said = []
         without_gt = any(gather_lists([self._without_gt]))
-        undefined, infinite = gather_lists([self._undefined]), gather_lists([self._infinite])
+        left_out = gather_lists([self._left_out])
         lacking = [name for name, asked in self.wants.items() if asked.gt and name not in measured]
         if self.metrics and not measured and without_gt:
             said.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
         elif lacking and without_gt:
             said.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
         for name in self.metrics:
-            if count := sum(one[name] for one in undefined):
-                said.append(
-                    f'{self.dataset}: {name} is undefined (not a number) for {count} frames, which do not count.'
-                )
-            if count := sum(one[name] for one in infinite):
-                said.append(
-                    f'{self.dataset}: {name} is infinite for {count} frame{"s" * (count > 1)} (as PSNR is for a frame '
-                    'equal to its GT), not counted.'
-                )
+            for kind, why in _NO_NUMBER.items():
+                if count := sum(one[name][kind] for one in left_out):
+                    frames = f'{count} frame{"s" * (count > 1)}'
+                    said.append(f'{self.dataset}: {name} is {kind} for {frames} ({why}), not counted.')
         return said

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 
-from ..utils.errors import UserError, reason
+from ..utils.errors import UserError, reason, short_of_memory
 from .checkpoint import load_file
 
 _POSITION = ('last_epoch', '_step_count', '_last_lr', '_get_lr_called_within_step', '_is_initial', 'base_lrs')
@@ -40,6 +40,7 @@ def find_resume_state(
 
     Raises:
         UserError: There are states and none will do. To begin again would move their run aside, which nobody asked for.
+            Or memory is too short to read one.
     """
     found = [p for p in Path(folder).glob('*.state') if not p.name.startswith('.')] if Path(folder).is_dir() else []
     troubles = []
@@ -56,6 +57,8 @@ def find_resume_state(
                 if not isinstance(content, dict) or not content:
                     raise UserError(f'{Path(weights_folder) / weights} holds no weights.')
         except UserError as error:
+            if short_of_memory(error):  # no fault of the file
+                raise
             troubles.append(error)
             continue
         for trouble in troubles:

@@ -7,13 +7,14 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from tqdm import tqdm
 
+from ..data.clip_folders import gaps_of_numbers
 from ..priors import PriorStoreWriter, store_metadata
 from ..utils.errors import UserError
 from ..utils.printing import LAYOUT, printable
@@ -189,8 +190,13 @@ class _Frames:
 
 
 def _clips(keys: Sequence[str]) -> list[list[str]]:
-    """Frames by clip; the clip of a frame is its key up to the last '/'."""
-    return [list(clip) for _, clip in groupby(keys, lambda key: key.rpartition('/')[0])]
+    """Frames by clip; the clip of a frame is its key up to the last '/', cut where the numbers of its frames jump."""
+    clips = []
+    for _, folder in groupby(keys, lambda key: key.rpartition('/')[0]):
+        clip = list(folder)
+        gaps = gaps_of_numbers([key.rpartition('/')[2] for key in clip])
+        clips += [clip[start:stop] for start, stop in pairwise([0, *gaps, len(clip)])]
+    return clips
 
 
 def _put_frame(
