@@ -55,12 +55,19 @@ def walk_folders(root: Path) -> tuple[list[Folder], list[tuple[str, str]]]:
             left_out.append((name, f'the folder cannot be read: {error.strerror}'))
             continue
         seen[real] = name
-        folders = [entry for entry in entries if entry.is_dir()]
+        folders = [entry for entry in entries if _is_folder(entry)]
         linked += [path / entry.name for entry in folders if entry.is_symlink()]
         waiting += [path / entry.name for entry in reversed(folders) if not entry.is_symlink()]
-        files = sorted((entry.name for entry in entries if not entry.is_dir()), key=natural_order)
+        files = sorted((entry.name for entry in entries if entry not in folders), key=natural_order)
         found.append(Folder(path, name, files, bool(folders)))
     return found, left_out
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def scan_clip_folders(root: Path) -> dict[str, list[Path]]:

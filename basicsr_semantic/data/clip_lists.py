@@ -6,7 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, shown
 from ..utils.names import wrong_inner_name
 from .clip_folders import natural_order
 
@@ -63,13 +63,13 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
                     f"'{path}', line {number}: a clip has 1 to 999999 frames, not {words[1][:20]}. Is the list damaged?"
                 )
             raise UserError(
-                f"'{path}', line {number}: '{line.strip()}' is not of the form 'clip frames (height,width,3)', as "
+                f"'{path}', line {number}: {shown(line.strip())} is not of the form 'clip frames (height,width,3)', as "
                 "'000 100 (720,1280,3)'. Is it a list of single images?"
             )
         name = words[0].strip('/')
         wrong = wrong_inner_name(name) or (None if name.isprintable() else 'has characters that nobody sees')
         if wrong is not None:
-            raise UserError(f"'{path}', line {number}: the clip's name {name!r} {wrong}.")
+            raise UserError(f"'{path}', line {number}: the clip's name {shown(name)} {wrong}.")
         listed.append((name, int(words[1]) if len(words) > 1 else None))
     if not listed:
         raise UserError(f"The meta info file '{path}' is empty.")

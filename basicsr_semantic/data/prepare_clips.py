@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
 from ..utils.errors import UserError, short_of_memory
+from ..utils.names import as_text
 from .clip_folders import part_name
 from .degradations import check_degradation, degrade, mod_crop
 from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
@@ -90,7 +91,7 @@ def prepare_found(
     check_degradation(degradation, scale)
     _keep_old_names(clips, target)
     wanted = Prepared(
-        source=str(source.resolve()),
+        source=as_text(str(source.resolve())),
         parameters={'degradation': degradation, 'scale': scale},
         fingerprints={clip.name: clip.fingerprint() for clip in clips},
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..utils.errors import UserError
 from ..utils.files import why_no_file
+from ..utils.names import LONGEST, as_text
 from .clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
 from .images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
 
@@ -51,7 +52,7 @@ class FolderClip:
 
     def __init__(self, name: str, source: str, files: list[Path], max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.name = name
-        self.source = source
+        self.source = as_text(source)
         self.files = files
         self.max_megapixels = max_megapixels
         self._lock = threading.Lock()
@@ -73,8 +74,8 @@ class FolderClip:
         for position, path in enumerate(self.files):
             if position in self._gaps:
                 reason = f'missing: the numbers of the frames jump from {self._gaps[position]}'
-                yield RawFrame(f'{self.source}, before {path.name}', '', lambda reason=reason: _fail(reason))
-            yield RawFrame(f'{self.source}/{path.name}', path.stem, lambda path=path: self._load(path))
+                yield RawFrame(f'{self.source}, before {as_text(path.name)}', '', lambda reason=reason: _fail(reason))
+            yield RawFrame(f'{self.source}/{as_text(path.name)}', as_text(path.stem), lambda path=path: self._load(path))
 
     @cached_property
     def _size(self) -> tuple[int, int]:
@@ -114,7 +115,7 @@ class VideoClip:
 
     def __init__(self, name: str, source: str, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.name = name
-        self.source = source
+        self.source = as_text(source)
         self.path = path
         self.max_megapixels = max_megapixels
 
@@ -267,7 +268,8 @@ def clean_name(name: str) -> str:
     """Name of a clip in the output: BasicSR's meta info and LMDB keys take neither blanks nor other alphabets.
 
     ASCII characters other than letters, digits and ``_-+=@/`` become ``_``, and so do punctuation and blanks of other
-    alphabets; their letters are written in percent signs, as in web addresses, so that two names stay two.
+    alphabets; their letters are written in percent signs, as in web addresses, so that two names stay two. Names that
+    come out longer than 200 characters are cut and end in a digest.
 
     Args:
         name: Path of the clip below the source folder.
@@ -279,7 +281,10 @@ def clean_name(name: str) -> str:
             return '_'
         return ''.join(f'%{byte:02X}' for byte in letter.encode('utf-8', 'surrogateescape'))
 
-    return _UNSAFE.sub(clean, name)
+    cleaned = _UNSAFE.sub(clean, name)
+    if len(cleaned) > LONGEST:  # LMDB's keys and file systems' names end soon after; the digest keeps two names two
+        return f'{re.sub("%.?$", "", cleaned[: LONGEST - 17])}-{_digest([name])[:16]}'
+    return cleaned
 
 
 def old_name(name: str) -> str:
@@ -288,4 +293,4 @@ def old_name(name: str) -> str:
 
 
 def _digest(lines: list[str]) -> str:
-    return hashlib.blake2b('\n'.join(lines).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b('\n'.join(lines).encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()

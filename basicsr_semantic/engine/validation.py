@@ -77,7 +77,7 @@ class Report:
         writer.writerows(self.frames)
         content = {'dataset': self.dataset, 'average': self.average(), 'clips': self.clips(), 'frames': self.frames}
         write_whole(f'{stem}.json', json.dumps(content, indent=1, allow_nan=False).encode())
-        write_whole(f'{stem}.csv', table.getvalue().encode())
+        write_whole(f'{stem}.csv', table.getvalue().encode('utf-8', 'backslashreplace'))
 
 
 def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bool) -> dict[str, float]:

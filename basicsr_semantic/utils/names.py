@@ -6,11 +6,12 @@ import re
 import unicodedata
 from pathlib import Path
 
-from .errors import UserError
+from .errors import UserError, shown
 
 LONGEST = 200
 """Bytes. File systems stop at 255, and archived folders and logs carry up to 40 characters besides the name."""
 
+_LONGEST_PART, _LONGEST_PATH = 255, 3000
 _UNSEEN = {'Cc': 'control', 'Cf': 'invisible formatting', 'Zl': 'line-breaking', 'Zp': 'line-breaking'}
 
 
@@ -78,6 +79,8 @@ def wrong_inner_name(name: str) -> str | None:
     parts = name.split('/')
     if '..' in parts:
         return "has '..' in it, which leads out of a folder"
+    if any(len(part.encode('utf-8', 'surrogatepass')) > _LONGEST_PART for part in parts) or len(name) > _LONGEST_PATH:
+        return 'is longer than a file system takes'
     return None if any(part not in ('', '.') for part in parts) else 'names no folder or file of its own'
 
 
@@ -88,7 +91,7 @@ def inner_name(name: str) -> str:
         ValueError: It does not.
     """
     if (wrong := wrong_inner_name(name)) is not None:
-        raise ValueError(f'It is {name!r}, which {wrong}. It becomes the name of files and folders.')
+        raise ValueError(f'It is {shown(name)}, which {wrong}. It becomes the name of files and folders.')
     return name
 
 
@@ -101,6 +104,11 @@ def end_of_name(text: str) -> str:
     if (wrong := wrong_inner_name(f'_{text}')) is not None:
         raise ValueError(f'It is {text!r}, which {wrong}. It becomes the end of names of files.')
     return text
+
+
+def as_text(name: str) -> str:
+    """A name of a file as text that can be written; bytes of it that are no UTF-8 become ``\\xe9``."""
+    return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
 
 
 def inside(folder: str | Path, *names: str, where: str = '') -> Path:
@@ -117,5 +125,5 @@ def inside(folder: str | Path, *names: str, where: str = '') -> Path:
     for name in names:
         if (wrong := wrong_inner_name(name)) is not None:
             said = f'{where}: the' if where else 'The'
-            raise UserError(f'{said} name {name!r} {wrong}. Rename it: it must stay inside {folder}.')
+            raise UserError(f'{said} name {shown(name)} {wrong}. Rename it: it must stay inside {folder}.')
     return Path(folder, *names)

@@ -32,7 +32,7 @@ from PIL import Image
 
 # ------------------------------------------------------------------------------------------------------ single frames
 
-GT, LQ = 'frames/gt/000/00000002.png', 'frames/lq/000/00000002.png'
+GT, LQ = 'frames/gt/000/00000002.png', 'frames/lq/000/00000001.png'
 JPEG = 'ytvis/train/JPEGImages/ant/00005.jpg'
 
 
@@ -100,7 +100,10 @@ for name, content in DAMAGED.items():
     add(
         'frames that are none', f'{name} for a GT frame', write(GT, content), f'{CLIPS} --strict', says=r'00000002\.png'
     )
-    add('frames that are none', f'{name} for an LQ frame', write(LQ, content), REGIONS, TEST_DISK, says='00000002')
+    other_size = name in ('a picture of another size', 'a large picture')
+    add('frames that are none', f'{name} for an LQ frame', write(LQ, content), TEST_DISK, says='00000001')
+    right = WORKS if other_size else REFUSED  # masks may be of frames of any size
+    add('frames that are none', f'{name} for an LQ frame', write(LQ, content), REGIONS, right=right, says='00000001')
     add('frames that are none', f'{name} for a frame of YouTube-VIS', write(JPEG, content), YTVIS, right=EITHER)
     first = write('frames/lq/000/00000000.png', content)
     add('frames that are none', f'{name} for the first LQ frame', first, DISK, right=EITHER)
@@ -127,7 +130,7 @@ for name, make in NO_FILES.items():
     add('no regular file', f'{name} as a GT frame', instead(GT, make), CLIPS, right=WORKS)
     if name != 'a folder':
         add('no regular file', f'{name} as a GT frame', instead(GT, make), f'{CLIPS} --strict', says=r'00000002\.png')
-        add('no regular file', f'{name} as an LQ frame', instead(LQ, make), REGIONS, TEST_DISK, says='00000002')
+        add('no regular file', f'{name} as an LQ frame', instead(LQ, make), REGIONS, TEST_DISK, says='00000001')
     add('no regular file', f'{name} as a frame of YouTube-VIS', instead(JPEG, make), YTVIS, right=EITHER)
 
 # ------------------------------------------------------------------------------------------------------------- videos
@@ -247,7 +250,6 @@ LISTS: dict[str, bytes] = {
     'a number of 5000 digits': b'000 ' + b'9' * 5000 + b'\n',
     'a word for a number': b'000 five\n',
     'a path upwards': b'../gt/000 5\n',
-    'a path from the root': b'/000 5\n',
     'a path to here': b'. 5\n',
     'a zero byte': b'00\x000 5\n',
     'no UTF-8': b'00\xff 5\n',
@@ -266,6 +268,7 @@ for name, content in {
     'lines of Windows': b'000 5 (64,64,3)\r\n001 5 (64,64,3)\r\n',
     'no last line end': b'000 5 (64,64,3)\n001 5 (64,64,3)',
     'names alone': b'000\n001\n',
+    'paths from the root, which is that of the frames': b'/000 5\n/001 5\n',
     'spaces at the end': b'000 5  \n001 5\t\n',
     'fewer frames than there are': b'000 4 (64,64,3)\n001 4 (64,64,3)\n',
 }.items():
@@ -282,5 +285,5 @@ for template in (
 add('folders of frames', 'LQ shorter than GT', lambda: Path('frames/lq/001/00000004.png').unlink(), DISK, says='001')
 add('folders of frames', 'GT shorter than LQ', lambda: Path('frames/gt/001/00000004.png').unlink(), DISK, says='001')
 add('folders of frames', 'LQ without a clip', lambda: shutil.rmtree('frames/lq/001'), DISK, TEST_DISK, says='001')
-add('folders of frames', 'LQ as large as GT', lambda: shutil.copy(GT, LQ), TEST_DISK, says='00000002')
+add('folders of frames', 'LQ as large as GT', lambda: shutil.copy(GT, LQ), TEST_DISK, says='00000001')
 add('folders of frames', 'LQ of other frames', spoil('list.txt', lambda _: b'000 9\n'), DISK, says='000')
