@@ -22,6 +22,7 @@ from torch import nn
 from basicsr_semantic.engine.checkpoint import (
     load_file,
     load_weights,
+    read_once,
     read_weights,
     remove_leftovers,
     save_atomic,
@@ -129,6 +130,24 @@ def test_weights_by_key_with_fallback_and_prefix(tmp_path):
     with pytest.raises(UserError, match='Set path:param_key_g to one of them: other'):
         read_weights(tmp_path / 'c.pth')
     assert read_weights(tmp_path / 'c.pth', 'other').keys() == state.keys()
+
+
+def test_within_read_once_a_file_is_read_once(tmp_path, monkeypatch):
+    file = tmp_path / 'a.pth'
+    save_atomic({'params': {'weight': torch.ones(2)}}, file)
+    real, read = torch.load, []
+    monkeypatch.setattr(torch, 'load', lambda path, **options: read.append(path) or real(path, **options))
+    (tmp_path / 'more').mkdir()
+    save_atomic({}, tmp_path / 'more/a.pth')
+    with read_once(str(tmp_path)):
+        assert load_file(file) is load_file(str(file))
+        assert read_weights(file)['weight'].tolist() == [1, 1]
+        assert len(read) == 1
+        assert load_file(tmp_path / 'more/a.pth') is not load_file(tmp_path / 'more/a.pth')  # of another folder
+        with pytest.raises(UserError, match='does not exist'):
+            load_file(tmp_path / 'b.pth')
+    assert load_file(file) is not load_file(file)
+    assert len(read) == 5
 
 
 def test_a_folder_is_called_one(tmp_path):

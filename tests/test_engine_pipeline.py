@@ -141,8 +141,17 @@ def test_an_interrupt_saves_the_running_iteration(options, tmp_path):
     saved = int(re.search(r'Interrupted; iteration (\d+) is saved', log)[1])
     assert (tmp_path / f'experiments/stopped/training_states/{saved}.state').is_file()
     assert 'Traceback' not in log
-    done = train(opt_file, tmp_path, '--auto_resume')
+    script = (
+        'import sys, torch\n'
+        'from basicsr_semantic.cli import main\n'
+        'load = torch.load\n'
+        "torch.load = lambda path, **options: print('reads', path) or load(path, **options)\n"
+        f"sys.exit(main(['train', '--import', 'tiny_archs', '--auto_resume', '-opt', {str(opt_file)!r}]))\n"
+    )
+    done = python('-c', script, cwd=tmp_path)
     assert f'Resuming after iteration {saved}.' in done.stderr
+    read = [line.rpartition('/')[2] for line in done.stdout.splitlines() if line.startswith('reads ')]
+    assert read == [f'{saved}.state', f'net_g_{saved}.pth']  # judged, then loaded into the network and its average
 
 
 def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,23 @@ def remove_leftovers(folder: str | Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+_held: dict[Path, dict[Path, Any]] = {}
+"""Folder -> what was read of its files, see `read_once`."""
+
+
+@contextlib.contextmanager
+def read_once(*folders: str | Path) -> Iterator[None]:
+    """Within it, `load_file` reads a file of these folders once and gives the same content again; nobody may change it.
+
+    Weights are judged with their training state before the model is built, which then loads them.
+    """
+    _held.update({Path(folder): {} for folder in folders})
+    try:
+        yield
+    finally:
+        _held.clear()
+
+
 def load_file(path: str | Path) -> Any:
     """Read a checkpoint on the CPU with ``weights_only=True``.
 
@@ -69,6 +87,9 @@ def load_file(path: str | Path) -> Any:
         UserError: The file is missing, cut short, damaged, or holds more than tensors and plain containers.
     """
     path = Path(path)
+    held = _held.get(path.parent, {})
+    if path in held:
+        return held[path]
     if path.is_dir():
         raise UserError(f'The checkpoint {path} is a folder. Give a file in it.')
     if not path.is_file():
@@ -79,7 +100,7 @@ def load_file(path: str | Path) -> Any:
     _refuse_damaged(path)
     try:
         with stand_ins():
-            return torch.load(path, map_location='cpu', weights_only=True)
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types here
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if short_of_memory(error):
@@ -88,6 +109,9 @@ def load_file(path: str | Path) -> Any:
             f'{path} could not be read as a PyTorch checkpoint of tensors and plain containers ({first}). '
             'It may be cut short, of another format, or made to run code; it was not loaded.'
         ) from error
+    if path.parent in _held:
+        held[path] = content
+    return content
 
 
 def _refuse_damaged(path: Path) -> None:

@@ -42,7 +42,7 @@ from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
 from ..utils.signatures import wrong_signature
-from .checkpoint import load_file, remove_leftovers
+from .checkpoint import load_file, read_once, remove_leftovers
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
 from .loading import FirstItem, loader_died, make_prefetcher
@@ -111,27 +111,28 @@ def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
     opt = run.opt
     prepare_metrics(opt)
     torch.backends.cudnn.benchmark = True
-    resume = _find_resume(run)
-    logger = start_log(opt)
-    for warning in run.warnings:
-        logger.warning(warning)
+    with read_once(opt['path']['models']):  # weights are judged with their state, and loaded when there is a model
+        resume = _find_resume(run)
+        logger = start_log(opt)
+        for warning in run.warnings:
+            logger.warning(warning)
 
-    start_iter = resume['iter'] if resume else 0
-    if dry_folder is not None:
-        move_paths(opt, dry_folder)
-        run.train.total_iter = start_iter + 1
-    seed_from(opt['manual_seed'], 0, 0)  # the same initial weights in every process
-    loader, sampler = _train_loader(run, start_iter)
-    val_loaders = [
-        _val_loader(opt['datasets'][name], name, dry_folder is not None)
-        for name in opt['datasets']
-        if name.split('_')[0] == 'val'
-    ]
-    with in_words(f'The model {opt["model_type"]}'):
-        model = build_model(opt)
-    if resume:
-        model.resume_training(resume)
-        logger.info(f'Resuming after iteration {start_iter}.')
+        start_iter = resume['iter'] if resume else 0
+        if dry_folder is not None:
+            move_paths(opt, dry_folder)
+            run.train.total_iter = start_iter + 1
+        seed_from(opt['manual_seed'], 0, 0)  # the same initial weights in every process
+        loader, sampler = _train_loader(run, start_iter)
+        val_loaders = [
+            _val_loader(opt['datasets'][name], name, dry_folder is not None)
+            for name in opt['datasets']
+            if name.split('_')[0] == 'val'
+        ]
+        with in_words(f'The model {opt["model_type"]}'):
+            model = build_model(opt)
+        if resume:
+            model.resume_training(resume)
+            logger.info(f'Resuming after iteration {start_iter}.')
     _check_data(model, [loader, *val_loaders])
     for path, sentence in contradictions(opt, model.get_bare_model(model.net_g)) if hasattr(model, 'net_g') else ():
         raise UserError(f'{":".join(path)}: {sentence}')
