@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from copy import deepcopy
 from typing import Any
@@ -16,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from basicsr_semantic.config.option_file import OptionFile
+from basicsr_semantic.config.option_file import OptionFile, load_yaml
 
 sys.path.append(str(ROOT / 'tools/benchmarks'))
 
@@ -177,3 +178,18 @@ def test_what_cannot_be_counted_is_refused_in_a_sentence(tmp_path, capsys):
         path.write_text(yaml.safe_dump(values | change))
         assert memory.main([str(path)]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_the_page_has_every_full_size_file_and_what_the_tool_says(capsys):
+    text = (ROOT / 'docs/memory.md').read_text(encoding='utf-8')
+    rows = {name: line for line in text.splitlines() for name in re.findall(r'^\| `(\S+)`', line)}
+    files = [path for path in (ROOT / 'options').rglob('*.yml') if path.parent.name != 'demo']
+    files = [path for path in files if 'davis320' not in path.name and 'train' in load_yaml(path)]
+    assert sorted(rows) == sorted(path.relative_to(ROOT / 'options').as_posix() for path in files)
+    name = 'seem/tune_EDVRSEEM_M_REDS.yml'
+    assert memory.main(['--markdown', str(ROOT / 'options' / name)]) == 0
+    said = capsys.readouterr().out.splitlines()[2]
+    numbers = [
+        [float(one) for one in re.findall(r'\d+\.\d+', line)] for line in (said, rows['seem/tune_EDVRSEEM_M_REDS.yml'])
+    ]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.011)

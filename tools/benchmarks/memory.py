@@ -13,7 +13,7 @@ pass. What is counted:
 
 The sum is a lower bound. Left out are the workspaces of cuDNN, the context of CUDA (about half a GB), gaps that the
 allocator cannot use, temporary results, the copies of gradients that DistributedDataParallel has, and what a section
-network_s has on the GPU. A gradient comes as what was saved for it goes, so only the gradients may count in vain.
+network_s has on the GPU. A gradient comes as what was saved for it goes, so gradients may count in vain.
 
 The step is the worst one of the run: after fix_flow and tsa_iter, when everything trains that trains at all. Of
 train:amp the tool makes two cases of its own, none and bf16; fp16 needs what bf16 does. train:compile is left out, and
@@ -52,6 +52,8 @@ from basicsr_semantic.config.plugins import load_plugins  # noqa: E402
 from basicsr_semantic.utils.errors import UserError  # noqa: E402
 
 _GB = 1e9
+STARS = ('*', r'\*')
+"""Marks a file without its network_s: in text, in Markdown."""
 
 
 @dataclass(frozen=True)
@@ -175,17 +177,17 @@ def lines_of(found: list[Memory]) -> list[list[str]]:
     """The lines of the table, the head first: one for each file and precision, sizes in GB of 10^9 bytes."""
     lines = [['option file', 'precision', 'clips', 'input', 'fixed', 'batch', 'saved', 'again', 'at least']]
     for one in found:
-        name = _name(one) + '*' * one.without_source
+        name = _name(one) + STARS[0] * one.without_source
         sizes = [_gb(size) for size in (one.fixed, one.batch + one.held, one.saved, one.again, one.total)]
         here = f'{one.clips} x {one.frames} frames', f'{one.size[0]}x{one.size[1]}'
         lines.append([name, one.precision, *here, *sizes])
     return lines
 
 
-def footer(found: list[Memory]) -> str:
-    """The sentences below a table."""
+def footer(found: list[Memory], star: str = '*') -> str:
+    """The sentences below a table, in which ``star`` marks some files."""
     said = f'GB of 10^9 bytes, of one process, counted with PyTorch {torch.__version__}.'
-    return said + ' *: without what network_s has on the GPU.' * any(one.without_source for one in found)
+    return said + f' {star}: without what network_s has on the GPU.' * any(one.without_source for one in found)
 
 
 def text_table(found: list[Memory]) -> str:
@@ -204,7 +206,7 @@ def markdown_table(found: list[Memory]) -> str:
     lines = ['| ' + ' | '.join(heads) + ' |', '| --- | --- | --- |' + ' ---: |' * (len(heads) - 3)]
     for name in dict.fromkeys(one.file for one in found):
         pair = [one for one in found if one.file == name]
-        row = [f'`{_name(pair[0]).removeprefix("options/")}`' + r'\*' * pair[0].without_source]
+        row = [f'`{_name(pair[0]).removeprefix("options/")}`' + STARS[1] * pair[0].without_source]
         row += [f'{pair[0].clips} x {pair[0].frames}', f'{pair[0].size[0]}x{pair[0].size[1]}', _gb(pair[0].fixed)]
         for one in pair:
             row.append(f'{_gb(one.saved)} + {_gb(one.again)}' if one.again else _gb(one.saved))
@@ -236,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print((markdown_table if args.markdown else text_table)(found))
-    print(f'\n{footer(found)}')
+    print(f'\n{footer(found, STARS[args.markdown])}')
     return 0
 
 
