@@ -347,8 +347,14 @@ def own(tmp_path):
 
 
 def test_crops_larger_than_the_frame_are_named(own):
-    with pytest.raises(UserError, match=r"gt_size 128 does not fit into clip 'b', .* 160x96 pixels"):
-        SemanticClipDataset(options(own, num_frame=3, gt_size=128))[1]
+    with pytest.raises(UserError, match=r"gt_size 128 does not fit into clip 'a', .* 160x96 pixels"):
+        SemanticClipDataset(options(own, num_frame=3, gt_size=128))
+    for number in range(3):
+        write_png(own / 'lq' / 'b' / f'{number:08d}.png', coded_frame(12, 20, number, SCALE))
+        write_png(own / 'gt' / 'b' / f'{number:08d}.png', coded_frame(48, 80, number, 1))
+    dataset = SemanticClipDataset(options(own, num_frame=3, gt_size=96))
+    with pytest.raises(UserError, match=r"gt_size 96 does not fit into clip 'b', .* 80x48 pixels"):
+        dataset[len(dataset) - 1]
 
 
 def test_frames_of_other_sizes_are_named(own):

@@ -27,8 +27,8 @@ from basicsr_semantic.engine.checkpoint import (
     remove_leftovers,
     save_atomic,
 )
-from basicsr_semantic.engine.plain_values import to_plain
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.plain_values import to_plain
 
 
 class Opener:
@@ -433,5 +433,5 @@ def test_a_file_of_the_old_format_has_no_check_sums_and_loads(tmp_path):
 
 def test_a_pipe_is_no_checkpoint(tmp_path):
     os.mkfifo(tmp_path / 'a.pth')
-    with pytest.raises(UserError, match='is no regular file'):
+    with pytest.raises(UserError, match='is a pipe, not a file'):
         load_file(tmp_path / 'a.pth')

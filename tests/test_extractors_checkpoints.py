@@ -38,7 +38,7 @@ def test_state_dict(tmp_path):
 @pytest.mark.parametrize('content', [b'', b'not weights', b'PK\x03\x04 broken zip'])
 def test_files_that_are_no_weights(tmp_path, content):
     (tmp_path / 'a.pth').write_bytes(content)
-    with pytest.raises(UserError, match='cannot be read as PyTorch weights'):
+    with pytest.raises(UserError, match='could not be read as a PyTorch checkpoint'):
         read_state_dict(tmp_path / 'a.pth')
 
 
@@ -46,7 +46,7 @@ def test_code_in_a_file_is_never_run(tmp_path, capfd):
     torch.save({'a': Harmful()}, tmp_path / 'zip.pth')
     (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Harmful(), protocol=2))
     for name in ('zip.pth', 'plain.pth'):
-        with pytest.raises(UserError, match='cannot be read as PyTorch weights'):
+        with pytest.raises(UserError, match='could not be read as a PyTorch checkpoint'):
             read_state_dict(tmp_path / name)
     assert 'code of the file' not in capfd.readouterr().out
 

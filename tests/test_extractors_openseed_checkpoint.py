@@ -125,7 +125,7 @@ def test_sizes_beside_the_weights_and_files_that_cannot_be_read(tmp_path):
         torch.save({'params': state, 'network': network}, path)
         assert message in sentence(path)
     path.write_text('no weights')
-    assert 'cannot be read as PyTorch weights' in sentence(path)
+    assert 'could not be read as a PyTorch checkpoint' in sentence(path)
     assert 'does not exist' in sentence(tmp_path / 'absent.pt')
     with pytest.raises(UserError, match="OpenSeeD cannot run on the device 'abacus'"):
         load_openseed(released_file(tmp_path / 'b.pt'), device='abacus')
@@ -159,7 +159,7 @@ def test_the_vocabulary_and_the_file_of_its_embeddings(tmp_path):
         with pytest.raises(UserError, match='holds no names with their text embeddings'):
             load_vocabulary(path)
     path.write_text('nothing')
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='could not be read'):
         load_vocabulary(path)
     with pytest.raises(UserError, match='do not exist'):
         load_vocabulary(tmp_path / 'absent.pt')

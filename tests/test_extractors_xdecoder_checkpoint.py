@@ -165,7 +165,7 @@ def test_sizes_beside_the_weights_that_contradict_them_or_make_no_network(tmp_pa
 def test_files_that_cannot_be_read_and_devices_that_are_not_there(tmp_path):
     assert 'does not exist' in sentence(tmp_path / 'absent.pt')
     (tmp_path / 'text.pt').write_text('no weights')
-    assert 'cannot be read as PyTorch weights' in sentence(tmp_path / 'text.pt')
+    assert 'could not be read as a PyTorch checkpoint' in sentence(tmp_path / 'text.pt')
     path = released_file(tmp_path / 'a.pt')
     with pytest.raises(UserError, match="cannot run on the device 'abacus'"):
         load_xdecoder(path, device='abacus')

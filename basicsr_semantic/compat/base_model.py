@@ -15,9 +15,9 @@ from torch.nn.parallel import DataParallel
 from ..engine.checkpoint import load_weights, save_atomic
 from ..engine.distributed import DistributedNetwork
 from ..engine.loss_guard import watch_optimizer
-from ..engine.plain_values import to_plain
 from ..engine.training_state import take_up
 from ..utils.errors import UserError
+from ..utils.plain_values import to_plain
 from .extra_state import KEY, extra_state, restore_extra_state
 
 

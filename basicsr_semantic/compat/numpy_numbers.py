@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine.plain_values import STAND_INS
+from ..utils.plain_values import STAND_INS
 
 
 def with_numpy_numbers(build_dataset: Callable) -> Callable:

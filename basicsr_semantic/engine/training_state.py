@@ -137,8 +137,14 @@ def _is_optimizer(value: Any) -> bool:
     return (
         isinstance(groups, list)
         and all(isinstance(group, dict) and isinstance(group.get('params'), list) for group in groups)
-        and all(isinstance(one, dict) for one in value['state'].values())
+        and all(isinstance(one, dict) and _is_step(one.get('step', 0)) for one in value['state'].values())
     )
+
+
+def _is_step(value: Any) -> bool:
+    """Steps that a parameter has had; a float or a tensor of one in PyTorch."""
+    plain = value.item() if torch.is_tensor(value) and value.numel() == 1 else value
+    return isinstance(plain, int | float) and 0 <= plain < 2**53
 
 
 def _is_schedule(value: Any) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..utils.errors import UserError
+from ..utils.torch_files import load_plain
 
 
 def file_sha256(path: Path) -> str:
@@ -56,7 +55,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         UserError: The file is no PyTorch checkpoint, or is not made of tensors alone.
     """
-    return _flat(_load(path), path)
+    return _flat(load_plain(path), path)
 
 
 def read_network_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -72,7 +71,7 @@ def read_network_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], 
     Raises:
         UserError: As of :func:`read_state_dict`.
     """
-    content = _load(path)
+    content = load_plain(path)
     if not isinstance(content, dict) or not ('params' in content or 'params_ema' in content):
         return _flat(content, path), None
     network = content.get('network')
@@ -80,18 +79,9 @@ def read_network_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], 
     return _flat(weights, path), network if isinstance(network, dict) else None
 
 
-def _load(path: str | os.PathLike[str]) -> Any:
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f'The checkpoint {path} cannot be read as PyTorch weights: {first.rstrip(".")}. If it was downloaded or '
-            'copied, it may be cut short.'
-        ) from error
-
-
 def _flat(state: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f'The checkpoint {path} holds something else than a flat dictionary of tensors.')
+    if not all(isinstance(key, str) for key in state):
+        raise UserError(f'The checkpoint {path} holds tensors under names that are no text.')
     return state

@@ -36,6 +36,7 @@ def reason(error: BaseException) -> str:
 
 
 _NO_MEMORY = (os.strerror(errno.ENOMEM), "can't allocate memory", 'out of memory', 'failed to map segment')
+_NO_MEMORY += ('could not create a primitive',)  # oneDNN, which says no more of it
 
 
 def short_of_memory(error: BaseException | None) -> bool:

@@ -8,6 +8,8 @@ import torch
 from basicsr.archs.spynet_arch import SpyNet
 from torch import nn
 
+from ...utils.torch_files import load_plain
+
 
 def load_spynet(spynet: SpyNet, path: str) -> None:
     """Load released weights, reading tensors only.
@@ -25,7 +27,7 @@ def load_spynet(spynet: SpyNet, path: str) -> None:
             'without it, set zero_flow: true.'
         )
     try:
-        weights = torch.load(path, map_location='cpu', weights_only=True)['params']
+        weights = load_plain(path)['params']
         # the released file has convolutions alone: BasicSR registers mean and standard deviation after it has loaded
         spynet.load_state_dict({'mean': spynet.mean, 'std': spynet.std} | weights)
     except Exception as error:  # torch raises half a dozen types here

@@ -9,7 +9,6 @@ The file is made once, from the text encoder in the released checkpoint and CLIP
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from ...utils.errors import UserError
+from ...utils.torch_files import load_plain
 from ..checkpoints import verified_sha256
 
 _THINGS = """
@@ -88,11 +88,7 @@ def load_vocabulary(path: str | os.PathLike[str], checksum: str | None = None) -
     if not path.is_file():
         raise UserError(f'The text embeddings {path} do not exist. Make them with: {_COMMAND}')
     digest = verified_sha256(path, checksum, 'the checksum that was asked for')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'The text embeddings {path} cannot be read: {first.rstrip(".")}.') from error
+    content = load_plain(path)
     wanted = ('names', 'embeddings', 'checkpoint')
     names, rows, made_with = (content.get(key) if isinstance(content, dict) else None for key in wanted)
     if (
