@@ -96,15 +96,15 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _sentence(error: Exception) -> str:
     """The message alone; a DataLoader wraps that of a worker in the worker's trace."""
+    text = str(error)
+    if 'Original Traceback' in text:
+        text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()
+    if short_of_memory(error):  # before anything is imported, for which there may be no memory either
+        first = text if isinstance(error, UserError) else text.partition('\n')[0]  # PyTorch adds its own stack
+        return f'{full_stop(first or "Out of memory")} {_MEMORY}'
     from ..config.problems import OptionError
     from .remedies import with_remedies
 
     if isinstance(error, OptionError) and error.options is not None:
-        error = OptionError(with_remedies(error.problems, error.options))
-    text = str(error)
-    if 'Original Traceback' in text:
-        text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()
-    if short_of_memory(error):
-        first = text if isinstance(error, UserError) else text.partition('\n')[0]  # PyTorch adds its own stack
-        return f'{full_stop(first or "Out of memory")} {_MEMORY}'
+        return str(OptionError(with_remedies(error.problems, error.options)))
     return text

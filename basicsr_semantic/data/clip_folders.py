@@ -101,9 +101,15 @@ def scan_clip_folders(root: Path) -> dict[str, list[Path]]:
     return {name: found[name] for name in sorted(found, key=natural_order)}
 
 
-def natural_order(name: str) -> list[tuple[int, int | str]]:
+def natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sort key with numbers by value: 'frame2' before 'frame10'."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r'(\d+)', name)] + [(1, name)]
+    return [_by_value(part) for part in re.split(r'(\d+)', name)] + [(1, 0, name)]
+
+
+def _by_value(part: str) -> tuple[int, int, str]:
+    """Digits by how many they are, then by what they are: without a number, which has at most 4300 of them."""
+    digits = part.lstrip('0')
+    return (0, len(digits), digits) if part.isdecimal() else (1, 0, part)
 
 
 def image_files(folder: Path, clip: str) -> list[Path]:

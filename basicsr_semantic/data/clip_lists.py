@@ -49,11 +49,7 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
         UserError: The file is empty, not text, or a line has another form; names the line.
     """
     listed: list[tuple[str, int | None]] = []
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise UserError(f"The meta info file '{path}' is not a text file.") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         words = line.split()
         if not words:
             continue
@@ -76,6 +72,13 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
     return listed
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"The meta info file '{path}' is not a text file.") from error
+
+
 def read_lmdb_sizes(root: Path) -> dict[str, tuple[int, int]]:
     """Clip -> (height, width) of its first frame, as far as the LMDB's meta_info.txt says.
 
@@ -84,7 +87,7 @@ def read_lmdb_sizes(root: Path) -> dict[str, tuple[int, int]]:
     """
     sizes: dict[str, tuple[int, int]] = {}
     path = root / 'meta_info.txt'
-    for line in path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else ():
+    for line in _lines(path) if path.is_file() else ():
         found = re.match(r'(\S+)/\S+ \(([0-9]{1,6}),([0-9]{1,6}),[0-9]{1,6}\)', line)
         if found is not None:
             sizes.setdefault(found[1], (int(found[2]), int(found[3])))
@@ -98,13 +101,13 @@ def read_lmdb_meta_info(root: Path) -> dict[str, tuple[str, ...]] | None:
         root: Folder of the LMDB; the lines of its meta_info.txt are as '000/00000000.png (720,1280,3) 1'.
 
     Raises:
-        UserError: A key is not of the form clip/frame.
+        UserError: The file is not text, or a key is not of the form clip/frame.
     """
     path = root / 'meta_info.txt'
     if not path.is_file():
         return None
     clips: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         name, slash, frame = line.split()[0].rpartition('/')

@@ -75,7 +75,8 @@ class FolderClip:
             if position in self._gaps:
                 reason = f'missing: the numbers of the frames jump from {self._gaps[position]}'
                 yield RawFrame(f'{self.source}, before {as_text(path.name)}', '', lambda reason=reason: _fail(reason))
-            yield RawFrame(f'{self.source}/{as_text(path.name)}', as_text(path.stem), lambda path=path: self._load(path))
+            label = f'{self.source}/{as_text(path.name)}'
+            yield RawFrame(label, as_text(path.stem), lambda path=path: self._load(path))
 
     @cached_property
     def _size(self) -> tuple[int, int]:

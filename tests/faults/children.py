@@ -31,7 +31,7 @@ class Setting:
     stdout: str = ''
     """A file to write to; 'closed' for none, 'unread' for a pipe that nobody reads; empty: it is kept."""
     limits: dict[str, int] = field(default_factory=dict)
-    """Of resources: AS (bytes of address space), FSIZE (bytes of a file), NOFILE (open files), NPROC."""
+    """Of resources: AS (bytes of address space beyond those of the start), FSIZE (bytes of a file), NOFILE (files)."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables more."""
     kill_after: float = 0
@@ -141,6 +141,8 @@ def _become(request: dict[str, Any], kept: list[int], fresh: bool) -> None:
         os.chdir(request['folder'])
         _redirect(request['stdout'], kept)
         for name, most in request['limits'].items():
+            if name == 'AS':
+                most += int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(getattr(resource, f'RLIMIT_{name}'), (most, most))
         os.environ.update(request['environment'])
         if fresh:

@@ -235,7 +235,9 @@ def _wrong_files(fault: Fault, before: dict[str, str], after: dict[str, str], wo
 
 def _may_change(path: str, inside: str, fault: Fault) -> bool:
     """A run that goes on writes its newest weights and its log; a store and a target grow."""
-    own = ('made', 'results') if fault.right == REFUSED else ('made', 'results', 'experiments')
+    own = ('made', 'results')
+    if fault.right != REFUSED:
+        own += ('experiments', 'manifest.json', 'meta_info.txt')
     return path.startswith(tuple(f'{inside}{name}' for name in own)) or path.endswith('.log')
 
 

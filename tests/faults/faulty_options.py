@@ -226,7 +226,8 @@ for more in ('--annotations nothing', '--annotations list.txt', '--annotations .
 for command in (
     '', 'nothing', '"a\x1b[31m"', 'components NothingSuch', 'components --kind nothing', 'check', 'check -opt',
     'prepare', 'prepare nothing', 'prepare clips', 'prepare clips nothing made', 'prepare clips list.txt made',
-    'prepare clips frames/gt list.txt', 'prepare clips "" ""', 'test', 'extract', 'check --schema -o list.txt/x.json', 'check -opt train.yml --import a.b.c',
+    'prepare clips frames/gt list.txt', 'prepare clips "" ""', 'test', 'extract',
+    'check --schema -o list.txt/x.json', 'check -opt train.yml --import a.b.c',
     'check -opt train.yml nothing.yml', 'components EDVRSEEEM',
 ):  # fmt: skip
     add('command lines', f'{command!r}', nothing, command)

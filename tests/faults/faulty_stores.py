@@ -90,10 +90,10 @@ META: dict[str, tuple[bytes, str]] = {
     'an LQ clip less': (b''.join(b'000/%08d.png (16,16,3) 1\n' % k for k in range(5)), EITHER),
 }
 for name, (content, right) in META.items():
-    for store in ('gt.lmdb', 'lq.lmdb'):
-        arrange = write(f'{store}/meta_info.txt', content)
-        add('lists of LMDBs', f'{name} for {store}', arrange, TRAIN, right=right)
-    add('lists of LMDBs', f'{name} for lq.lmdb', write('lq.lmdb/meta_info.txt', content), REGIONS_LMDB, right=EITHER)
+    arrange = write('lq.lmdb/meta_info.txt', content)
+    add('lists of LMDBs', f'{name} for lq.lmdb', arrange, TRAIN, right=right)
+    add('lists of LMDBs', f'{name} for lq.lmdb', arrange, REGIONS_LMDB, right=EITHER)
+    add('lists of LMDBs', f'{name} for gt.lmdb', write('gt.lmdb/meta_info.txt', content), TRAIN, right=EITHER)
 
 # ----------------------------------------------------------------------------------------------------------- manifests
 
@@ -242,7 +242,18 @@ for table, fields in FIELDS.items():
                 lambda content, table=table, field=field, value=value: content[table][0].update({field: value})
             )
             add('annotations', f'{field} of {table}: {value!r}', arrange, YTVIS, right=EITHER)
-for value in ('../../../../secret.txt', '/etc/passwd', 'ant/../../../x.jpg', 'a\0b', '', '\x1b[31m', 'ant', 3, None, [1]):
+for value in (
+    '../../../../secret.txt',
+    '/etc/passwd',
+    'ant/../../../x.jpg',
+    'a\0b',
+    '',
+    '\x1b[31m',
+    'ant',
+    3,
+    None,
+    [1],
+):
     arrange = annotate(lambda content, value=value: content['videos'][0]['file_names'].__setitem__(0, value))
     add('annotations', f'file_names with {value!r}', arrange, YTVIS, right=EITHER)
 
