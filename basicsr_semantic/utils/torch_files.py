@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from .files import why_no_file
 from .plain_values import stand_ins
 
 
-def load_plain(path: str | Path) -> Any:
+def load_plain(path: str | os.PathLike[str]) -> Any:
     """Read tensors and plain containers on the CPU with ``weights_only=True``.
 
     numpy's scalars, which BasicSR's own files may hold, come as Python's.
