@@ -2,8 +2,8 @@
 """Runs every hostile input of tests/faults against the commands, kills commands at many moments, and counts.
 
 Each input is met in a child process that may use 1.5 GB and 20 s more than the command without a fault, and must end
-in one sentence or do its work. Nothing may be written outside its folder, no file of the user may change, no code of the
-input may run. Killed commands are run again until they are done; what they leave must be what an uninterrupted one
+in one sentence or do its work. Nothing may be written outside its folder, no file of the user may change, no code of
+the input may run. Killed commands are run again until they are done; what they leave must be what an uninterrupted one
 leaves, bit for bit. Takes ten minutes.
 
     python tools/checks/faults.py
