@@ -14,10 +14,10 @@ from basicsr_semantic.archs.adapters import SEEM_PREFIXES, adapter_state, merge_
 
 EDVR_HOST = {'num_feat': 8, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
 PAIRS = {
-    'BasicVSR': (lambda: BasicVSR(8, 1), lambda: BasicVSRSEEM(8, 1, num_masks=4, reduction=4)),
+    'BasicVSR': (lambda: BasicVSR(8, 1), lambda: BasicVSRSEEM(num_feat=8, num_block=1, num_masks=4, reduction=4)),
     'BasicVSR shared': (
         lambda: BasicVSR(8, 1),
-        lambda: BasicVSRSEEM(8, 1, num_masks=4, reduction=4, share_branches=True),
+        lambda: BasicVSRSEEM(num_feat=8, num_block=1, num_masks=4, reduction=4, share_branches=True),
     ),
     'EDVR': (lambda: EDVR(**EDVR_HOST), lambda: EDVRSEEM(**EDVR_HOST, num_masks=4, reduction=4)),
 }

@@ -88,7 +88,7 @@ def test_options_matter():
 @pytest.mark.parametrize('share', [False, True])
 def test_starts_as_basicvsr_to_the_bit(num_feat, num_block, share):
     baseline = randomise(BasicVSR(num_feat, num_block))
-    net = BasicVSRSEEM(num_feat, num_block, num_masks=4, reduction=4, share_branches=share)
+    net = BasicVSRSEEM(num_feat=num_feat, num_block=num_block, num_masks=4, reduction=4, share_branches=share)
     missing, unexpected = net.load_state_dict(baseline.state_dict(), strict=False)
     assert not unexpected and all(key.startswith(net.adapter_prefixes) for key in missing)
     for h, w, t, b in [(33, 33, 1, 1), (33, 52, 2, 2), (40, 36, 4, 1)]:
@@ -101,7 +101,7 @@ def test_starts_as_basicvsr_to_the_bit(num_feat, num_block, share):
 
 def test_full_size_starts_as_basicvsr_to_the_bit():
     baseline = BasicVSR(64, 30)
-    net = BasicVSRSEEM(64, 30)
+    net = BasicVSRSEEM(num_feat=64, num_block=30)
     net.load_state_dict(baseline.state_dict(), strict=False)
     lq, masks = random_input(1, 2, 64, 33, 36)
     with torch.no_grad():
@@ -111,10 +111,10 @@ def test_full_size_starts_as_basicvsr_to_the_bit():
 def test_parameter_counts_are_those_of_the_design():
     baseline = parameters(BasicVSR(64, 30))
     assert baseline == 6_291_311
-    assert parameters(BasicVSRSEEM(64, 30)) - baseline == 594_640
-    assert parameters(BasicVSRSEEM(64, 30, share_branches=True)) - baseline == 372_040
-    assert parameters(BasicVSRSEEM(64, 30, branches=['forward'])) - baseline == 149_440 + 2 * 111_300
-    assert parameters(BasicVSRSEEM(64, 30, branches=[])) == baseline
+    assert parameters(BasicVSRSEEM(num_feat=64, num_block=30)) - baseline == 594_640
+    assert parameters(BasicVSRSEEM(num_feat=64, num_block=30, share_branches=True)) - baseline == 372_040
+    assert parameters(BasicVSRSEEM(num_feat=64, num_block=30, branches=['forward'])) - baseline == 149_440 + 2 * 111_300
+    assert parameters(BasicVSRSEEM(num_feat=64, num_block=30, branches=[])) == baseline
 
 
 def test_new_keys_have_prefixes_of_their_own():

@@ -16,7 +16,7 @@ from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM
 from basicsr_semantic.archs.layers.frozen import LeanConv2d, LeanLeakyReLU, LeanReLU, lean_frozen_convs
 
 NETWORKS = {
-    'BasicVSRSEEM': lambda: BasicVSRSEEM(8, 2, num_masks=4, reduction=4),
+    'BasicVSRSEEM': lambda: BasicVSRSEEM(num_feat=8, num_block=2, num_masks=4, reduction=4),
     'EDVRSEEM': lambda: EDVRSEEM(
         num_feat=8, deformable_groups=2, num_extract_block=1, num_reconstruct_block=2, num_masks=4, reduction=4
     ),

@@ -35,7 +35,10 @@ def attend_in_windows(layer, x: torch.Tensor, allowed: torch.Tensor) -> torch.Te
 
 
 def test_parameter_counts_are_those_of_the_published_network_and_of_width_512():
-    assert sum(p.numel() for p in InstanceTransformer(256, mask_dim=256, feature_dim=256).parameters()) == 13_175_081
+    assert (
+        sum(p.numel() for p in InstanceTransformer(hidden_dim=256, mask_dim=256, feature_dim=256).parameters())
+        == 13_175_081
+    )
     assert sum(p.numel() for p in InstanceTransformer().parameters()) == 33_540_649
 
 
@@ -90,7 +93,9 @@ def test_training_and_evaluation_agree_where_the_rule_says_so(shift, frames, agr
 
 def test_by_default_five_frames_are_the_same_in_training_and_evaluation():
     torch.manual_seed(0)
-    net = InstanceTransformer(16, 2, 24, num_queries=6, num_frame_queries=5, mask_dim=8, feature_dim=12)
+    net = InstanceTransformer(
+        hidden_dim=16, num_heads=2, feedforward_dim=24, num_queries=6, num_frame_queries=5, mask_dim=8, feature_dim=12
+    )
     x = tokens(1, 5)
     torch.testing.assert_close(net.train()(x).tokens, net.eval()(x).tokens, rtol=0, atol=0)
 

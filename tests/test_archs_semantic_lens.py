@@ -11,6 +11,7 @@ from torch import nn
 
 from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
 from basicsr_semantic.archs.layers.recurrent_enhancer import BRANCHES, Step
+from basicsr_semantic.archs.semantic_arch import SemanticArch
 from basicsr_semantic.engine.checkpoint import load_weights
 from basicsr_semantic.priors import SemanticPriors
 
@@ -62,7 +63,7 @@ def test_parameter_counts_are_those_of_the_design():
 
 def test_is_built_by_basicsr_and_says_what_it_needs():
     net = build_network({'type': 'SemanticLens', **SMALL})
-    assert isinstance(net, SemanticLens) and net.takes_priors_object
+    assert isinstance(net, SemanticLens) and isinstance(net, SemanticArch)
     assert net.prior_fields == SemanticLens.prior_fields == ('masks', 'global_tokens', 'instance_tokens')
     assert (net.scale, net.size_requirements.minimum, net.size_requirements.multiple_of) == (4, 1, 1)
     needs = {'masks': 'image', 'global_tokens': 'gps', 'instance_tokens': 'isee'}

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from basicsr_semantic.archs.layers.size_requirements import SizeRequirements
 from basicsr_semantic.models.padding import pad_amount, pad_clip
 
 
@@ -28,7 +29,7 @@ def test_amount(size, expected):
 
 
 def test_no_demand_no_padding():
-    assert pad_amount(7, 9, None) == (0, 0)
+    assert pad_amount(7, 9, SizeRequirements()) == (0, 0)
 
 
 def test_enlarged_frames_go_on_as_the_frames_do():

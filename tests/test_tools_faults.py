@@ -10,7 +10,7 @@ from conftest import ROOT, environment
 
 sys.path[:0] = [str(ROOT / 'tools' / 'checks')]
 
-import faults
+import faults  # noqa: E402
 
 
 def test_the_table_counts_inputs_kills_and_attempts():

@@ -18,6 +18,7 @@ from benchmarking_worker import describe, device_of, make_parser, measure_memory
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
+from basicsr_semantic.archs.semantic_arch import arch_of
 
 CASES = ('inference', 'branch_training', 'network_training', 'semantics')
 
@@ -137,7 +138,7 @@ def _clip(shape: tuple[int, int, int], device: torch.device) -> torch.Tensor:
 def _inputs(net: nn.Module, shape: tuple[int, int, int], sizes: Sizes, device: torch.device) -> tuple:
     """A clip and, for a network that takes them, priors."""
     lq = _clip(shape, device)
-    if not getattr(net, 'prior_fields', ()):
+    if not arch_of(net).prior_fields:
         return (lq,)
     from basicsr_semantic.priors import SemanticPriors
 

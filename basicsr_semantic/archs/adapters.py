@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from .semantic_arch import arch_of
+
 SEEM_PREFIXES: tuple[str, ...] = ('sam_embed.', 'seem_')
 
 # Which baseline an adapter of SEEM belongs to: beginning of its keys -> (name, a key that only this baseline has).
@@ -39,7 +41,7 @@ def split(
 
 def adapter_state(net: nn.Module) -> dict[str, torch.Tensor]:
     """Return the part of a network's state dict that its ``adapter_prefixes`` name; empty where it names none."""
-    return split(net.state_dict(), getattr(net, 'adapter_prefixes', ()))[1]
+    return split(net.state_dict(), arch_of(net).adapter_prefixes)[1]
 
 
 def merge_adapter(

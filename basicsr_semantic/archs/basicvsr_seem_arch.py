@@ -10,10 +10,12 @@ from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch.nn import functional as F
 
-from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, split_channels
+from ..priors import SemanticPriors
+from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, masks_of, split_channels
 from .layers.size_requirements import SizeRequirements
 from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
 from .seem_arch import SEEM, SAMEmbedding
+from .semantic_arch import SemanticArch
 
 _BRANCHES = ('backward', 'forward')
 
@@ -22,7 +24,7 @@ _Representations = Callable[[int], torch.Tensor]
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
-class BasicVSRSEEM(BasicVSR):
+class BasicVSRSEEM(BasicVSR, SemanticArch):
     """BasicVSR whose propagated features are refined by SEEM, before and after the residual blocks of each branch.
 
     All parameters of BasicVSR keep their names, so released checkpoints load (``strict_load_g: false``); the new ones
@@ -54,6 +56,7 @@ class BasicVSRSEEM(BasicVSR):
 
     def __init__(
         self,
+        *,
         num_feat: int = 64,
         num_block: int = 15,
         spynet_path: str | None = None,
@@ -82,7 +85,7 @@ class BasicVSRSEEM(BasicVSR):
         self.share_branches = share_branches
         self.propagate_enhanced = propagate_enhanced
         self.missing_priors: MissingPriors = missing_priors
-        self.num_masks = num_masks
+        self.num_masks: int = num_masks
         if not branches:
             self.prior_fields = ()
             return
@@ -91,14 +94,14 @@ class BasicVSRSEEM(BasicVSR):
             for position in ('pre', 'post'):
                 setattr(self, f'seem_{name}_{position}', SEEM(num_feat, reduction, zero_init))
 
-    def forward(self, lq: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, lq: torch.Tensor, priors: SemanticPriors | torch.Tensor | None = None) -> torch.Tensor:
         """Restore a clip.
 
         Args:
             lq: LR frames (b, t, 3, h, w), RGB in [0, 1], h and w at least 33; or (b, t, 3 + num_masks, h, w) with the
                 masks behind the colours.
-            masks: Masks (b, t, num_masks, h, w), 0 or 1, bool, integer or floating point. Not looked at where
-                ``branches`` is empty.
+            priors: Priors with masks, or the masks alone, (b, t, num_masks, h, w), 0 or 1, bool, integer or floating
+                point. Not looked at where ``branches`` is empty.
 
         Returns:
             HR frames (b, t, 3, 4 h, 4 w).
@@ -107,7 +110,7 @@ class BasicVSRSEEM(BasicVSR):
             ValueError: Wrong shapes, frames too small, or no masks where they are needed.
         """
         network = type(self).__name__
-        x, masks = split_channels(lq, masks, 3, network)
+        x, masks = split_channels(lq, masks_of(priors), 3, network)
         b, t, _, h, w = x.shape
         self.size_requirements.check(h, w, network)
         if self.branches:

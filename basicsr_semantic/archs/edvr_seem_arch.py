@@ -10,15 +10,17 @@ from basicsr.archs.edvr_arch import EDVR
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch.nn import functional as F
 
-from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, split_channels
+from ..priors import SemanticPriors
+from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, masks_of, split_channels
 from .layers.size_requirements import SizeRequirements
 from .seem_arch import SEEM, SAMEmbedding
+from .semantic_arch import SemanticArch
 
 _POSITIONS = ('align', 'aggr', 'recon')
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
-class EDVRSEEM(EDVR):
+class EDVRSEEM(EDVR, SemanticArch):
     """EDVR whose reference feature, fused feature and reconstructed feature are refined by SEEM.
 
     Masks are those of the reference frame, the centre of the window; its neighbours have none. All parameters of EDVR
@@ -58,6 +60,7 @@ class EDVRSEEM(EDVR):
 
     def __init__(
         self,
+        *,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
         num_feat: int = 64,
@@ -102,7 +105,7 @@ class EDVRSEEM(EDVR):
         )
         self.num_in_ch = num_in_ch
         self.num_frame = num_frame
-        self.num_masks = num_masks
+        self.num_masks: int = num_masks
         self.positions = tuple(positions)
         self.align_levels = align_levels
         self.missing_priors: MissingPriors = missing_priors
@@ -113,15 +116,16 @@ class EDVRSEEM(EDVR):
         for position in self.positions:
             setattr(self, f'seem_{position}', SEEM(num_feat, reduction, zero_init))
 
-    def forward(self, lq: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, lq: torch.Tensor, priors: SemanticPriors | torch.Tensor | None = None) -> torch.Tensor:
         """Restore the reference frame of a window.
 
         Args:
             lq: LR frames (b, num_frame, 3, h, w), RGB in [0, 1], h and w multiples of 4; or
                 (b, num_frame, 3 + num_masks, h, w) with the masks behind the colours.
-            masks: Masks of the reference frame (b, num_masks, h, w) or (b, 1, num_masks, h, w), or those of all
-                frames (b, num_frame, num_masks, h, w), of which the others are not looked at; 0 or 1, bool, integer
-                or floating point. Not looked at where ``positions`` is empty.
+            priors: Priors with masks, or the masks alone: those of the reference frame (b, num_masks, h, w) or
+                (b, 1, num_masks, h, w), or those of all frames (b, num_frame, num_masks, h, w), of which the
+                others are not looked at; 0 or 1, bool, integer or floating point. Not looked at where ``positions``
+                is empty.
 
         Returns:
             HR reference frame (b, 3, 4 h, 4 w).
@@ -130,7 +134,7 @@ class EDVRSEEM(EDVR):
             ValueError: Wrong shapes, sizes that are not multiples of 4, or no masks where they are needed.
         """
         network = type(self).__name__
-        x, masks = split_channels(lq, masks, self.num_in_ch, network)
+        x, masks = split_channels(lq, masks_of(priors), self.num_in_ch, network)
         b, t, c, h, w = x.shape
         if t != self.num_frame:
             raise ValueError(f'This {network} restores windows of num_frame: {self.num_frame} frames; it got {t}.')

@@ -10,16 +10,18 @@ import torch
 from basicsr.archs.spynet_arch import SpyNet
 from basicsr.utils.registry import ARCH_REGISTRY
 
+from ..priors import SemanticPriors
 from .layers.patch_alignment import chain_flows, patch_warp
 from .layers.recurrent_enhancer import RecurrentEnhancer, Step, check_clip
 from .layers.size_requirements import SizeRequirements
 from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
+from .semantic_arch import SemanticArch
 
 _Flows = tuple[torch.Tensor, torch.Tensor]
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
-class PSRTRecurrent(RecurrentEnhancer):
+class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
     """A recurrent transformer over windows of three frames, with SPyNet and patch alignment or without either.
 
     Released checkpoints load under their own names; :meth:`filter_checkpoint` leaves out what they hold in vain. The
@@ -55,6 +57,7 @@ class PSRTRecurrent(RecurrentEnhancer):
 
     def __init__(
         self,
+        *,
         in_channels: int = 3,
         mid_channels: int = 64,
         embed_dim: int = 120,
@@ -87,16 +90,16 @@ class PSRTRecurrent(RecurrentEnhancer):
         if zero_flow and spynet_path:
             raise ValueError(f'zero_flow starts SPyNet without weights, but spynet_path is {spynet_path}. Drop one.')
         super().__init__(
-            mid_channels,
-            embed_dim,
-            depths,
-            num_heads,
-            window_size,
-            mlp_ratio,
-            drop_path_rate,
-            upscale,
-            cpu_cache_length,
-            checkpointing,
+            mid_channels=mid_channels,
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=num_heads,
+            window_size=window_size,
+            mlp_ratio=mlp_ratio,
+            drop_path_rate=drop_path_rate,
+            upscale=upscale,
+            cpu_cache_length=cpu_cache_length,
+            checkpointing=checkpointing,
         )
         self.img_size = img_size
         self.align = align
@@ -110,11 +113,12 @@ class PSRTRecurrent(RecurrentEnhancer):
         if zero_flow:
             start_at_zero_flow(self.spynet)
 
-    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+    def forward(self, lq: torch.Tensor, priors: SemanticPriors | None = None) -> torch.Tensor:
         """Restore a clip.
 
         Args:
             lq: LR frames (b, t, 3, h, w), RGB in [0, 1]; h and w at least 33 with ``align: patch``.
+            priors: Not looked at.
 
         Returns:
             HR frames (b, t, 3, upscale * h, upscale * w).

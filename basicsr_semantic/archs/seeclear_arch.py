@@ -22,6 +22,7 @@ from .layers.size_requirements import SizeRequirements
 from .layers.texture_memory import MemoryState, TextureMemory, TextureReader
 from .layers.time_blocks import StepEmbedding, group_norm, zero
 from .layers.wavelet_blocks import HAAR, POLYPHASE, FramePyramid, WaveletUp
+from .semantic_arch import SemanticArch
 
 UNet = Literal['seeclear', 'wavediff', 'swin']
 Skip = Literal['high', 'full']
@@ -48,7 +49,7 @@ class Condition:
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
-class SeeClear(nn.Module):
+class SeeClear(nn.Module, SemanticArch):
     """A U-Net on wavelet packets, guided by the instances of the clip and by a memory of textures.
 
     It predicts the clip, not the noise. Frames, base and states are in [-1, 1] (a state: that plus noise, scaled by
@@ -93,6 +94,7 @@ class SeeClear(nn.Module):
 
     def __init__(
         self,
+        *,
         dim: int = 120,
         multipliers: Sequence[int] = (1, 2, 2, 4),
         head_dim: int = 30,
@@ -139,7 +141,8 @@ class SeeClear(nn.Module):
                 f'clip_length, groups and window are at least 1, and mlp_ratio above 0; they are {clip_length}, '
                 f'{groups}, {window} and {mlp_ratio}.'
             )
-        self.scale, self.clip_length, self.num_tokens = upscale, clip_length, num_tokens
+        self.scale: int = upscale
+        self.clip_length, self.num_tokens = clip_length, num_tokens
         self.skip, self.checkpointing, self.missing_priors = skip, checkpointing, missing_priors
         self.token_dims = {'frame_tokens': token_dim, 'pixel_features': feature_dim}
         used = {'frame_tokens': semantic or category, 'pixel_features': semantic}

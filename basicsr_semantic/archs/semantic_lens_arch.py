@@ -17,6 +17,7 @@ from .layers.mfsa import run
 from .layers.recurrent_enhancer import BRANCHES, RecurrentEnhancer, Step, check_clip
 from .layers.size_requirements import SizeRequirements
 from .layers.space import SpaceBlock, TokenCompression
+from .semantic_arch import SemanticArch
 
 
 @dataclass
@@ -35,7 +36,7 @@ class _Guide:
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
-class SemanticLens(RecurrentEnhancer):
+class SemanticLens(RecurrentEnhancer, SemanticArch):
     """PSRT's recurrent transformer without optical flow, guided by the instances and scenes of the clip.
 
     In each step of a branch, IMAGE aligns the propagated features to the current frame within the same instances; then
@@ -67,12 +68,12 @@ class SemanticLens(RecurrentEnhancer):
     """
 
     prior_fields: tuple[str, ...] = ('masks', 'global_tokens', 'instance_tokens')
-    takes_priors_object = True
     size_requirements = SizeRequirements()
     scale = 4
 
     def __init__(
         self,
+        *,
         mid_channels: int = 64,
         embed_dim: int = 120,
         depths: Sequence[int] = (6, 6, 6),
@@ -94,16 +95,16 @@ class SemanticLens(RecurrentEnhancer):
     ) -> None:
         check_missing_priors(missing_priors)
         super().__init__(
-            mid_channels,
-            embed_dim,
-            depths,
-            num_heads,
-            window_size,
-            mlp_ratio,
-            drop_path_rate,
-            upscale,
-            cpu_cache_length,
-            checkpointing,
+            mid_channels=mid_channels,
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=num_heads,
+            window_size=window_size,
+            mlp_ratio=mlp_ratio,
+            drop_path_rate=drop_path_rate,
+            upscale=upscale,
+            cpu_cache_length=cpu_cache_length,
+            checkpointing=checkpointing,
         )
         self.missing_priors: MissingPriors = missing_priors
         used = {'masks': image, 'global_tokens': gps, 'instance_tokens': isee}

@@ -8,10 +8,12 @@ from functools import wraps
 from pathlib import Path
 
 import torch
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 from torch.nn.parallel import DataParallel
 
+from ..config.lost_priors import lost_priors
 from ..engine.checkpoint import load_weights, save_atomic
 from ..engine.distributed import DistributedNetwork
 from ..engine.loss_guard import watch_optimizer
@@ -25,7 +27,14 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
     """Move a network to the model's device and wrap it for several processes or GPUs.
 
     A network in which nothing trains (a frozen discriminator, a test) is not wrapped: DDP refuses it.
+
+    Raises:
+        UserError: The network needs priors, which this model class does not hand on.
     """
+    if (lost := lost_priors(type(self), self.opt, net)) is not None:
+        if not lost[1]:
+            raise UserError(lost[0])
+        get_root_logger().warning(lost[0])
     net = net.to(self.device)
     if self.opt['dist'] and any(p.requires_grad for p in net.parameters()):
         device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None

@@ -21,10 +21,11 @@ import torch
 from basicsr.archs.edvr_arch import EDVR
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..archs.layers.size_requirements import size_requirements_of, wrong_scale
+from ..archs.semantic_arch import arch_of, wrong_scale
 from ..utils.errors import UserError, full_stop, reason, shown
 from .check import Checked
 from .components import find
+from .lost_priors import lost_priors
 from .option_file import KeyPath, OptionFile
 from .problems import Problem
 from .signatures import package_of
@@ -71,7 +72,12 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     if net is not None and hasattr(model.target if model else None, 'check_parts') and not found:
         data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
         found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
-    return [Problem(*file.place(path), ':'.join(path), file.value(path), said) for path, said in found]
+    problems = [Problem(*file.place(path), ':'.join(path), file.value(path), said) for path, said in found]
+    lost = None if net is None else lost_priors(model.target if model else None, opt, net)
+    if lost is not None:
+        place, name = file.place(('model_type',)), opt.get('model_type')
+        problems.append(Problem(*place, 'model_type', name, lost[0], warning=lost[1]))
+    return problems
 
 
 def _build(target: Any, section: dict[str, Any], is_dataset: bool) -> Any:
@@ -149,7 +155,7 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
     scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
     if (said := wrong_scale(net, scale)) is not None:
         yield ('network_g',), said
-    size, needs = datasets.get('train', {}).get('gt_size'), size_requirements_of(net)
+    size, needs = datasets.get('train', {}).get('gt_size'), arch_of(net).size_requirements
     if isinstance(size, int) and isinstance(scale, int) and 'train' in opt:
         patch, step = size // scale, needs.multiple_of
         least = -(-needs.minimum // step) * step
@@ -163,7 +169,7 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
                 said += f'; {name} takes multiples of {step}: it must be {below * scale} or {(below + step) * scale}.'
             yield ('datasets', 'train', 'gt_size'), said
     yield from _other_windows(opt, net)
-    takes = getattr(net, 'num_masks', None)
+    takes = arch_of(net).num_masks
     for key, dataset in datasets.items():
         gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:

@@ -193,6 +193,8 @@ class _Checker:
             elif near:
                 advice = f'Did you mean {near}?'
                 meant |= {near} if strict else set()
+            elif owners := models_with(path[0] if len(path) == 1 else '', key):
+                advice = f'It is a key of {" and ".join(owners)} (model_type).'
             said = f"{known.owner} has no key '{key}' (its value here is {shown(self.file.value((*path, key)))})."
             self.add((*path, key), said, advice, warning=not strict)
         if left and known.unknown == 'its own':
@@ -292,6 +294,16 @@ class _Checker:
                 continue
             if value is not None:
                 self.built(path, value, Built(kind))
+
+
+def models_with(section: str, key: str) -> list[str]:
+    """Models of ours that have a key in that section, for an option file that names another model."""
+    if section not in ('train', 'val', 'path'):
+        return []
+    ours = {
+        name: one.target for name, one in components('model').items() if package_of(one.target) == 'basicsr_semantic'
+    }
+    return [name for name, cls in ours.items() if key in declared(cls, section).options.model_fields]
 
 
 def wrong_numbers(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

@@ -60,6 +60,7 @@ class BlurringResShift(nn.Module):
 
     def __init__(
         self,
+        *,
         steps: int = 15,
         kappa: float = 2.0,
         min_noise: float = 0.04,

@@ -13,6 +13,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import nn
 
+from ..archs.semantic_arch import arch_of
 from ..utils.errors import UserError, shown
 from ..utils.torch_files import load_plain
 
@@ -199,10 +200,9 @@ def load_weights(
     """
     current = net.state_dict()
     loaded = read_weights(path, param_key, role, current.keys())
-    if (filter_checkpoint := getattr(net, 'filter_checkpoint', None)) is not None:
-        loaded, left_out = filter_checkpoint(loaded)
-        if left_out:
-            get_root_logger().info(f'{type(net).__name__} works without {_summary(left_out)} of {path}.')
+    loaded, left_out = arch_of(net).filter_checkpoint(loaded)
+    if left_out:
+        get_root_logger().info(f'{type(net).__name__} works without {_summary(left_out)} of {path}.')
     both = sorted(loaded.keys() & current.keys())
     wrong_size = [k for k in both if loaded[k].shape != current[k].shape]
     for key in both:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_weights
 from ..utils.errors import UserError
 from .networks import make_network
@@ -46,20 +47,20 @@ def make_base_upsampler(
             'path:pretrain_base_upsampler: FILE.'
         )
     net = make_network(dict(section), scale)
-    if getattr(net, 'prior_fields', ()):
+    arch = arch_of(net)
+    if arch.prior_fields:
         raise UserError(
             f'base_upsampler is a {type(net).__name__}, which takes priors of its own. Choose an arch that takes '
             'frames alone.'
         )
     load_weights(net, checkpoint, True, param_key, 'base_upsampler')
     net.requires_grad_(False).eval().to(device)
-    requirements = getattr(net, 'size_requirements', None)
 
     @torch.no_grad()
     def enlarge(lq: torch.Tensor) -> torch.Tensor:
         height, width = lq.shape[-2:]
         try:
-            restored = net(pad_clip(lq, *pad_amount(height, width, requirements))).float()
+            restored = net(pad_clip(lq, *pad_amount(height, width, arch.size_requirements))).float()
         except (RuntimeError, AssertionError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

@@ -8,7 +8,7 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import nn
 
-from ..archs.layers.size_requirements import wrong_scale
+from ..archs.semantic_arch import wrong_scale
 from ..utils.errors import UserError
 
 REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)

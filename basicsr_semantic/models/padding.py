@@ -7,21 +7,20 @@ from typing import TypeVar
 
 import torch
 
+from ..archs.layers.size_requirements import SizeRequirements
 from ..priors import SemanticPriors
 
 Clip = TypeVar('Clip', torch.Tensor, SemanticPriors)
 
 
-def pad_amount(height: int, width: int, requirements) -> tuple[int, int]:
+def pad_amount(height: int, width: int, requirements: SizeRequirements) -> tuple[int, int]:
     """Rows and columns to add below and to the right.
 
     Args:
         height: LR height.
         width: LR width.
-        requirements: An arch's ``size_requirements`` (``minimum``, ``multiple_of``), or None for no demand.
+        requirements: An arch's ``size_requirements``.
     """
-    if requirements is None:
-        return 0, 0
 
     def missing(size: int) -> int:
         wanted = max(size, requirements.minimum)

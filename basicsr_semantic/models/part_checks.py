@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_weights
 from ..engine.freezing import train_only
 from ..extractors import EXTRACTORS, extractor_class
@@ -46,7 +47,8 @@ def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:
 
 def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
     """Priors that the network needs and a data set of ours does not give, or of another width."""
-    wanted, section = tuple(getattr(net, 'prior_fields', ())), opt.get('network_s') or {}
+    arch, section = arch_of(net), opt.get('network_s') or {}
+    wanted = arch.prior_fields
     cached = section.get('extract_mode', 'cached') == 'cached'
     for name, dataset in datasets.items() if wanted and cached else ():
         if not hasattr(dataset, 'prior_kind'):
@@ -56,7 +58,7 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
         chosen = extractor_class(section['type']) if section.get('type') in EXTRACTORS else None
         made = {'instance_tokens'} if has_tokens and hasattr(chosen, 'instances_for_store') else set()
         missing = [field for field in wanted if field not in {*given, *made}]
-        if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
+        if missing and arch.missing_priors != 'neutral':
             yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens, bool(section))
         key: tuple[str, ...] = ('network_s', 'instance_checkpoint')
         try:

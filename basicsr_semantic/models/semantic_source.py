@@ -10,6 +10,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from ..archs.semantic_arch import arch_of
 from ..extractors import EXTRACTORS, OnlineExtractor, build_extractor, extractor_class
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
 from ..priors import CELL, ClipGeometry, PriorStoreReader
@@ -221,11 +222,11 @@ def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_so
     )
 
 
-def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
+def check_token_widths(net: torch.nn.Module, given: Mapping[str, Tensor]) -> None:
     """Refuse tokens and features of another width than a network was built for.
 
     Args:
-        net: A network; its ``token_dims`` name the width of each kind of tokens that it takes, if it has them.
+        net: A network; its ``token_dims`` name the width of each kind of tokens that it takes.
         given: Fields of SemanticPriors.
 
     Raises:
@@ -237,7 +238,7 @@ def check_token_widths(net: object, given: Mapping[str, Tensor]) -> None:
         'global_tokens': 'global_dim',
         'pixel_features': 'feature_dim',
     }
-    for name, width in getattr(net, 'token_dims', {}).items():
+    for name, width in arch_of(net).token_dims.items():
         found = given[name].size(-3 if name == 'pixel_features' else -1) if name in given else width
         if found != width:
             raise UserError(
@@ -266,8 +267,7 @@ def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: boo
         has_tokens: Whether the data set gives frame tokens.
         has_source: Whether there is a section network_s.
     """
-    fields, in_one_object = (getattr(net, name, None) for name in ('prior_fields', 'takes_priors_object'))
-    any_masks = tuple(fields or ()) == ('masks',) and not in_one_object
+    any_masks = arch_of(net).prior_fields == ('masks',)
     return (
         f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
         f'{how_to_get(missing, any_masks, has_tokens, has_source)}, or set network_g:missing_priors: neutral.'

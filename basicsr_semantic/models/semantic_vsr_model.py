@@ -19,6 +19,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..archs.adapters import adapter_state
 from ..archs.layers.frozen import lean_frozen_convs
+from ..archs.semantic_arch import arch_of
 from ..compat.video_models import restore_clip, setup_optimizers
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights, read_weights
@@ -92,6 +93,7 @@ class SemanticVSRModel(VideoBaseModel):
         self.trained_priors = TrainedPriors(self.path_options.allow_prior_mismatch)
 
         net = make_network(opt['network_g'], opt.get('scale'))
+        self.arch = arch_of(net)
         warn_without_weights(self.is_train, self.path_options.pretrain_network_g)
         self._load(net)
         self.source = self._make_source(net)
@@ -105,7 +107,8 @@ class SemanticVSRModel(VideoBaseModel):
             if self.train_options.compile:
                 net.compile()
         self.net_g = self.model_to_device(net)
-        if self.is_train and isinstance(self.net_g, DataParallel) and getattr(net, 'takes_priors_object', False):
+        self._divides = isinstance(self.net_g, DataParallel)
+        if self._divides and set(self.arch.prior_fields) - {'masks'}:
             raise UserError(
                 f'{type(net).__name__} takes its priors in one object, which DataParallel cannot divide. Set num_gpu: '
                 '1, or start one process a GPU: torchrun --nproc_per_node=N -m basicsr_semantic train -opt FILE '
@@ -141,7 +144,7 @@ class SemanticVSRModel(VideoBaseModel):
         section = self.opt.get('network_s')
         if not section:
             return None
-        source = SemanticSource(section, getattr(net, 'prior_fields', ()), self.device)
+        source = SemanticSource(section, self.arch.prior_fields, self.device)
         for name, dataset in self.opt.get('datasets', {}).items():
             source.check_dataset(dataset, f'datasets:{name}')
         if not self.path_options.allow_prior_mismatch:
@@ -188,7 +191,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _trains_adapter_only(self) -> bool:
         net = self.get_bare_model(self.net_g)
-        prefixes = tuple(getattr(net, 'adapter_prefixes', ()))
+        prefixes = self.arch.adapter_prefixes
         trains = [name for name, p in net.named_parameters() if p.requires_grad]
         return bool(prefixes) and all(name.startswith(prefixes) for name in trains)
 
@@ -203,14 +206,13 @@ class SemanticVSRModel(VideoBaseModel):
         Raises:
             UserError: It has no priors and the network needs some, or they are of another kind than those of training.
         """
-        net = self.get_bare_model(self.net_g)
-        wanted = tuple(getattr(net, 'prior_fields', ()))
+        wanted = self.arch.prior_fields
         if not wanted or not hasattr(dataset, 'prior_kind'):
             return
         kind = getattr(self.source, 'kind', None) or dataset.prior_kind
         if kind is not None:
             self.trained_priors.compare(kind)
-        elif getattr(net, 'missing_priors', 'error') != 'neutral':
+        elif self.arch.missing_priors != 'neutral':
             self._refuse_missing(wanted, has_tokens=False)
 
     def feed_data(self, data: dict[str, Any]) -> None:
@@ -228,8 +230,7 @@ class SemanticVSRModel(VideoBaseModel):
         self.lq = data['lq'].to(self.device, non_blocking=True)
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, non_blocking=True)
-        net = self.get_bare_model(self.net_g)
-        wanted = tuple(getattr(net, 'prior_fields', ()))
+        wanted = self.arch.prior_fields
         if self.source is not None:
             given: dict[str, Any] = dict(self.source.priors(data, self.lq))
         else:
@@ -238,9 +239,9 @@ class SemanticVSRModel(VideoBaseModel):
         missing = [field for field in wanted if field not in given]
         if given:
             self.trained_priors.compare(kind, origin)
-        if missing and getattr(net, 'missing_priors', 'error') != 'neutral':
+        if missing and self.arch.missing_priors != 'neutral':
             self._refuse_missing(missing, 'frame_tokens' in data)
-        check_token_widths(net, given)
+        check_token_widths(self.get_bare_model(self.net_g), given)
         priors = SemanticPriors(**given, kind=kind[0] if isinstance(kind, list | tuple) else kind)
         self.priors = priors.to(self.device, non_blocking=True)
 
@@ -250,11 +251,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""
-        net = self.get_bare_model(self.net_g)
-        if getattr(net, 'takes_priors_object', False):
-            return self.lq, self.priors
-        values = tuple(getattr(self.priors, field) for field in getattr(net, 'prior_fields', ()))
-        return (self.lq, *(v for v in values if v is not None))
+        return self.arch.inputs(self.lq, self.priors, self._divides)
 
     # ------------------------------------------------------------------------------------------------ training
 
@@ -356,7 +353,7 @@ class SemanticVSRModel(VideoBaseModel):
         """Restore the fed clip with the average of the weights where there is one; leaves ``output`` in float32."""
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
         height, width = self.lq.shape[-2:]
-        rows, columns = pad_amount(height, width, getattr(net, 'size_requirements', None))
+        rows, columns = pad_amount(height, width, self.arch.size_requirements)
         inputs = tuple(pad_clip(x, rows, columns) for x in self._inputs())
         with self._autocast():
             output = restore_clip(net, inputs, self.val_options.flip_seq, self.val_options.center_frame_only)

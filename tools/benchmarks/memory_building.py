@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from basicsr_semantic.archs.layers.instance_transformer import InstanceTransformer
+from basicsr_semantic.archs.semantic_arch import arch_of
 from basicsr_semantic.config.check import check_options
 from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.config.problems import raise_problems
@@ -125,7 +126,8 @@ def training_batch(opt: Mapping[str, Any], model: Any, gives_priors: bool = Fals
     b, t = options.batch_size_per_gpu, options.num_frame * (1 + options.flip_sequence)
     side, large = options.gt_size // options.scale, options.gt_size
     net = model.get_bare_model(model.net_g)
-    widths = getattr(net, 'token_dims', {})
+    arch = arch_of(net)
+    widths = arch.token_dims
     cells = -(-side // CELL)
     shapes = {
         'masks': (b, 1 if options.center_masks_only else t, options.num_masks, side, side),
@@ -138,7 +140,7 @@ def training_batch(opt: Mapping[str, Any], model: Any, gives_priors: bool = Fals
         'lq': torch.zeros(b, t, 3, side, side),
         'gt': torch.zeros(b, 3, large, large) if options.center_frame_only else torch.zeros(b, t, 3, large, large),
     }
-    for name in getattr(net, 'prior_fields', ()) if gives_priors or options.wants_priors else ():
+    for name in arch.prior_fields if gives_priors or options.wants_priors else ():
         batch[name] = torch.zeros(shapes[name], dtype=torch.uint8 if name == 'masks' else torch.float32)
     return batch
 

@@ -67,6 +67,7 @@ class InstanceTransformer(InstanceEncoderDecoder):
 
     def __init__(
         self,
+        *,
         hidden_dim: int = 512,
         num_heads: int = 8,
         feedforward_dim: int = 2048,

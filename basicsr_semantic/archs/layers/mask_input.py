@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 import torch
 
+from ...priors import SemanticPriors
+
 MissingPriors = Literal['error', 'neutral']
 
 
@@ -17,6 +19,11 @@ def check_missing_priors(missing_priors: str) -> None:
     """
     if missing_priors not in get_args(MissingPriors):
         raise ValueError(f"missing_priors is 'error' or 'neutral', not {missing_priors!r}.")
+
+
+def masks_of(priors: SemanticPriors | torch.Tensor | None) -> torch.Tensor | None:
+    """The masks, however they were given."""
+    return priors.masks if isinstance(priors, SemanticPriors) else priors
 
 
 def split_channels(

@@ -96,6 +96,7 @@ class RecurrentEnhancer(nn.Module):
 
     def __init__(
         self,
+        *,
         mid_channels: int,
         embed_dim: int,
         depths: Sequence[int],

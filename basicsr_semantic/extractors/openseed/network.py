@@ -102,6 +102,7 @@ class OpenSeeD(nn.Module):
 
     def __init__(
         self,
+        *,
         embed_dim: int = 96,
         depths: Sequence[int] = (2, 2, 6, 2),
         num_heads: Sequence[int] = (3, 6, 12, 24),

@@ -105,6 +105,7 @@ class XDecoder(nn.Module):
 
     def __init__(
         self,
+        *,
         embed_dim: int = 96,
         depths: Sequence[int] = (2, 2, 6, 2),
         focal_levels: Sequence[int] = (3, 3, 3, 3),

@@ -1,0 +1,133 @@
+"""The contract of a network: what it takes and what it is, as attributes and one call.
+
+Networks of ours are `SemanticArch`; those of BasicSR and of other projects are described by `arch_of`, so that nothing
+else asks a network what it may or may not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..priors import SemanticPriors
+from .layers.mask_input import MissingPriors
+from .layers.size_requirements import SizeRequirements
+
+NONE: Mapping[str, int] = MappingProxyType({})
+
+
+class SemanticArch:
+    """Mixed into a network's class; the attributes may be set by the class or by its constructor.
+
+    ``forward(lq, priors)`` takes LR frames (b, t, 3, h, w), RGB in [0, 1], and a `SemanticPriors` or None, and gives HR
+    frames: (b, t, 3, H, W), or (b, 3, H, W) where it restores the middle of a window.
+    """
+
+    prior_fields: tuple[str, ...] = ()
+    """Fields of `SemanticPriors` that the network reads; empty for one that takes frames alone."""
+    scale: int | None = None
+    """How many times it enlarges; None where it does not say."""
+    size_requirements: SizeRequirements = SizeRequirements()
+    """LR sizes that it accepts; callers pad to them and crop the result."""
+    adapter_prefixes: tuple[str, ...] = ()
+    """How the names of the modules begin that it adds to a base network; empty where it is no base network and more."""
+    missing_priors: MissingPriors = 'error'
+    """What it makes of priors that nobody gives: an error, or 'neutral', as if nothing were known."""
+    num_masks: int | None = None
+    """Masks a frame that it takes; None for any number."""
+    token_dims: Mapping[str, int] = NONE
+    """Width of the tokens and features that it takes, by field of `SemanticPriors`."""
+
+    if TYPE_CHECKING:
+
+        def forward(self, lq: torch.Tensor, priors: SemanticPriors | None = None) -> torch.Tensor: ...
+
+    def filter_checkpoint(self, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """Leave out what checkpoints hold in vain.
+
+        Args:
+            state: A state dict as it was saved.
+
+        Returns:
+            The state dict to load, and the keys that were left out, which count as known.
+        """
+        return dict(state), []
+
+    def inputs(self, lq: torch.Tensor, priors: SemanticPriors, divisible: bool = False) -> tuple[Any, ...]:
+        """The arguments of the network for a batch.
+
+        Args:
+            lq: LR frames (b, t, 3, h, w).
+            priors: What is known of them.
+            divisible: Give tensors, which DataParallel can divide, not an object. Only for networks that take masks
+                alone.
+        """
+        if not self.prior_fields:
+            return (lq,)
+        if divisible:
+            return (lq,) if priors.masks is None else (lq, priors.masks)
+        return lq, priors
+
+
+class ForeignArch(SemanticArch):
+    """The description of a network that is no `SemanticArch`.
+
+    Args:
+        net: The network. Attributes of the contract that it has are taken as they are. With ``prior_fields`` it gets
+            each field as an argument of its own after the frames, unless ``takes_priors_object`` is true.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        scale, own = getattr(net, 'scale', None), getattr(net, 'size_requirements', None)
+        masks = getattr(net, 'num_masks', None)
+        self.prior_fields = tuple(getattr(net, 'prior_fields', ()))
+        self.scale = scale if isinstance(scale, int) else None
+        self.size_requirements = own if isinstance(own, SizeRequirements) else _sizes_of_basicsr(net)
+        self.adapter_prefixes = tuple(getattr(net, 'adapter_prefixes', ()))
+        self.missing_priors = 'neutral' if getattr(net, 'missing_priors', 'error') == 'neutral' else 'error'
+        self.num_masks = masks if isinstance(masks, int) else None
+        self.token_dims = getattr(net, 'token_dims', NONE)
+        self._filter = getattr(net, 'filter_checkpoint', None)
+        self._takes_object = bool(getattr(net, 'takes_priors_object', False))
+
+    def filter_checkpoint(self, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+        return super().filter_checkpoint(state) if self._filter is None else self._filter(state)
+
+    def inputs(self, lq: torch.Tensor, priors: SemanticPriors, divisible: bool = False) -> tuple[Any, ...]:
+        if self._takes_object:
+            return super().inputs(lq, priors, divisible)
+        values = [getattr(priors, field) for field in self.prior_fields]
+        return (lq, *(value for value in values if value is not None))
+
+
+def arch_of(net: nn.Module) -> SemanticArch:
+    """The contract of a bare network, not wrapped: itself, or a description of it."""
+    return net if isinstance(net, SemanticArch) else ForeignArch(net)
+
+
+def wrong_scale(net: nn.Module, scale: Any) -> str | None:
+    """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
+    own = arch_of(net).scale
+    if own is not None and isinstance(scale, int) and own != scale:
+        return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
+    return None
+
+
+_OF_BASICSR = {
+    'BasicVSR': SizeRequirements(minimum=33),  # SPyNet's coarsest level vanishes at 32 pixels
+    'IconVSR': SizeRequirements(minimum=33),
+    'BasicVSRPlusPlus': SizeRequirements(minimum=64),  # it asserts so
+    'EDVR': SizeRequirements(minimum=4, multiple_of=4),
+}
+"""What networks of BasicSR's accept, which cannot say it themselves."""
+
+
+def _sizes_of_basicsr(net: nn.Module) -> SizeRequirements:
+    names = [cls.__name__ for cls in type(net).__mro__ if cls.__module__.startswith('basicsr.')]
+    found = next((_OF_BASICSR[name] for name in names if name in _OF_BASICSR), SizeRequirements())
+    # its frames are as large as GT, whatever the scale
+    return SizeRequirements(16, 16) if getattr(net, 'hr_in', False) else found

@@ -1,0 +1,46 @@
+"""Networks that read priors, under a model class that hands on frames alone: they would train and never see a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..archs.semantic_arch import arch_of
+from .components import find
+from .signatures import package_of
+
+_OURS = 'basicsr_semantic'
+_MENDED = """Write
+  model_type: SemanticVSRModel
+  datasets:
+    train: {type: SemanticClipDataset, dataroot_priors: STORE, ...}
+    val: {type: SemanticClipTestDataset, dataroot_priors: STORE, ...}
+with the STORE that "basicsr extract" makes; or, to do without them, network_g: {missing_priors: neutral}."""
+
+
+def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> tuple[str, bool] | None:
+    """What is wrong where a network needs priors and nobody hands them on.
+
+    Frames may carry masks as further channels: data sets that are neither BasicSR's nor ours may give such.
+
+    Args:
+        model: The model class.
+        opt: The options.
+        net: The network.
+
+    Returns:
+        A sentence and the lines that mend it, and whether it is a warning only; None where nothing is wrong.
+    """
+    arch = arch_of(net)
+    package = package_of(model)
+    if not arch.prior_fields or arch.missing_priors == 'neutral' or model is None or package == _OURS:
+        return None
+    kinds = [find('dataset', one.get('type')) for one in (opt.get('datasets') or {}).values()]
+    known = all(kind is not None and package_of(kind.target) in ('basicsr', _OURS) for kind in kinds)
+    network, what = type(net).__name__, ' and '.join(arch.prior_fields)
+    if package == 'basicsr' and known:
+        said = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
+        return f'{said} {_MENDED}', False
+    return f'{network} needs {what} with its frames; see to it that {model.__name__} hands them on.', True
