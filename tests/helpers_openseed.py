@@ -92,7 +92,7 @@ def released_file(path: Path, size: Mapping[str, Any] = TINY, **changes: torch.T
 
 
 def text_file(path: Path, seed: int = 0, count: int = 5, **more: Any) -> Path:
-    """Text embeddings of random names, as ``tools/make_text_embeddings.py`` writes them."""
+    """Text embeddings of random names, as ``basicsr prepare text`` writes them."""
     width = TINY['projection_dim']
     rows = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
     names = [f'name {i}' for i in range(count)]

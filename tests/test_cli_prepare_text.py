@@ -1,19 +1,15 @@
-"""The tool that makes text embeddings of class names."""
+"""`basicsr prepare text`: text embeddings of class names."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from helpers_xdecoder_files import TINY, released_file
 
+from basicsr_semantic.cli import main
+from basicsr_semantic.cli.prepare import CLASSES
+from basicsr_semantic.extractors import text_embeddings
 from basicsr_semantic.extractors.checkpoints import file_sha256
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
-import make_text_embeddings
 
 END = TINY['vocabulary'] - 1
 
@@ -26,12 +22,12 @@ def call(tmp_path, monkeypatch):
         assert str(folder) == 'vocabulary' and context == TINY['context']
         return lambda texts: torch.tensor([[*(ord(text.split()[-1][i]) % 38 for i in range(2)), END] for text in texts])
 
-    monkeypatch.setattr(make_text_embeddings, 'clip_tokenizer', tokenizer)
+    monkeypatch.setattr(text_embeddings, 'clip_tokenizer', tokenizer)
     checkpoint, out = released_file(tmp_path / 'xdecoder.pt'), tmp_path / 'out.pt'
 
     def run(*more: str) -> int:
-        fixed = [str(checkpoint), '--tokenizer', 'vocabulary', '--out', str(out), '--heads', '4']
-        return make_text_embeddings.main([*fixed, *more])
+        fixed = ['prepare', 'text', str(checkpoint), str(out), '--tokenizer', 'vocabulary', '--heads', '4']
+        return main([*fixed, *more])
 
     return run
 
@@ -40,7 +36,7 @@ def call(tmp_path, monkeypatch):
 def test_the_classes_of_youtube_vis(call, tmp_path, capsys, more, names):
     assert call(*more) == 0
     content = torch.load(tmp_path / 'out.pt', weights_only=True)
-    assert content['names'] == make_text_embeddings.CLASSES[names] and len(set(content['names'])) == 40
+    assert content['names'] == text_embeddings.CLASSES[names] and len(set(content['names'])) == 40
     assert tuple(content['embeddings'].shape) == (40, 20) and tuple(content['background'].shape) == (20,)
     assert torch.allclose(content['embeddings'].norm(dim=-1), torch.ones(40))
     assert content['checkpoint'] == file_sha256(tmp_path / 'xdecoder.pt')
@@ -66,3 +62,7 @@ def test_wrong_checkpoints_are_refused_and_nothing_is_written(call, tmp_path, ca
     (tmp_path / 'xdecoder.pt').unlink()
     assert call() == 2 and 'cannot be read' in capsys.readouterr().err
     assert not (tmp_path / 'out.pt').exists()
+
+
+def test_the_choices_of_the_command_are_the_classes_that_there_are():
+    assert tuple(text_embeddings.CLASSES) == CLASSES

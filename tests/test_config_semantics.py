@@ -126,7 +126,7 @@ def test_openseed_as_a_source(check, validator, options, tmp_path):
     missing = check(seen())
     assert set(missing) == {f'network_s:{name}' for name in names}
     assert 'the released file of OpenSeeD' in str(missing['network_s:checkpoint'])
-    assert 'make_text_embeddings.py OPENSEED' in str(missing['network_s:text_embeddings'])
+    assert 'basicsr prepare text OPENSEED' in str(missing['network_s:text_embeddings'])
     for path in files.values():
         Path(path).touch()
     good = seen(num_tokens=50, short_side=None)
@@ -163,7 +163,7 @@ def test_the_extractor_has_no_keys_in_path(check, stage_two):
         ({'preset': 'focal_s'}, 'preset', 'One of focal_t, focal_l is expected'),
         ({'type': 'openseed'}, 'type', ': xdecoder is expected, but it is'),
         ({'depths': 2}, 'depths', 'list'),
-        ({'text_embeddings': 'none.pt'}, 'text_embeddings', 'tools/make_text_embeddings.py XDECODER'),
+        ({'text_embeddings': 'none.pt'}, 'text_embeddings', 'basicsr prepare text XDECODER'),
     ],
 )
 def test_mistakes_in_frame_decoder(check, validator, stage_one, changes, key, text):

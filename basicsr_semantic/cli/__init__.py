@@ -13,12 +13,12 @@ from .. import __version__
 from ..utils.errors import UserError, full_stop, short_of_memory
 from ..utils.interrupts import raise_at_interrupt
 from ..utils.printing import LAYOUT, OutputError, complain, end_output, printable
-from . import check, components, extract, prepare, test, train
+from . import adapter, check, components, extract, prepare, test, train
 
 CLOSED_PIPE = 141
 """Exit code where nobody reads the output any more: that of a program which SIGPIPE ends."""
 
-VERBS = (train, test, extract, prepare, check, components)
+VERBS = (train, test, extract, prepare, adapter, check, components)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -54,7 +54,7 @@ _HELP: dict[tuple[str, ...], dict[str, str]] = {
         'pixel_features': 'also store the features of each 4x4 pixels, for SeeClear',
     },
     ('openseed',): {
-        'text_embeddings': 'file of tools/make_text_embeddings.py: the names of things to look for',
+        'text_embeddings': 'file of basicsr prepare text: the names of things to look for',
         'num_tokens': 'tokens of a frame, those that are most like any of the names',
     },
     ('xdecoder', 'openseed'): {

@@ -24,13 +24,25 @@ YTVIS_EXAMPLES = """examples:
   basicsr prepare ytvis datasets/ytvis21 datasets/ytvis21_BI/train --json instances.json --frames frames
 """
 
+TEXT_EXAMPLES = """examples:
+  basicsr prepare text xdecoder_focalt_last.pt ytvis19.pt --tokenizer clip-vit-base-patch32
+  basicsr prepare text model_state_dict_swint_51.2ap.pt openseed_coco.pt --tokenizer clip-vit-base-patch32 \\
+      --classes coco_panoptic
+
+The folder of the tokenizer holds vocab.json and merges.txt of CLIP ViT-B/32; nothing is downloaded.
+"""
+CLASSES = ('ytvis2019', 'ytvis2021', 'coco_panoptic')
+
 MOST_WORKERS = 1024
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the verb ``prepare`` with what can be prepared."""
-    parser = subparsers.add_parser('prepare', help='make LMDBs of clips from frames or videos')
+    parser = subparsers.add_parser(
+        'prepare', help='make data sets of frames, videos or annotations, and text embeddings'
+    )
     things = parser.add_subparsers(title='what to prepare', metavar='WHAT', required=True)
+    _add_text(things)
     clips = things.add_parser(
         'clips',
         help='folders of frames or video files to a pair of LMDBs, GT and LQ',
@@ -85,6 +97,44 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--verify', action='store_true', help='at the end, read everything again and compare checksums')
     parser.add_argument('--workers', type=int, help='threads (default: one for each CPU, at most 8)')
     add_max_megapixels(parser, 'skipped')
+
+
+def _add_text(things: argparse._SubParsersAction) -> None:
+    text = things.add_parser(
+        'text',
+        help='text embeddings of class names, which OpenSeeD and stage 1 of Semantic Lens take',
+        description='Embed class names with the text encoder of a released X-Decoder or OpenSeeD.',
+        epilog=TEXT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    text.add_argument('checkpoint', type=Path, help='a released file of X-Decoder or OpenSeeD, with its text encoder')
+    text.add_argument('out', metavar='OUT', type=Path, help='file to write')
+    text.add_argument('--tokenizer', required=True, metavar='FOLDER', help='folder with vocab.json and merges.txt')
+    text.add_argument('--classes', choices=CLASSES, default='ytvis2019', help='whose names (default: %(default)s)')
+    text.add_argument('--names', metavar='FILE', help='a text file with one class name a line, instead of --classes')
+    text.add_argument('--checksum', help='SHA-256 that the checkpoint must have')
+    text.add_argument('--heads', type=int, default=8, help='attention heads of the text encoder (default: 8)')
+    text.add_argument('--force', action='store_true', help='replace an existing file')
+    text.set_defaults(run=run_text)
+
+
+def run_text(args: argparse.Namespace) -> int:
+    """Embed, and say what was written."""
+    from ..engine.checkpoint import save_atomic
+    from ..extractors import text_embeddings
+    from ..utils.errors import UserError
+
+    if args.out.exists() and not args.force:
+        raise UserError(f'{args.out} exists already. Give another name, or --force to replace it.')
+    if not 1 <= args.heads <= 1024:
+        raise UserError(f'--heads is {args.heads}; it must be from 1 to 1024.')
+    read = text_embeddings.read_names
+    names = text_embeddings.CLASSES[args.classes] if args.names is None else read(Path(args.names))
+    content = text_embeddings.embed(args.checkpoint, args.tokenizer, names, args.checksum, args.heads)
+    save_atomic(content, args.out)
+    shape = tuple(content['embeddings'].shape)
+    say(f'{args.out} is written: embeddings {shape} of {names[0]} to {names[-1]}.')
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,9 +15,7 @@ from ..utils.nearest import nearest
 
 _DEMO = 'datasets/demo'
 _STAGE_ONE = 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml'
-_OPENSEED_TEXT = (
-    'Make it with: python tools/make_text_embeddings.py OPENSEED --tokenizer FOLDER --classes coco_panoptic --out FILE'
-)
+_OPENSEED_TEXT = 'Make it with: basicsr prepare text OPENSEED FILE --tokenizer FOLDER --classes coco_panoptic'
 _REMEDIES = {
     ('network_s', 'checkpoint', 'openseed'): 'Give the released file of OpenSeeD, model_state_dict_swint_51.2ap.pt.',
     ('network_s', 'checkpoint', 'xdecoder'): (
@@ -30,8 +28,8 @@ _REMEDIES = {
         'frame decoder, too: train:trainable: [frame_decoder, instance].'
     ),
     ('frame_decoder', 'text_embeddings', 'xdecoder'): (
-        'Make it with: python tools/make_text_embeddings.py XDECODER --tokenizer FOLDER --classes ytvis2019 (or '
-        'ytvis2021) --out {value}; or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
+        'Make it with: basicsr prepare text XDECODER {value} --tokenizer FOLDER --classes ytvis2019 (or '
+        'ytvis2021); or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
     ),
 }
 """What to do about a missing file that comes from somewhere certain: (section, key, type) -> sentence."""

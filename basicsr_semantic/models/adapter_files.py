@@ -1,45 +1,21 @@
-#!/usr/bin/env python3
-"""Merges a baseline checkpoint and an adapter of SEEM into one file that loads strictly.
-
-`python tools/merge_adapter.py BasicVSR_REDS4.pth net_g_seem_latest.pth net_g_merged.pth`
-"""
+"""Checkpoints of adapters: merged with that of their base network, or taken out of a whole one."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from basicsr_semantic.archs.adapters import merge_adapter
-from basicsr_semantic.archs.seem_configuration import read_configuration
-from basicsr_semantic.engine.checkpoint import load_file, read_weights, save_atomic
-from basicsr_semantic.utils.errors import UserError
+from ..archs.adapters import merge_adapter, split
+from ..archs.seem_configuration import read_configuration
+from ..engine.checkpoint import load_file, read_weights, save_atomic
+from ..utils.errors import UserError
 
 _WEIGHTS = ('params', 'params_ema')
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, merge, and say what was written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('baseline', help="BasicVSR's or EDVR's checkpoint, {'params': state dict}")
-    parser.add_argument('adapter', help='net_g_seem_*.pth, as training with train:trainable writes it')
-    parser.add_argument('out', help='file to write')
-    parser.add_argument('--force', action='store_true', help='replace an existing file')
-    options = parser.parse_args(arguments)
-    try:
-        network = merge(options.baseline, options.adapter, options.out, options.force)
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    described = ', '.join(f'{key}: {_yaml(value)}' for key, value in network.items())
-    print(f'{options.out} is written; it loads strictly into network_g: {{{described}}}')
-    return 0
-
-
-def merge(baseline: str | Path, adapter: str | Path, out: str | Path, force: bool = False) -> dict[str, Any]:
+def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, force: bool = False) -> dict[str, Any]:
     """Merge two checkpoints into a third.
 
     Args:
@@ -54,8 +30,7 @@ def merge(baseline: str | Path, adapter: str | Path, out: str | Path, force: boo
     Raises:
         UserError: A file that is missing, unreadable or of another network, or one that would be overwritten.
     """
-    if Path(out).exists() and not force:
-        raise UserError(f'{out} exists already. Give another name, or --force to replace it.')
+    _check_free(out, force)
     content = load_file(adapter)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         raise UserError(f"{adapter} is not an adapter: it has no 'params', as net_g_seem_*.pth has.")
@@ -74,22 +49,46 @@ def merge(baseline: str | Path, adapter: str | Path, out: str | Path, force: boo
     return network
 
 
+def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> int:
+    """Take the adapter out of the checkpoint of a whole network.
+
+    Args:
+        checkpoint: Checkpoint of a network with SEEM; what it holds besides weights is kept.
+        out: Checkpoint to write, with the keys ``params`` and ``params_ema`` that the other has.
+        force: Replace an existing file.
+
+    Returns:
+        How many values the adapter has.
+
+    Raises:
+        UserError: A file that is missing or unreadable, one without an adapter, or one that would be overwritten.
+    """
+    _check_free(out, force)
+    content = load_file(checkpoint)
+    if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
+        content = {'params': None}
+    values = 0
+    for key in (key for key in _WEIGHTS if key in content):
+        base, adapter = split(read_weights(checkpoint, key))
+        if not adapter or not base:
+            what = 'no adapter of SEEM' if not adapter else 'an adapter alone'
+            raise UserError(f'{checkpoint} holds {what} under {key}; there is nothing to take out.')
+        content[key] = adapter
+        values = sum(value.numel() for value in adapter.values())
+    save_atomic(content, out)
+    return values
+
+
+def _check_free(out: str | Path, force: bool) -> None:
+    if Path(out).exists() and not force:
+        raise UserError(f'{out} exists already. Give another name, or --force to replace it.')
+
+
 def _check_loads(network: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
     """Build the network and load the weights strictly; what does not fit is a ValueError."""
-    from basicsr.archs import build_network  # importable only once basicsr_semantic has repaired BasicSR
+    from basicsr.archs import build_network
 
     try:
         build_network(network).load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f'Their weights do not make up a {network["type"]}: {error}') from error
-
-
-def _yaml(value: Any) -> str:
-    """A constructor argument as YAML writes it."""
-    if isinstance(value, list):
-        return f'[{", ".join(value)}]'
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

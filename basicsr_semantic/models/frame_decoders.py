@@ -59,7 +59,7 @@ def class_embeddings(path: str | None, num_classes: int, width: int, trains: boo
     """What stands for each class where the frame decoder names its queries.
 
     Args:
-        path: File of ``tools/make_text_embeddings.py``, a dict with ``embeddings`` (num_classes, width) and
+        path: File of ``basicsr prepare text``, a dict with ``embeddings`` (num_classes, width) and
             ``background`` (width,); or a tensor alone, the embedding of "background" last or missing. None: fixed
             random directions, orthogonal and the same in every run, for a frame decoder that trains.
         num_classes: Classes without "no object".
@@ -83,7 +83,7 @@ def class_embeddings(path: str | None, num_classes: int, width: int, trains: boo
     content = load_file(path)
     rows = content.get('embeddings') if isinstance(content, dict) else content
     if not torch.is_tensor(rows) or rows.dim() != 2:
-        raise UserError(f'{path} holds no text embeddings; make the file with tools/make_text_embeddings.py.')
+        raise UserError(f'{path} holds no text embeddings; make the file with: basicsr prepare text.')
     names: list[str] = []
     if isinstance(content, dict):
         names = [str(name) for name in content.get('names') or ()]

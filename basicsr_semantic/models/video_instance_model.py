@@ -227,7 +227,7 @@ class VideoInstanceModel(VideoBaseModel):
         if text is None and not self.trains_frames:
             raise UserError(
                 'The similarity loss needs to know which query of the frozen frame decoder names which class: give '
-                'frame_decoder:text_embeddings, a file of tools/make_text_embeddings.py, or set '
+                'frame_decoder:text_embeddings, a file of basicsr prepare text, or set '
                 'train:instance_opt:sim_weight: 0.'
             )
         width = self.net_f.config['projection_dim']

@@ -28,7 +28,7 @@ class TopOptions(sections.TopOptions):
     """The instance encoder and decoder: type InstanceTransformer and its arguments."""
     frame_decoder: Annotated[dict[str, Any], Built('frame_decoder', XDecoder, FrameDecoderOptions)]
     """What describes single frames: type xdecoder; preset (focal_t, focal_l) and sizes that replace the preset's;
-    text_embeddings, the file of tools/make_text_embeddings.py, which names the classes to a frozen frame decoder."""
+    text_embeddings, the file of basicsr prepare text, which names the classes to a frozen frame decoder."""
 
 
 class TrainOptions(StepOptions):

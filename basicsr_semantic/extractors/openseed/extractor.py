@@ -42,7 +42,7 @@ class OpenSeeDExtractor:
 
     Args:
         checkpoint: Weights of OpenSeeD, the released file or one of ours.
-        text_embeddings: File of ``tools/make_text_embeddings.py``: the names to look for. Tokens depend on them.
+        text_embeddings: File of ``basicsr prepare text``: the names to look for. Tokens depend on them.
         num_tokens: Tokens K of a frame; the paper does not give the number.
         device: Where the network runs: 'cpu', 'cuda', 'cuda:1', ...
         short_side: Frames with a shorter short side are enlarged bicubically to this one for the network, both sides

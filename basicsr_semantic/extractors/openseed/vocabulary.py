@@ -2,8 +2,8 @@
 
 The file is made once, from the text encoder in the released checkpoint and CLIP's tokenizer:
 
-`python tools/make_text_embeddings.py model_state_dict_swint_51.2ap.pt --tokenizer clip-vit-base-patch32 \\
---classes coco_panoptic --out openseed_coco.pt`
+`basicsr prepare text model_state_dict_swint_51.2ap.pt openseed_coco.pt --tokenizer clip-vit-base-patch32 \\
+--classes coco_panoptic`
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _split(names: str) -> tuple[str, ...]:
 #: The 133 categories of COCO's panoptic task (Lin et al., ECCV 2014; Kirillov et al., CVPR 2019), 80 things before 53
 #: kinds of stuff, in the order of their ids.
 COCO_PANOPTIC: tuple[str, ...] = _split(_THINGS) + _split(_STUFF)
-_COMMAND = 'python tools/make_text_embeddings.py CHECKPOINT --tokenizer FOLDER --classes coco_panoptic --out FILE'
+_COMMAND = 'basicsr prepare text CHECKPOINT FILE --tokenizer FOLDER --classes coco_panoptic'
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Vocabulary:
 
 
 def load_vocabulary(path: str | os.PathLike[str], checksum: str | None = None) -> Vocabulary:
-    """Read a file of ``tools/make_text_embeddings.py``; its embedding of "no object" is left out.
+    """Read a file of ``basicsr prepare text``; its embedding of "no object" is left out.
 
     Args:
         path: The file.
