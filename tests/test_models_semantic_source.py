@@ -248,7 +248,7 @@ class SizeOf32:
             {},
             r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder .*missing_priors: neutr',
         ),
-        ({'dataroot_priors'}, {}, r'needs instance_tokens, .*network_s: \{type: xdecoder, extract_mode: cached, insta'),
+        ({'dataroot_priors'}, {}, r'needs instance_tokens, .*network_s: \{type: stored_tokens, instance_checkpoint: '),
         ({}, {'network_s'}, r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder'),
     ],
 )
@@ -293,8 +293,12 @@ def test_training_data_that_do_not_go_with_the_mode(options, tmp_path, files, mo
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'type': 'sam'}, "network_s:type is 'sam'; it must be xdecoder or openseed"),
-        ({'type': None}, 'network_s:type is None; it must be xdecoder or openseed'),
+        ({'type': 'sam'}, "network_s:type is 'sam'. sam gives masks alone, no tokens"),
+        ({'type': None}, 'network_s:type is ~. It must be xdecoder or openseed or stored_tokens'),
+        (
+            {'type': 'stored_tokens', 'extract_mode': 'online_full'},
+            'its only mode is cached; for online_full name xdec',
+        ),
         ({'extract_mode': 'online'}, 'choose one of cached, online_full, online_patch'),
         ({'extract_mode': 'online_full', 'short_sid': 3}, "takes no argument 'short_sid'"),
         ({'extract_mode': 'cached', 'instance_checkpoint': None}, 'vita needs instance_checkpoint'),
