@@ -82,6 +82,7 @@ def test_the_help_has_its_name_and_its_flags(capsys):
         (['--levels', '2', '--min-size', '3'], "takes no argument 'min_size': --min-size belongs to regions."),
         (['--levels', '2', '--checkpoint=x'], '--checkpoint belongs to sam, xdecoder and openseed.'),
         (['--levels', '2', '--alongside', 'rows'], 'takes no --alongside: did you mean --along?'),
+        (['--levels', '9'], '--levels: It is 9, but must be at most 8.'),
         (['--levels', '2', '--zzz'], '"basicsr extract --extractor toy_stripes --help" lists what it takes.'),
     ],
 )
@@ -128,6 +129,15 @@ def test_it_makes_priors_in_the_run_of_an_option_file(options, tmp_path, monkeyp
     said = capsys.readouterr().out
     assert 'extract_mode: online_full needs the levels of toy_stripes' in said
     assert 'One of rows, columns is expected' in said
+
+
+def test_a_missing_store_of_its_kind_comes_with_the_whole_command(options, tmp_path, clips, capsys):
+    opt = options(network_g=LENS, network_s={'type': 'stored_tokens', 'instance_source': 'mean_over_time'})
+    opt['datasets']['train'] |= {'dataroot_priors': str(tmp_path / 'none'), 'prior_kind': 'toy_stripes'}
+    file = str(write_options(opt, tmp_path / 'o.yml'))
+    assert main(['check', '-opt', file, '--import', 'toy_extractor']) == 1
+    said = '--extractor toy_stripes --levels LEVELS --import toy_extractor --frames '
+    assert said + str(clips / 'lq') in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('source', [{'instance_source': 'mean_over_time'}, {}])

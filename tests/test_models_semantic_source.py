@@ -98,6 +98,18 @@ def test_instance_tokens_follow_from_the_sampled_frames(options, clips, store, f
     assert torch.equal(found['global_tokens'], batch['global_tokens'])
 
 
+def test_stored_tokens_are_what_the_name_of_the_extractor_gives(options, clips, store, files):
+    batch = batch_of(dataset(options, clips, dataroot_priors=store), (1, 2))
+    section = {'type': 'stored_tokens', 'instance_checkpoint': files['instance_checkpoint']}
+    stored, named = SemanticSource(section, WANTED, torch.device('cpu')), source(files, 'cached')
+    found, expected = (one.priors(batch, batch['lq']) for one in (stored, named))
+    assert found.keys() == expected.keys() == set(WANTED)
+    assert all(torch.equal(found[name], expected[name]) for name in WANTED)
+    assert stored.identity == named.identity and stored.kind is None
+    without = SemanticSource({'type': 'stored_tokens'}, WANTED, torch.device('cpu'))
+    assert without.priors(batch, batch['lq']).keys() == {'masks', 'global_tokens'} and without.identity is None
+
+
 @pytest.mark.parametrize(('kind', 'count'), [('mean_over_time', TOKENS), ('xdecoder_frame', 7 * TOKENS)])
 def test_instances_without_an_instance_network(options, clips, store, files, kind, count):
     batch = batch_of(dataset(options, clips, dataroot_priors=store), (0,))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ..config.components import Component
 from ..config.option_file import parse_value
+from ..config.section import wrong_values
 from ..config.signatures import arguments_of
 from ..extractors import EXTRACTOR_REGISTRY, Extractor
 from ..utils.errors import UserError
@@ -69,9 +70,9 @@ def given(args: argparse.Namespace, extractor: type[Extractor]) -> dict[str, Any
     """The arguments of the constructor that the command line gives.
 
     Raises:
-        UserError: One is missing that the constructor cannot do without.
+        UserError: One is missing that the constructor cannot do without, or is out of the range that it declares.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for argument, one in arguments_of(extractor).model_fields.items():
         value = getattr(args, argument)
         if value is None and one.is_required():
@@ -81,6 +82,8 @@ def given(args: argparse.Namespace, extractor: type[Extractor]) -> dict[str, Any
             )
         if value is not None:
             values[argument] = tuple(value) if _is_tuple(one.annotation) and isinstance(value, list) else value
+    for (argument, *_), message, _ in wrong_values(arguments_of(extractor), values):
+        raise UserError(f'{flag(argument)}: {message}')
     return values
 
 

@@ -107,9 +107,10 @@ def _needed(kind: Any, section: Mapping[str, Any]) -> list[str]:
 
     if kind in EXTRACTORS or kind not in EXTRACTOR_REGISTRY:
         return []
-    fields = arguments_of(EXTRACTOR_REGISTRY.get(kind)).model_fields
-    needed = [name for name, one in fields.items() if one.is_required()]
-    return [f'--{name.replace("_", "-")} {section.get(name) or name.upper()}' for name in needed]
+    chosen = EXTRACTOR_REGISTRY.get(kind)
+    needed = [name for name, one in arguments_of(chosen).model_fields.items() if one.is_required()]
+    flags = [f'--{name.replace("_", "-")} {section.get(name) or name.upper()}' for name in needed]
+    return [*flags, f'--import {chosen.__module__}']
 
 
 def _advice(file: str, path: tuple[str, ...], key: str, value: str, kind: Any) -> str:

@@ -128,7 +128,10 @@ class Extractor:
             wanted: fields of SemanticPriors; of others, what costs much need not be made.
 
         Returns:
-            An object that has the fields as attributes, without their batch axis; None for those it cannot give.
+            An object that has the fields as attributes, without their batch axis, or None for those it cannot give:
+            ``masks`` (T, I, h, w) uint8 of 0 and 1, I the same for every clip; ``frame_tokens`` (T, K, Ct);
+            ``global_tokens`` (T, Cg); ``instance_tokens`` (N, Ct); ``pixel_features`` (T, Cp, hp, wp), one vector for
+            each cell of 4x4 pixels.
         """
         raise NotImplementedError
 
