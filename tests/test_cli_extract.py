@@ -150,6 +150,14 @@ def test_every_argument_of_every_extractor_is_a_flag_with_text_and_default(name,
             assert f'(default {str(parameter.default).replace("F", "f").replace("T", "t")})' in entry[0]
 
 
+def test_flags_may_be_abbreviated_while_they_name_one_extractor(clips, tmp_path, capsys):
+    where = ['--fra', clips / 'lq', '--out', tmp_path / 's', '--min-s', 4]
+    assert extract('--extr', 'regions', *where) == 0
+    assert PriorStoreReader(tmp_path / 's').meta['parameters']['min_size'] == 4
+    assert extract('--extractor', 'regions', *where, '--extr', 'sam') == 2
+    assert "Two extractors are named, 'regions' and 'sam'" in capsys.readouterr().err
+
+
 def test_the_help_lists_the_extractors_that_fill_stores(capsys):
     text = help_of(capsys).split('extractors, each with flags of its own')[1]
     for name, one in EXTRACTOR_REGISTRY:

@@ -76,7 +76,8 @@ def _parse(
     from ..extractors import extractor_class
     from .extractor_flags import add_flags, listing, refuse_others, width
 
-    glance = _Glance(add_help=False)
+    # without abbreviations, since --i may be a flag of the extractor
+    glance = _Glance(add_help=False, allow_abbrev=False)
     glance.add_argument('--extractor')
     glance.add_argument('--import', dest='imports', nargs='+', default=[])
     try:
@@ -88,7 +89,8 @@ def _parse(
         raw = argparse.RawDescriptionHelpFormatter
         parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listing(), formatter_class=raw)
         _add_general(parser)
-        return parser.parse_known_args(arguments, namespace)
+        seen = parser.parse_known_args(arguments)[0]  # which ends here, unless the name has an abbreviated flag
+        load_plugins(seen.imports)
     chosen = extractor_class(seen.extractor)
     if not chosen.fills_stores():
         raise UserError(
@@ -98,6 +100,8 @@ def _parse(
     _add_general(parser)
     add_flags(parser, seen.extractor, chosen, [*(action.dest for action in parser._actions), 'run', 'chosen'])
     found, left = parser.parse_known_args(arguments, namespace or argparse.Namespace())
+    if found.extractor != seen.extractor:
+        raise UserError(f'Two extractors are named, {seen.extractor!r} and {found.extractor!r}; give --extractor once.')
     refuse_others(left, seen.extractor, parser)
     found.chosen = chosen
     return found, left

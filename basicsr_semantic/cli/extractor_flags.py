@@ -19,7 +19,7 @@ from ..extractors import EXTRACTOR_REGISTRY, Extractor
 from ..utils.errors import UserError
 from ..utils.nearest import nearest
 
-_METAVARS: dict[Any, str] = {int: 'INTEGER', float: 'NUMBER', str: 'TEXT', Path: 'PATH'}
+_METAVARS: dict[Any, str] = {int: 'INTEGER', float: 'NUMBER', str: 'TEXT', Path: 'PATH', bool: 'true|false'}
 
 
 def flag(argument: str) -> str:
