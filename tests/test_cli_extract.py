@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -18,8 +19,9 @@ from conftest import basicsr, environment
 from helpers_openseed import openseed_files
 
 from basicsr_semantic.cli import build_parser, main
-from basicsr_semantic.extractors import EXTRACTORS, build_extractor, extractor_class
+from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, build_extractor, extractor_class
 from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.utils.docstrings import argument_docs
 
 
 @pytest.fixture
@@ -123,16 +125,45 @@ def test_tokens_and_pixel_features(clips, tmp_path, capsys):
     assert 'parameters.short_side is null in the store and 32 now' in capsys.readouterr().err
 
 
-def test_every_argument_of_every_extractor_is_an_argument_of_the_command():
-    import inspect
+def help_of(capsys, *words: str) -> str:
+    with pytest.raises(SystemExit) as done:
+        main(['extract', *words, '--help'])
+    assert done.value.code == 0
+    return ' '.join(capsys.readouterr().out.split())
 
-    text = ' '.join(build_parser()._subparsers._group_actions[0].choices['extract'].format_help().split())
-    for name in EXTRACTORS:
-        for argument, parameter in inspect.signature(extractor_class(name)).parameters.items():
-            assert f'--{argument.replace("_", "-")}' in text
-            if isinstance(parameter.default, (int, str)) and parameter.default is not False:
-                default = re.escape(str(parameter.default))
-                assert re.search(rf'\(default ({default}|[^)]*\b{default} with {name}\b[^)]*)\)', text)
+
+@pytest.mark.parametrize('name', EXTRACTOR_REGISTRY.keys())
+def test_every_argument_of_every_extractor_is_a_flag_with_text_and_default(name, capsys):
+    chosen = extractor_class(name)
+    if not chosen.fills_stores():
+        assert extract('--extractor', name, '--help') == 2
+        return
+    text = help_of(capsys, '--extractor', name)
+    for argument, parameter in inspect.signature(chosen).parameters.items():
+        entry = re.search(rf' --{argument.replace("_", "-")} (?!.*usage).*?(?= --|$)', text.split('options:')[1])
+        assert entry, argument
+        words = argument_docs(chosen)[argument].replace('``', '').split()[:4]
+        assert ' '.join(words).rstrip('.') in entry[0]
+        if parameter.default is parameter.empty:
+            assert '(required)' in entry[0]
+        elif isinstance(parameter.default, int | str):
+            assert f'(default {str(parameter.default).replace("F", "f").replace("T", "t")})' in entry[0]
+
+
+def test_flags_may_be_abbreviated_while_they_name_one_extractor(clips, tmp_path, capsys):
+    where = ['--fra', clips / 'lq', '--out', tmp_path / 's', '--min-s', 4]
+    assert extract('--extr', 'regions', *where) == 0
+    assert PriorStoreReader(tmp_path / 's').meta['parameters']['min_size'] == 4
+    assert extract('--extractor', 'regions', *where, '--extr', 'sam') == 2
+    assert "Two extractors are named, 'regions' and 'sam'" in capsys.readouterr().err
+
+
+def test_the_help_lists_the_extractors_that_fill_stores(capsys):
+    text = help_of(capsys).split('extractors, each with flags of its own')[1]
+    for name, one in EXTRACTOR_REGISTRY:
+        summary = one.__doc__.splitlines()[0]
+        assert (f' {name} {summary}' in text) == one.fills_stores()
+    assert '--min-size' not in text
 
 
 def test_pixel_features_are_a_flag_that_may_say_true():

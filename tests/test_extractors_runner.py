@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
+from basicsr_semantic.extractors import Extractor
 from basicsr_semantic.extractors.runner import extract, parse_shard
 from basicsr_semantic.priors import PriorStoreReader
 from basicsr_semantic.utils.errors import UserError
@@ -20,7 +21,7 @@ from basicsr_semantic.utils.errors import UserError
 KEYS = [f'{clip}/{frame:08d}' for clip in ('000', '001') for frame in range(15)]
 
 
-class Thresholds:
+class Thresholds(Extractor):
     """An extractor whose masks follow from the frame alone, as slow as wanted."""
 
     kind = 'thresholds'

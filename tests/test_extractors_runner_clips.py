@@ -12,7 +12,7 @@ import pytest
 from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
-from basicsr_semantic.extractors.base import ClipPriors
+from basicsr_semantic.extractors.base import ClipPriors, Extractor
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import PriorStoreReader
 from basicsr_semantic.utils.errors import UserError
@@ -21,7 +21,7 @@ CLIPS = {'a': 5, 'b/c': 3, 'b/d': 4, 'e': 1}
 KEYS = [f'{clip}/{frame:08d}' for clip, count in CLIPS.items() for frame in range(count)]
 
 
-class Means:
+class Means(Extractor):
     """Tokens are the frames' means; instances are where a frame is brighter than the first frame of its clip."""
 
     kind = 'means'

@@ -11,7 +11,7 @@ import pytest
 from helpers_extraction import content, kill_while_writing
 from tqdm import tqdm
 
-from basicsr_semantic.extractors.base import FramePriors
+from basicsr_semantic.extractors.base import Extractor, FramePriors
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import PriorStoreReader
 from basicsr_semantic.utils.errors import UserError
@@ -19,7 +19,7 @@ from basicsr_semantic.utils.errors import UserError
 KEYS = [f'{clip}/{frame:08d}' for clip in 'ab' for frame in range(6)]
 
 
-class Colours:
+class Colours(Extractor):
     """The token is the frame's mean; a feature is the mean colour of a cell."""
 
     kind = 'colours'

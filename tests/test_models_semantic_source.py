@@ -98,6 +98,18 @@ def test_instance_tokens_follow_from_the_sampled_frames(options, clips, store, f
     assert torch.equal(found['global_tokens'], batch['global_tokens'])
 
 
+def test_stored_tokens_are_what_the_name_of_the_extractor_gives(options, clips, store, files):
+    batch = batch_of(dataset(options, clips, dataroot_priors=store), (1, 2))
+    section = {'type': 'stored_tokens', 'instance_checkpoint': files['instance_checkpoint']}
+    stored, named = SemanticSource(section, WANTED, torch.device('cpu')), source(files, 'cached')
+    found, expected = (one.priors(batch, batch['lq']) for one in (stored, named))
+    assert found.keys() == expected.keys() == set(WANTED)
+    assert all(torch.equal(found[name], expected[name]) for name in WANTED)
+    assert stored.identity == named.identity and stored.kind is None
+    without = SemanticSource({'type': 'stored_tokens'}, WANTED, torch.device('cpu'))
+    assert without.priors(batch, batch['lq']).keys() == {'masks', 'global_tokens'} and without.identity is None
+
+
 @pytest.mark.parametrize(('kind', 'count'), [('mean_over_time', TOKENS), ('xdecoder_frame', 7 * TOKENS)])
 def test_instances_without_an_instance_network(options, clips, store, files, kind, count):
     batch = batch_of(dataset(options, clips, dataroot_priors=store), (0,))
@@ -248,7 +260,7 @@ class SizeOf32:
             {},
             r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder .*missing_priors: neutr',
         ),
-        ({'dataroot_priors'}, {}, r'needs instance_tokens, .*network_s: \{type: xdecoder, extract_mode: cached, insta'),
+        ({'dataroot_priors'}, {}, r'needs instance_tokens, .*network_s: \{type: stored_tokens, instance_checkpoint: '),
         ({}, {'network_s'}, r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder'),
     ],
 )
@@ -293,8 +305,12 @@ def test_training_data_that_do_not_go_with_the_mode(options, tmp_path, files, mo
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'type': 'sam'}, "network_s:type is 'sam'; it must be xdecoder or openseed"),
-        ({'type': None}, 'network_s:type is None; it must be xdecoder or openseed'),
+        ({'type': 'sam'}, "network_s:type is 'sam'. sam gives masks alone, no tokens"),
+        ({'type': None}, 'network_s:type is ~. It must be xdecoder or openseed or stored_tokens'),
+        (
+            {'type': 'stored_tokens', 'extract_mode': 'online_full'},
+            'its only mode is cached; for online_full name xdec',
+        ),
         ({'extract_mode': 'online'}, 'choose one of cached, online_full, online_patch'),
         ({'extract_mode': 'online_full', 'short_sid': 3}, "takes no argument 'short_sid'"),
         ({'extract_mode': 'cached', 'instance_checkpoint': None}, 'vita needs instance_checkpoint'),

@@ -107,7 +107,7 @@ def test_crops_must_not_divide_cells(files):
 
 
 def test_missing_features_name_what_makes_them():
-    text = how_to_get(['pixel_features'], False, True, True)
+    text = how_to_get(['pixel_features'], False, True)
     assert 'extract --extractor openseed' in text and 'xdecoder --pixel-features' in text and 'network_s' in text
 
 

@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..utils.errors import UserError, full_stop, short_of_memory
@@ -23,6 +23,15 @@ VERBS = (train, test, extract, prepare, adapter, check, components)
 
 class _Parser(argparse.ArgumentParser):
     """Repeats arguments in its messages in a form that a terminal takes."""
+
+    take_over: Callable[[Sequence[str], argparse.Namespace | None], tuple[argparse.Namespace, list[str]]] | None = None
+    """What parses the arguments in its place, for a verb whose flags depend on them; None: it does so itself."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of ArgumentParser."""
+        if self.take_over is not None:
+            return self.take_over(args, namespace)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message, LAYOUT))

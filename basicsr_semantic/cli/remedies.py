@@ -23,6 +23,7 @@ _REMEDIES = {
     ),
     ('network_s', 'text_embeddings', 'openseed'): _OPENSEED_TEXT,
     ('network_s', 'instance_checkpoint', 'xdecoder'): _STAGE_ONE,
+    ('network_s', 'instance_checkpoint', 'stored_tokens'): _STAGE_ONE,
     ('path', 'pretrain_frame_decoder', None): (
         'Put the released file of X-Decoder there (model zoo of https://github.com/microsoft/X-Decoder), or train the '
         'frame decoder, too: train:trainable: [frame_decoder, instance].'
@@ -80,9 +81,11 @@ def _extractor(opt: Mapping[str, Any], root: str, dataset: Mapping[str, Any]) ->
     kind, section = dataset.get('prior_kind') or 'sam', opt.get('network_s')
     if kind == 'annotations':
         return f'annotations --annotations {Path(root).parent / "instances.json"}'
+    section = section if isinstance(section, Mapping) else {}
     if kind not in ('xdecoder', 'openseed'):
-        return str(kind)
-    section = section if isinstance(section, Mapping) and section.get('type') == kind else {}
+        return ' '.join([str(kind), *_needed(kind, section if section.get('type') == kind else {})])
+    # what makes instances of stored tokens is what the extractor makes masks of instances with
+    section = section if section.get('type') in (kind, 'stored_tokens') else {}
     files = ['checkpoint', 'text_embeddings' if kind == 'openseed' else 'instance_checkpoint']
     if kind == 'xdecoder' and section.get('instance_source', 'vita') != 'vita':
         files.pop()
@@ -93,6 +96,19 @@ def _extractor(opt: Mapping[str, Any], root: str, dataset: Mapping[str, Any]) ->
         if (value := section.get(name, default)) != default:
             flags.append(f'--{name.replace("_", "-")} {0 if value is None else value}')
     return ' '.join([*flags, '--pixel-features'] if kind == 'xdecoder' and dataset.get('with_features') else flags)
+
+
+def _needed(kind: Any, section: Mapping[str, Any]) -> list[str]:
+    """The flags without which an extractor that somebody else has registered does nothing."""
+    from ..config.signatures import arguments_of
+    from ..extractors import EXTRACTOR_REGISTRY, EXTRACTORS
+
+    if kind in EXTRACTORS or kind not in EXTRACTOR_REGISTRY:
+        return []
+    chosen = EXTRACTOR_REGISTRY.get(kind)
+    needed = [name for name, one in arguments_of(chosen).model_fields.items() if one.is_required()]
+    flags = [f'--{name.replace("_", "-")} {section.get(name) or name.upper()}' for name in needed]
+    return [*flags, f'--import {chosen.__module__}']
 
 
 def _advice(file: str, path: tuple[str, ...], key: str, value: str, kind: Any) -> str:

@@ -94,7 +94,7 @@ def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:
     for name, one in known.options.model_fields.items():
         mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
         if mark is not None and mark.kind == 'extractor':
-            fit = {n: c.target for n, c in components('extractor').items() if hasattr(c.target, 'describe')}
+            fit = {n: c.target for n, c in components('extractor').items() if c.target.not_for_models() is None}
             given = frozenset(GIVEN['extractor'])
             _by_type(
                 defs, name, {n: with_options(arguments_of(c, given), mark.options, False) for n, c in fit.items()}, {}

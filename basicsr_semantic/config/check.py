@@ -222,9 +222,10 @@ class _Checker:
             return
         named = mark.kind in (*KINDS, *OTHERS)
         target = self.component(mark.kind, path, section) if named else mark.target
-        if target is not None and mark.kind == 'extractor' and not hasattr(target, 'describe'):
-            fit = [name for name, one in components('extractor').items() if hasattr(one.target, 'describe')]
-            self.add((*path, 'type'), f'{section["type"]} gives no tokens.', f'There are: {", ".join(fit)}.')
+        unfit = target.not_for_models() if target is not None and mark.kind == 'extractor' else None
+        if unfit is not None:
+            fit = [name for name, one in components('extractor').items() if one.target.not_for_models() is None]
+            self.add((*path, 'type'), f'{section["type"]} {unfit}', f'There are: {", ".join(fit)}.')
         elif mark.kind == 'optimiser' and target is not None and section.get('lr') is None:
             said = f"The key 'lr', which {target.__name__} needs, is missing."  # BasicSR hands it on by name
             self.add((*path, 'lr'), said, 'It is the learning rate.')

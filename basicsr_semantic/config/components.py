@@ -71,9 +71,9 @@ def better_of(metric: Component) -> str:
 
 def _registry(kind: str) -> Iterable[tuple[str, Any]]:
     if kind == 'extractor':
-        from ..extractors import EXTRACTORS, extractor_class
+        from ..extractors import EXTRACTOR_REGISTRY
 
-        return [(name, extractor_class(name)) for name in EXTRACTORS]
+        return EXTRACTOR_REGISTRY
     # importing these packages is what registers BasicSR's own components
     import basicsr.archs
     import basicsr.data

@@ -1,28 +1,27 @@
 """Extractors: from whole low-resolution frames or clips to masks, tokens and pixel features.
 
-An extractor is a class with the attributes of :class:`~basicsr_semantic.extractors.base.MaskExtractor`,
-:class:`~basicsr_semantic.extractors.base.FrameExtractor` or
-:class:`~basicsr_semantic.extractors.base.ClipExtractor`; the table below names them without importing what they need.
+An extractor is a subclass of :class:`~basicsr_semantic.extractors.base.Extractor` that is registered in
+``EXTRACTOR_REGISTRY``. Those of this package are named there without importing what they need.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from typing import Any
 
 from ..utils.errors import UserError
-from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor, OnlineExtractor
-
-#: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'
-EXTRACTORS: dict[str, str] = {
-    'sam': 'basicsr_semantic.extractors.sam:SAMExtractor',
-    'regions': 'basicsr_semantic.extractors.regions:RegionsExtractor',
-    'annotations': 'basicsr_semantic.extractors.annotations:AnnotationsExtractor',
-    'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
-    'openseed': 'basicsr_semantic.extractors.openseed.extractor:OpenSeeDExtractor',
-}
+from .base import (
+    EXTRACTOR_REGISTRY,
+    EXTRACTORS,
+    ClipExtractor,
+    ClipPriors,
+    Extractor,
+    FrameExtractor,
+    FramePriors,
+    MaskExtractor,
+    OnlineExtractor,
+)
 
 
 def extractor_class(name: str) -> type[Extractor]:
@@ -31,19 +30,19 @@ def extractor_class(name: str) -> type[Extractor]:
     Raises:
         UserError: There is no extractor of this name.
     """
-    if name not in EXTRACTORS:
-        near = difflib.get_close_matches(name, EXTRACTORS, 1)
+    if name not in EXTRACTOR_REGISTRY:
+        names = EXTRACTOR_REGISTRY.keys()
+        near = difflib.get_close_matches(name, names, 1)
         hint = f' Did you mean {near[0]!r}?' if near else ''
-        raise UserError(f'There is no extractor {name!r}.{hint} There are: {", ".join(EXTRACTORS)}.')
-    module, _, class_name = EXTRACTORS[name].partition(':')
-    return getattr(importlib.import_module(module), class_name)
+        raise UserError(f'There is no extractor {name!r}.{hint} There are: {", ".join(names)}.')
+    return EXTRACTOR_REGISTRY.get(name)
 
 
 def build_extractor(name: str, **parameters: Any) -> Extractor:
     """Build an extractor.
 
     Args:
-        name: a key of ``EXTRACTORS``.
+        name: a name of ``EXTRACTOR_REGISTRY``.
         parameters: arguments of its constructor.
 
     Raises:
@@ -51,24 +50,29 @@ def build_extractor(name: str, **parameters: Any) -> Extractor:
     """
     chosen = extractor_class(name)
     known = inspect.signature(chosen).parameters
-    for parameter in parameters:
-        if parameter not in known:
-            near = difflib.get_close_matches(parameter, known, 1)
+    named = {key: item for key, item in known.items() if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)}
+    takes_more = any(item.kind is item.VAR_KEYWORD for item in known.values())
+    for parameter in parameters if not takes_more else ():
+        if parameter not in named:
+            near = difflib.get_close_matches(parameter, named, 1)
             hint = f' Did you mean {near[0]!r}?' if near else ''
-            raise UserError(
-                f'The extractor {name!r} takes no argument {parameter!r}.{hint} It takes: {", ".join(known)}.'
-            )
-    missing = [key for key, item in known.items() if item.default is item.empty and key not in parameters]
+            takes = f'It takes: {", ".join(named)}.' if named else 'It takes none.'
+            raise UserError(f'The extractor {name!r} takes no argument {parameter!r}.{hint} {takes}')
+    missing = [key for key, item in named.items() if item.default is item.empty and key not in parameters]
     if missing:
         raise UserError(f'The extractor {name!r} needs the argument {missing[0]!r}.')
-    return chosen(**parameters)
+    make: Any = chosen  # each constructor has arguments of its own
+    return make(**parameters)
 
 
 __all__ = [
     'EXTRACTORS',
+    'EXTRACTOR_REGISTRY',
     'ClipExtractor',
+    'ClipPriors',
     'Extractor',
     'FrameExtractor',
+    'FramePriors',
     'MaskExtractor',
     'OnlineExtractor',
     'build_extractor',

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..utils.errors import UserError
 from .annotation_files import open_annotations
-from .base import MAX_MASKS, check_frame, check_max_masks
+from .base import EXTRACTOR_REGISTRY, MAX_MASKS, Extractor, check_frame, check_max_masks
 from .ordering import stack_masks
 
 
-class AnnotationsExtractor:
+@EXTRACTOR_REGISTRY.register()
+class AnnotationsExtractor(Extractor):
     """Reads masks from annotations instead of looking at the frame.
 
     Channel k is the k-th instance of the video in every frame, so identity is stable over time; an instance that is not
@@ -31,7 +32,6 @@ class AnnotationsExtractor:
 
     kind = 'annotations'
     order = 'id'
-    checkpoint = None
 
     def __init__(self, annotations: str, max_masks: int = MAX_MASKS) -> None:
         self._instances = open_annotations(Path(annotations))

@@ -1,13 +1,16 @@
-"""What every extractor looks like."""
+"""What every extractor looks like, and where it is registered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import importlib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from basicsr.utils.registry import Registry
 from torch import Tensor
 
 from ..priors.store_meta import LARGEST_SIZE
@@ -15,38 +18,6 @@ from ..utils.errors import UserError, shown
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
 LARGEST_SEEN = 1 << 25  # pixels; a frame of 7680x4320 has as many
-
-
-class MaskExtractor(Protocol):
-    """Turns one whole frame into at most ``max_masks`` masks.
-
-    Attributes:
-        kind: name of the extractor; the kind of the priors it makes.
-        parameters: everything that changes its masks, as plain JSON values; goes into the metadata of a store.
-        checkpoint: ``{'file': name, 'sha256': hex digits}`` of its weights, or None.
-        order: what the position of a mask means: 'area', 'iou', 'grid' or 'id'.
-        max_masks: most masks a frame.
-    """
-
-    kind: str
-    parameters: dict[str, Any]
-    checkpoint: dict[str, str] | None
-    order: str
-    max_masks: int
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __call__(self, frame: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Describe one frame.
-
-        Args:
-            frame: (h, w, 3) uint8 RGB, the whole frame.
-            key: its key, for example '000/00000000'.
-
-        Returns:
-            Masks (n, h, w) bool, n at most ``max_masks``, and their scores (n,) or None.
-        """
-        ...
 
 
 @dataclass
@@ -66,28 +37,78 @@ class ClipPriors:
     before the masks. None without."""
 
 
-class ClipExtractor(Protocol):
-    """Turns a whole clip into tokens of its frames and masks of its instances.
+@dataclass
+class FramePriors:
+    """What an extractor says about one frame by itself."""
+
+    frame_tokens: np.ndarray
+    """(K, Ct) floating point."""
+    global_token: np.ndarray
+    """(Cg,) floating point; Cg is 0 where there is none."""
+    pixel_features: np.ndarray | None
+    """(Cp, hp, wp) floating point, one vector for each cell of 4x4 pixels; None without."""
+    masks: np.ndarray
+    """(I, h, w) bool; I may be 0."""
+
+
+class Extractor:
+    """The base of all extractors: what they have, and what each may do.
+
+    A subclass overrides one or more of the methods here, and what it overrides is what it can do:
+
+    - ``__call__``: masks of a frame, and nothing else.
+    - ``describe_frame``: tokens, pixel features and masks of a frame by itself.
+    - ``describe_clip``: tokens of the frames of a clip and masks of its instances. Of these three ``basicsr extract``
+      takes the last that is there.
+    - ``describe``: the same of frames in memory, for a model that makes priors in the run (section ``network_s``).
+    - ``instances_for_store``: instances of a clip out of the tokens of frames that a store has, in the run, too.
+
+    The arguments of its constructor are its flags of ``basicsr extract`` and its keys in ``network_s``: types and
+    defaults are those of the signature, texts those of the docstring. With ``@EXTRACTOR_REGISTRY.register()`` it is
+    found under its ``kind``. It imports heavy packages in the constructor, not with its module.
 
     Attributes:
-        kind: as in :class:`MaskExtractor`.
-        parameters: likewise.
-        checkpoint: likewise.
-        order: 'id': one instance a channel through the whole clip.
-        max_masks: most instances a clip.
-        tokens: sizes of the tokens of a frame, ``{'num': K, 'dim': Ct, 'global_dim': Cg}``.
+        kind: name of the extractor; the kind of the priors it makes.
+        parameters: everything that changes its priors, as plain JSON values; goes into the metadata of a store.
+        checkpoint: ``{'file': name, 'sha256': hex digits}`` of its weights, or None.
+        order: what the position of a mask means: 'area', 'iou', 'grid' or 'id' (one instance a channel through the
+            whole clip).
+        max_masks: most masks a frame, or instances a clip; 0 for an extractor that makes none.
+        tokens: sizes of the tokens of a frame, ``{'num': K, 'dim': Ct, 'global_dim': Cg}``; None without tokens.
+        features: sizes of the pixel features, ``{'dim': Cp, 'cell': 4}``; None without.
+        instances: what makes instance tokens in ``describe``, with attributes ``source`` and ``sha256``; None without.
 
-    An extractor that makes pixel features has their sizes besides, ``features``: ``{'dim': Cp, 'cell': 4}`` or None.
+    Each is a class attribute, a property, or set by the constructor.
     """
 
-    kind: str
-    parameters: dict[str, Any]
-    checkpoint: dict[str, str] | None
-    order: str
-    max_masks: int
-    tokens: dict[str, int]
+    kind: str = ''
+    parameters: dict[str, Any] = {}
+    checkpoint: dict[str, str] | None = None
+    order: str = 'id'
+    max_masks: int = MAX_MASKS
+    tokens: dict[str, int] | None = None
+    features: dict[str, int] | None = None
+    instances: Any = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __call__(self, frame: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Masks of one frame.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB, the whole frame.
+            key: its key, for example '000/00000000'.
+
+        Returns:
+            Masks (n, h, w) bool, n at most ``max_masks``, and their scores (n,) or None.
+        """
+        raise NotImplementedError
+
+    def describe_frame(self, frame: np.ndarray) -> FramePriors:
+        """Describe one frame, without looking at its neighbours.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB, the whole frame.
+        """
+        raise NotImplementedError
 
     def describe_clip(self, count: int, read: Callable[[int], np.ndarray]) -> ClipPriors:
         """Describe one clip.
@@ -97,88 +118,163 @@ class ClipExtractor(Protocol):
             read: gives a frame by its number from 0, (h, w, 3) uint8 RGB; may be called more than once for a frame,
                 also while the masks are drawn from the result.
         """
-        ...
+        raise NotImplementedError
 
-
-@dataclass
-class FramePriors:
-    """What an extractor says about one frame by itself."""
-
-    frame_tokens: np.ndarray
-    """(K, Ct) floating point."""
-    global_token: np.ndarray
-    """(Cg,) floating point; Cg is 0 where there is none."""
-    pixel_features: np.ndarray
-    """(Cp, hp, wp) floating point, one vector for each cell of 4x4 pixels."""
-    masks: np.ndarray
-    """(I, h, w) bool; I may be 0."""
-
-
-class FrameExtractor(Protocol):
-    """Turns one whole frame into tokens, pixel features and masks, without looking at its neighbours.
-
-    Attributes:
-        kind: as in :class:`MaskExtractor`, and so are the next four.
-        parameters: see there.
-        checkpoint: see there.
-        order: see there.
-        max_masks: see there; 0 for an extractor that makes none.
-        tokens: as in :class:`ClipExtractor`.
-        features: sizes of the pixel features, ``{'dim': Cp, 'cell': 4}``.
-    """
-
-    kind: str
-    parameters: dict[str, Any]
-    checkpoint: dict[str, str] | None
-    order: str
-    max_masks: int
-    tokens: dict[str, int]
-    features: dict[str, int]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def describe_frame(self, frame: np.ndarray) -> FramePriors:
-        """Describe one frame.
-
-        Args:
-            frame: (h, w, 3) uint8 RGB, the whole frame.
-        """
-        ...
-
-
-class OnlineExtractor(Protocol):
-    """What an extractor of tokens is, besides, to a model that makes priors in the run (section ``network_s``).
-
-    One whose stores hold tokens of frames, of which instances are to be made in the run, has a static method besides:
-    ``instances_for_store(options, device)`` takes the keys of ``network_s`` and gives a callable with attributes
-    ``source`` and ``sha256``, from frame tokens (b, T, K, Ct) to instance tokens (b, N, Ct).
-
-    Attributes:
-        kind: as in :class:`MaskExtractor`.
-        checkpoint: as in :class:`MaskExtractor`.
-        parameters: as in :class:`MaskExtractor`.
-    """
-
-    kind: str
-    checkpoint: dict[str, str] | None
-
-    @property
-    def parameters(self) -> dict[str, Any]: ...
-
-    def describe(self, frames: Tensor, wanted: Collection[str] = ...) -> Any:
-        """Describe one clip.
+    def describe(self, frames: Tensor, wanted: Collection[str] = ()) -> Any:
+        """Describe one clip that is in memory.
 
         Args:
             frames: (T, 3, h, w) float RGB in [0, 1], whole frames or what is to be taken for such.
             wanted: fields of SemanticPriors; of others, what costs much need not be made.
 
         Returns:
-            An object that has the fields as attributes, without their batch axis; None for those it cannot give.
+            An object that has the fields as attributes, without their batch axis, or None for those it cannot give:
+            ``masks`` (T, I, h, w) uint8 of 0 and 1, I the same for every clip; ``frame_tokens`` (T, K, Ct);
+            ``global_tokens`` (T, Cg); ``instance_tokens`` (N, Ct); ``pixel_features`` (T, Cp, hp, wp), one vector for
+            each cell of 4x4 pixels.
         """
-        ...
+        raise NotImplementedError
+
+    @staticmethod
+    def instances_for_store(options: Mapping[str, Any], device: str | torch.device) -> Any:
+        """What makes instance tokens of the frame tokens of a store.
+
+        Args:
+            options: the keys of ``network_s``.
+            device: where it runs.
+
+        Returns:
+            A callable with attributes ``source`` and ``sha256``, from frame tokens (b, T, K, Ct) to instance tokens
+            (b, N, Ct); None where the options ask for none.
+
+        Raises:
+            UserError: The options ask for what cannot be had.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def by_clips(cls) -> bool:
+        """Whether it describes whole clips for a store."""
+        return _overrides(cls, 'describe_clip')
+
+    @classmethod
+    def by_frames(cls) -> bool:
+        """Whether it describes frames one by one for a store, with tokens and pixel features."""
+        return _overrides(cls, 'describe_frame') and not cls.by_clips()
+
+    @classmethod
+    def only_masks(cls) -> bool:
+        """Whether it gives masks of frames to a store, and nothing else."""
+        return _overrides(cls, '__call__') and not cls.by_clips() and not cls.by_frames()
+
+    @classmethod
+    def fills_stores(cls) -> bool:
+        """Whether ``basicsr extract`` can make a store with it."""
+        return cls.by_clips() or cls.by_frames() or cls.only_masks()
+
+    @classmethod
+    def online(cls) -> bool:
+        """Whether a model can have priors made by it in the run."""
+        return _overrides(cls, 'describe')
+
+    @classmethod
+    def makes_instances(cls) -> bool:
+        """Whether it can make instance tokens of the frame tokens of a store."""
+        return _overrides(cls, 'instances_for_store')
+
+    @classmethod
+    def not_for_models(cls) -> str | None:
+        """Why it cannot stand in ``network_s``, as what follows its name in a sentence; None where it can."""
+        if cls.online() or cls.makes_instances():
+            return None
+        if cls.by_clips() or cls.by_frames():
+            return (
+                'gives tokens to a store alone and none in the run, for which it needs a method describe. Make a store '
+                f'with "basicsr extract --extractor {cls.kind}" and take its tokens by network_s:type: stored_tokens.'
+            )
+        return 'gives masks alone, no tokens; masks come from dataroot_priors and need no network_s.'
 
 
-Extractor = MaskExtractor | ClipExtractor | FrameExtractor
+def _overrides(cls: type[Extractor], method: str) -> bool:
+    return getattr(cls, method) is not getattr(Extractor, method)
+
+
+MaskExtractor = ClipExtractor = FrameExtractor = OnlineExtractor = Extractor
+"""Names from when each way to describe had a class of its own."""
+
+
+class ExtractorRegistry(Registry):
+    """The registry of extractors, each under its ``kind``.
+
+    Those of this package are imported when somebody asks for them: a name can be looked up without what it needs.
+
+    Args:
+        known: name -> 'module:Class' of extractors that register when their module is imported.
+    """
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        super().__init__('extractor')
+        self._known = known
+
+    def register(self, obj: type[Extractor] | None = None, suffix: str | None = None) -> Any:
+        """Register a class, or give what registers the class that it decorates.
+
+        Raises:
+            AssertionError: Its name is taken.
+            TypeError: It is no subclass of Extractor, or its ``kind`` is no name.
+        """
+        return super().register(obj, suffix)
+
+    def _do_register(self, name: str, obj: type, suffix: str | None = None) -> None:
+        if not (isinstance(obj, type) and issubclass(obj, Extractor)):
+            raise TypeError(f'{name} is no subclass of Extractor, so it cannot be registered as an extractor')
+        if not isinstance(obj.kind, str) or not re.fullmatch(r'\w[\w.-]*', obj.kind):
+            raise TypeError(
+                f'The attribute kind of {name}, under which it is registered, must be a name, not {shown(obj.kind)}'
+            )
+        place = f'{obj.__module__}:{obj.__qualname__}'
+        # a name of this package is taken, whether or not its module has been imported
+        assert self._known.get(obj.kind, place) == place, (
+            f"An object named '{obj.kind}' was already registered in 'extractor' registry!"
+        )
+        super()._do_register(obj.kind, obj, suffix)
+
+    def get(self, name: str, suffix: str = 'basicsr') -> type[Extractor]:
+        """The class of that name, imported now if it is one of this package.
+
+        Raises:
+            KeyError: There is none.
+        """
+        if name not in self._obj_map and name in self._known:
+            module, _, class_name = self._known[name].partition(':')
+            found = getattr(importlib.import_module(module), class_name)
+            if name not in self._obj_map:  # a class that somebody else has added to the table
+                self._do_register(class_name, found)
+        if name not in self._obj_map:
+            raise KeyError(f"No object named '{name}' found in 'extractor' registry!")
+        return self._obj_map[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self._known or name in self._obj_map)
+
+    def __iter__(self) -> Iterator[tuple[str, type[Extractor]]]:
+        return ((name, self.get(name)) for name in self.keys())
+
+    def keys(self) -> list[str]:
+        """All names; imports nothing."""
+        return [*self._known, *(name for name in self._obj_map if name not in self._known)]
+
+
+#: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class', for the extractors of this package
+EXTRACTORS: dict[str, str] = {
+    'sam': 'basicsr_semantic.extractors.sam:SAMExtractor',
+    'regions': 'basicsr_semantic.extractors.regions:RegionsExtractor',
+    'annotations': 'basicsr_semantic.extractors.annotations:AnnotationsExtractor',
+    'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
+    'openseed': 'basicsr_semantic.extractors.openseed.extractor:OpenSeeDExtractor',
+    'stored_tokens': 'basicsr_semantic.extractors.stored_tokens:StoredTokens',
+}
+EXTRACTOR_REGISTRY = ExtractorRegistry(EXTRACTORS)
 
 
 def check_frame(frame: np.ndarray) -> None:

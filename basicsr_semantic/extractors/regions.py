@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError, shown
-from .base import MAX_MASKS, check_frame, check_max_masks, check_number
+from .base import EXTRACTOR_REGISTRY, MAX_MASKS, Extractor, check_frame, check_max_masks, check_number
 from .ordering import order_and_keep, stack_masks
 
 LARGEST = 10**9
 LARGEST_SIGMA = 1000  # the filter is eight times as long, whatever the size of the frame
 
 
-class RegionsExtractor:
+@EXTRACTOR_REGISTRY.register()
+class RegionsExtractor(Extractor):
     """Segments a frame at several scales and keeps the largest regions of all of them.
 
     Coarse regions contain finer ones, so masks overlap as those of Segment Anything do. The segmentation is that of
     Felzenszwalb and Huttenlocher, "Efficient graph-based image segmentation" (IJCV 2004), as in scikit-image.
 
     Args:
-        scales: how coarse each segmentation is; a larger value gives larger regions.
+        scales: how coarse each segmentation is, one or more numbers; a larger one gives larger regions.
         sigma: standard deviation of the Gaussian smoothing before the segmentation, in pixels.
         min_size: smallest region in pixels; smaller ones are merged into a neighbour.
         max_masks: most masks a frame, the largest are kept.
@@ -33,7 +34,6 @@ class RegionsExtractor:
 
     kind = 'regions'
     order = 'area'
-    checkpoint = None
 
     def __init__(
         self,

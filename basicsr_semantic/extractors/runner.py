@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from ..data.clip_folders import gaps_of_numbers
 from ..priors import PriorStoreWriter, store_metadata
 from ..utils.errors import UserError
 from ..utils.printing import LAYOUT, printable
-from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor
+from .base import Extractor
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,14 @@ def extract(
         What was done.
 
     Raises:
-        UserError: Frames could not be read (all others are done first), the extractor refuses a frame, or the store
-            cannot be written or was made otherwise.
+        UserError: The extractor makes no stores or refuses a frame, frames could not be read (all others are done
+            first), or the store cannot be written or was made otherwise.
     """
-    of_clips = hasattr(extractor, 'describe_clip')
+    if not extractor.fills_stores():
+        raise UserError(
+            f'The extractor {extractor.kind!r} makes no store of frames: it is for network_s of an option file.'
+        )
+    of_clips = extractor.by_clips()
     units = _clips(keys) if of_clips else [[key] for key in keys]
     part, parts = shard
     mine = units[part - 1 :: parts]
@@ -97,9 +100,9 @@ def extract(
         extractor.checkpoint,
         extractor.order,
         extractor.max_masks,
-        getattr(extractor, 'tokens', None),
+        extractor.tokens,
         seen,
-        getattr(extractor, 'features', None),
+        extractor.features,
     )
     unreadable: list[str] = []
     made = 0
@@ -115,11 +118,11 @@ def extract(
                 frames = _Frames(read, bar)
                 try:
                     if of_clips:
-                        _put_clip(store, cast(ClipExtractor, extractor), unit, frames)
-                    elif hasattr(extractor, 'describe_frame'):
-                        _put_description(store, cast(FrameExtractor, extractor), unit[0], frames)
+                        _put_clip(store, extractor, unit, frames)
+                    elif extractor.by_frames():
+                        _put_description(store, extractor, unit[0], frames)
                     else:
-                        _put_frame(store, cast(MaskExtractor, extractor), unit[0], frames, names or {})
+                        _put_frame(store, extractor, unit[0], frames, names or {})
                     made += len(unit)
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
@@ -200,20 +203,21 @@ def _clips(keys: Sequence[str]) -> list[list[str]]:
 
 
 def _put_frame(
-    store: PriorStoreWriter, extractor: MaskExtractor, key: str, frames: _Frames, names: Mapping[str, str]
+    store: PriorStoreWriter, extractor: Extractor, key: str, frames: _Frames, names: Mapping[str, str]
 ) -> None:
     store.put(key, *extractor(frames(key), names.get(key, key)))
 
 
-def _put_description(store: PriorStoreWriter, extractor: FrameExtractor, key: str, frames: _Frames) -> None:
+def _put_description(store: PriorStoreWriter, extractor: Extractor, key: str, frames: _Frames) -> None:
     """Everything about a frame; masks, which say that it is there, come last."""
     found = extractor.describe_frame(frames(key))
-    store.put_features(key, found.pixel_features)
+    if found.pixel_features is not None:
+        store.put_features(key, found.pixel_features)
     store.put_tokens(key, found.frame_tokens, found.global_token)
     store.put(key, found.masks)
 
 
-def _put_clip(store: PriorStoreWriter, extractor: ClipExtractor, keys: Sequence[str], frames: _Frames) -> None:
+def _put_clip(store: PriorStoreWriter, extractor: Extractor, keys: Sequence[str], frames: _Frames) -> None:
     """Everything about a clip; all but its pixel features in one transaction."""
     try:
         found = extractor.describe_clip(len(keys), lambda number: frames(keys[number]))

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..utils.errors import UserError
-from .base import MAX_MASKS, check_frame, check_max_masks, check_number
+from .base import EXTRACTOR_REGISTRY, MAX_MASKS, Extractor, check_frame, check_max_masks, check_number
 from .checkpoints import read_state_dict, verified_sha256
 from .ordering import check_order, order_and_keep, stack_masks
 
@@ -31,13 +31,15 @@ MOST_POINTS_PER_SIDE = 1024
 MOST_CROP_LAYERS = 6  # 4^6 crops in the last one
 
 
-class SAMExtractor:
+@EXTRACTOR_REGISTRY.register()
+class SAMExtractor(Extractor):
     """Masks of Segment Anything's automatic mask generator.
 
     The defaults of the generator are those of ``segment-anything``; only the grid is 8x8, as in the SEEM paper.
 
     Args:
-        checkpoint: file with official weights. A file of an official name must have the official content.
+        checkpoint: file with official weights: sam_vit_h_4b8939.pth, sam_vit_l_0b3195.pth or sam_vit_b_01ec64.pth. A
+            file of an official name must have the official content.
         model_type: 'vit_h', 'vit_l' or 'vit_b'.
         device: where the network runs: 'cpu', 'cuda', 'cuda:1', ...
         checksum: SHA-256 that the checkpoint must have; None checks official names only.

@@ -66,7 +66,7 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
     _check_free(out, force)
     content = load_file(checkpoint)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
-        content = {'params': None}
+        content: Any = {'params': None}
     values = 0
     for key in (key for key in _WEIGHTS if key in content):
         base, adapter = split(read_weights(checkpoint, key))

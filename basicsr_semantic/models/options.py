@@ -13,7 +13,7 @@ class SourceOptions(Section):
     """Section ``network_s``, besides the arguments of the extractor."""
 
     type: str
-    """Extractor of tokens: xdecoder or openseed."""
+    """stored_tokens (tokens and masks as the store has them), or an extractor: xdecoder, openseed or one of yours."""
     extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
     """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
     the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_weights
 from ..engine.freezing import train_only
-from ..extractors import EXTRACTORS, extractor_class
+from ..extractors import EXTRACTOR_REGISTRY
 from ..priors.store_meta import feature_dim, token_shape
 from ..utils.errors import UserError
 from .semantic_source import check_token_widths, missing_priors
@@ -55,21 +55,26 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
             continue
         given = _given(dataset)
         has_tokens = 'frame_tokens' in given
-        chosen = extractor_class(section['type']) if section.get('type') in EXTRACTORS else None
-        made = {'instance_tokens'} if has_tokens and hasattr(chosen, 'instances_for_store') else set()
+        chosen = EXTRACTOR_REGISTRY.get(section['type']) if section.get('type') in EXTRACTOR_REGISTRY else None
+        made, said = set(), None
+        if chosen is not None and chosen.makes_instances() and has_tokens and 'instance_tokens' in wanted:
+            try:
+                with torch.no_grad():  # the instance network itself says which tokens it takes
+                    if (instances := chosen.instances_for_store(section, 'cpu')) is not None:
+                        made = {'instance_tokens'}
+                        given['instance_tokens'] = instances(torch.zeros(1, 1, *given['frame_tokens'].shape))
+            except UserError as error:
+                made, said = {'instance_tokens'}, str(error)
         missing = [field for field in wanted if field not in {*given, *made}]
         if missing and arch.missing_priors != 'neutral':
-            yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens, bool(section))
-        key: tuple[str, ...] = ('network_s', 'instance_checkpoint')
+            yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens)
+        if said is not None:
+            yield ('network_s', 'instance_checkpoint'), said
+            continue
         try:
-            if made and 'instance_tokens' in wanted:
-                with torch.no_grad():  # the instance network itself says which tokens it takes
-                    instances = cast(Any, chosen).instances_for_store(section, 'cpu')
-                    given['instance_tokens'] = instances(torch.zeros(1, 1, *given['frame_tokens'].shape))
-            key = ('datasets', name, 'dataroot_priors')
             check_token_widths(net, given)
         except UserError as error:
-            yield key, str(error)
+            yield ('datasets', name, 'dataroot_priors'), str(error)
 
 
 def tokens_of(dataset: Any) -> int | None:

@@ -11,11 +11,12 @@ from basicsr.utils import get_root_logger
 from torch import Tensor
 
 from ..archs.semantic_arch import arch_of
-from ..extractors import EXTRACTORS, OnlineExtractor, build_extractor, extractor_class
+from ..config.signatures import arguments_of
+from ..extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
 from ..priors import CELL, ClipGeometry, PriorStoreReader
 from ..priors.store_meta import token_origin
-from ..utils.errors import UserError
+from ..utils.errors import UserError, shown
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
@@ -26,8 +27,9 @@ _STRIDES = {'masks': 1, 'pixel_features': CELL}
 class SemanticSource:
     """Completes what a data set gives to what a network takes (section ``network_s``).
 
-    - ``cached``: masks, tokens and pixel features come from the store; with X-Decoder the frozen instance network makes
-      instance tokens of the frame tokens of the sampled frames. Keys that only extraction needs have no effect.
+    - ``cached``: masks, tokens and pixel features come from the store, whatever has filled it: ``stored_tokens`` is a
+      type for any. Where ``instance_checkpoint`` or ``instance_source`` says how, instance tokens are made of the frame
+      tokens of the sampled frames. The name of an extractor does, too: its keys for extraction have no effect then.
     - ``online_full``: the extractor looks at whole low-resolution frames; masks and pixel features are then cropped as
       the frames were.
     - ``online_patch``: the extractor looks at the patch that the network restores.
@@ -39,36 +41,41 @@ class SemanticSource:
     no average of weights, no DistributedDataParallel.
 
     Args:
-        options: ``type``, the name of an extractor with a method ``describe``; ``extract_mode``; its arguments.
+        options: ``type``, the name of an extractor with a method ``describe``, or in mode ``cached`` ``stored_tokens``;
+            ``extract_mode``; its arguments.
         wanted: Fields of SemanticPriors that the network takes.
         device: Where the networks run.
 
     Raises:
-        UserError: Unknown type or mode, or what the extractor refuses.
+        UserError: Unknown type or mode, a type that does not go with the mode, or what the extractor refuses.
     """
 
     def __init__(self, options: Mapping[str, Any], wanted: Sequence[str], device: torch.device) -> None:
         arguments = dict(options)
         kind, mode = arguments.pop('type', None), arguments.pop('extract_mode', 'cached')
-        chosen = extractor_class(kind) if kind in EXTRACTORS else None
-        if not hasattr(chosen, 'describe'):
-            fit = [name for name in EXTRACTORS if hasattr(extractor_class(name), 'describe')]
-            raise UserError(f'network_s:type is {kind!r}; it must be {" or ".join(fit)}.')
+        chosen = EXTRACTOR_REGISTRY.get(kind) if kind in EXTRACTOR_REGISTRY else None
+        unfit = f'It must be {_fit()}.' if chosen is None else chosen.not_for_models()
+        if chosen is None or unfit is not None:
+            said = '' if chosen is None else f' {kind}'
+            raise UserError(f'network_s:type is {shown(kind)}.{said} {unfit}')
         if mode not in MODES:
             raise UserError(f'network_s:extract_mode is {mode!r}; choose one of {", ".join(MODES)}.')
+        if (wrong := _wrong_mode(chosen, mode)) is not None:
+            raise UserError(f'network_s:extract_mode is {mode}. {wrong}')
         self.mode: ExtractMode = mode
         self.wanted = tuple(wanted)
         self.instances: InstanceTokens | None = None
-        self.extractor: OnlineExtractor | None = None
+        self.extractor: Extractor | None = None
         if mode != 'cached':
-            self.extractor = cast(OnlineExtractor, build_extractor(str(kind), **arguments, device=str(device)))
-        elif 'instance_tokens' in self.wanted and (make := getattr(chosen, 'instances_for_store', None)):
-            self.instances = make(arguments, device)
+            given = {'device': str(device)} if 'device' in inspect.signature(chosen).parameters else {}
+            self.extractor = build_extractor(str(kind), **arguments, **given)
+        elif 'instance_tokens' in self.wanted and chosen.makes_instances():
+            self.instances = chosen.instances_for_store(arguments, device)
 
     @property
     def identity(self) -> dict[str, str | None] | None:
         """What makes the instance tokens, for checkpoints of the network that learns to use them; None if none are."""
-        made_by = self.instances if self.extractor is None else getattr(self.extractor, 'instances', None)
+        made_by = self.instances if self.extractor is None else self.extractor.instances
         if made_by is None or 'instance_tokens' not in self.wanted:
             return None
         return {'source': made_by.source, 'sha256': made_by.sha256}
@@ -193,20 +200,35 @@ def _cropped(value: Tensor | None, crop: Tensor, stride: int) -> Tensor | None:
     return torch.from_numpy(geometry.apply(value.cpu().numpy(), axes=(2, 3))).to(value.device)
 
 
-def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool, has_source: bool) -> str:
+def _fit() -> str:
+    """The names of all that may stand in network_s."""
+    return ' or '.join(name for name, one in EXTRACTOR_REGISTRY if one.not_for_models() is None)
+
+
+def _wrong_mode(chosen: type[Extractor], mode: Any) -> str | None:
+    """Why an extractor cannot be had in a mode; None where it can."""
+    if mode == 'cached' or chosen.online():
+        return None
+    fit = ' or '.join(name for name, one in EXTRACTOR_REGISTRY if one.online())
+    return (
+        f'{chosen.kind} takes what a store has and makes nothing of frames in the run, so its only mode is cached; '
+        f'for {mode} name {fit}.'
+    )
+
+
+def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool) -> str:
     """What to do about priors that a network takes and nobody gives.
 
     Args:
         missing: Fields that are missing.
         any_masks: Whether the network takes masks of any kind, and nothing else.
         has_tokens: Whether the data set gives frame tokens.
-        has_source: Whether there is a section ``network_s``.
     """
-    if list(missing) == ['instance_tokens'] and has_tokens and not has_source:
+    if list(missing) == ['instance_tokens'] and has_tokens:
         return (
             'The store has the tokens of the frames; name the network that makes instances of them: network_s: '
-            '{type: xdecoder, extract_mode: cached, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
-            '{type: xdecoder, instance_source: mean_over_time})'
+            '{type: stored_tokens, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
+            '{type: stored_tokens, instance_source: mean_over_time})'
         )
     if 'pixel_features' in missing:
         return (
@@ -249,26 +271,30 @@ def check_token_widths(net: torch.nn.Module, given: Mapping[str, Tensor]) -> Non
 
 def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """What a section ``network_s`` lacks for its mode: (path of the key, sentence)."""
-    if not isinstance(section, Mapping) or section.get('type') not in list(EXTRACTORS):  # which may be unhashable
+    if not isinstance(section, Mapping) or section.get('type') not in EXTRACTOR_REGISTRY:
         return
-    parameters = inspect.signature(extractor_class(section['type'])).parameters
-    for key, what in {'checkpoint': 'weights', 'text_embeddings': 'text embeddings'}.items():
-        if str(section.get('extract_mode')).startswith('online') and key in parameters and section.get(key) is None:
-            said = f'extract_mode: {section["extract_mode"]} needs the {what} of {section["type"]}.'
-            yield ('network_s', key), said
+    chosen, mode = EXTRACTOR_REGISTRY.get(section['type']), section.get('extract_mode')
+    if mode not in MODES[1:] or chosen.not_for_models() is not None:
+        return
+    if (wrong := _wrong_mode(chosen, mode)) is not None:
+        yield ('network_s', 'extract_mode'), wrong
+        return
+    what = {'checkpoint': 'weights', 'text_embeddings': 'text embeddings'}
+    for key, one in arguments_of(chosen, frozenset({'device'})).model_fields.items():
+        if section.get(key) is None and (one.is_required() or key in what):
+            yield ('network_s', key), f'extract_mode: {mode} needs the {what.get(key, key)} of {section["type"]}.'
 
 
-def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool, has_source: bool) -> str:
+def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool) -> str:
     """The sentence about priors that a network needs and nobody gives, with what would give them.
 
     Args:
         net: The network.
         missing: Fields of SemanticPriors.
         has_tokens: Whether the data set gives frame tokens.
-        has_source: Whether there is a section network_s.
     """
     any_masks = arch_of(net).prior_fields == ('masks',)
     return (
         f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
-        f'{how_to_get(missing, any_masks, has_tokens, has_source)}, or set network_g:missing_priors: neutral.'
+        f'{how_to_get(missing, any_masks, has_tokens)}, or set network_g:missing_priors: neutral.'
     )

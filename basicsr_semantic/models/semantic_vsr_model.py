@@ -247,7 +247,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
         net = self.get_bare_model(self.net_g)
-        raise UserError(missing_priors(net, missing, has_tokens, self.source is not None))
+        raise UserError(missing_priors(net, missing, has_tokens))
 
     def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""

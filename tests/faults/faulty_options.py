@@ -219,6 +219,10 @@ for more in (
     '--extractor xdecoder --checkpoint weights.pth --instance-source mean_over_time',
     '--extractor openseed --checkpoint weights.pth --text-embeddings weights.pth',
     '--extractor openseed --checkpoint weights.pth --text-embeddings list.txt',
+    '--extractor stored_tokens', '--extractor "a\x1b[31m"', '--import', '--import a.b.c', '--import list.txt', '--zzz',
+    '--extractor xdecoder --checkpoint weights.pth --min-size 3', '--extractor', '-- --checkpoint weights.pth',
+    '--extractor xdecoder --checkpoint weights.pth --instance-source nothing --pixel-features maybe',
+    '--extractor xdecoder --checkpoint weights.pth --instance-source mean_over_time --score-threshold nan',
 ):  # fmt: skip
     add('command lines', f'extract {more!r}', nothing, f'{REGIONS} {more}')
 for more in ('--annotations nothing', '--annotations list.txt', '--annotations .', '--annotations ""', '--frames .'):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ...priors import CELL
 from ...utils.errors import UserError
-from ..base import FramePriors, check_enlarged, frame_to_tensor
+from ..base import EXTRACTOR_REGISTRY, Extractor, FramePriors, check_enlarged, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_openseed
 from .vocabulary import load_vocabulary
@@ -37,11 +37,12 @@ class ClipDescription:
     """(T, Cp, hp, wp), one vector for each cell of 4x4 pixels, likewise."""
 
 
-class OpenSeeDExtractor:
+@EXTRACTOR_REGISTRY.register()
+class OpenSeeDExtractor(Extractor):
     """Semantic priors of single frames by a frozen OpenSeeD: tokens and pixel features, no masks.
 
     Args:
-        checkpoint: Weights of OpenSeeD, the released file or one of ours.
+        checkpoint: Weights of OpenSeeD: the released model_state_dict_swint_51.2ap.pt, or one of ours.
         text_embeddings: File of ``basicsr prepare text``: the names to look for. Tokens depend on them.
         num_tokens: Tokens K of a frame; the paper does not give the number.
         device: Where the network runs: 'cpu', 'cuda', 'cuda:1', ...
@@ -127,7 +128,7 @@ class OpenSeeDExtractor:
         return ClipDescription(torch.cat(tokens), torch.cat(features))
 
     def describe_frame(self, frame: np.ndarray) -> FramePriors:
-        """Describe a frame for a store; see :class:`~basicsr_semantic.extractors.base.FrameExtractor`."""
+        """Describe a frame for a store; see :class:`~basicsr_semantic.extractors.base.Extractor`."""
         found = self.describe(frame_to_tensor(frame)[None])
         return FramePriors(
             frame_tokens=found.frame_tokens[0].cpu().numpy(),

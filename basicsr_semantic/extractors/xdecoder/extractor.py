@@ -17,7 +17,7 @@ from torch import Tensor
 from ...priors import CELL
 from ...priors.feature_records import cells
 from ...utils.errors import UserError
-from ..base import ClipPriors, check_max_masks, frame_to_tensor
+from ..base import EXTRACTOR_REGISTRY, ClipPriors, Extractor, check_max_masks, frame_to_tensor
 from ..pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_xdecoder
 from .clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
@@ -25,7 +25,8 @@ from .descriptions import BothPasses, ClipSemantics, FramePass
 from .instance_tokens import InstanceSource, InstanceTokens
 
 
-class XDecoderExtractor:
+@EXTRACTOR_REGISTRY.register()
+class XDecoderExtractor(Extractor):
     """Semantic priors of whole clips by a frozen X-Decoder and a frozen instance network.
 
     With ``instance_source: vita`` an instance is a video query whose best class scores above ``score_threshold``; the
@@ -39,9 +40,10 @@ class XDecoderExtractor:
     their masks are kept.
 
     Args:
-        checkpoint: Weights of X-Decoder, a released file or one of ours.
-        instance_checkpoint: Weights of the instance network (stage 1), needed with ``vita``.
-        instance_source: 'vita', 'mean_over_time' or 'xdecoder_frame'; see :class:`InstanceTokens`.
+        checkpoint: Weights of X-Decoder: the released xdecoder_focalt_last.pt, or one of stage 1 (net_f_*.pth).
+        instance_checkpoint: Weights of the instance network that stage 1 has trained; needed with ``vita``.
+        instance_source: Where instances come from: 'vita' (the instance network), 'mean_over_time' (each token's mean
+            over the frames) or 'xdecoder_frame' (the tokens of all frames side by side).
         device: Where the networks run: 'cpu', 'cuda', 'cuda:1', ...
         short_side: Frames are resized bicubically to this shorter side for the networks; None or 0: as they are.
             Semantic Lens describes LR frames and does not speak of enlarging them; 360 is VITA's side in tests.
@@ -204,7 +206,7 @@ class XDecoderExtractor:
     # ---------------------------------------------------------------------------------------------- whole clips
 
     def describe_clip(self, count: int, read: Callable[[int], np.ndarray]) -> ClipPriors:
-        """Describe a clip for a store; see :class:`~basicsr_semantic.extractors.base.ClipExtractor`."""
+        """Describe a clip for a store; see :class:`~basicsr_semantic.extractors.base.Extractor`."""
 
         found = self._both_passes(count, lambda number: frame_to_tensor(read(number)))
         return ClipPriors(
