@@ -6,13 +6,14 @@ import argparse
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..data.images import MAX_MEGAPIXELS
+from ..utils.limits import MAX_MEGAPIXELS
 from ..utils.printing import say
 from .limits import add_max_megapixels, check_max_megapixels
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # What the arguments of the extractors mean. Their types and defaults are those of the constructors, read off them.
 _HELP: dict[tuple[str, ...], dict[str, str]] = {
@@ -68,7 +69,8 @@ _HELP: dict[tuple[str, ...], dict[str, str]] = {
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command."""
-    from ..extractors import EXTRACTORS, extractor_class
+    from ..extractors import EXTRACTORS
+    from ..extractors.parameters import parameters_of
 
     parser = subparsers.add_parser(
         'extract',
@@ -92,7 +94,7 @@ def add_parser(subparsers: Any) -> None:
     add_max_megapixels(parser, 'refused')
     parser.add_argument('--max-masks', type=int, help='most masks a frame (default 64; not for xdecoder and openseed)')
     for names, arguments in _HELP.items():
-        known = {name: inspect.signature(extractor_class(name)).parameters for name in names}
+        known = {name: parameters_of(name) for name in names}
         group = parser.add_argument_group(f'--extractor {" or ".join(names)}')
         for argument, text in arguments.items():
             defaults = {name: parameters[argument].default for name, parameters in known.items()}
@@ -165,6 +167,8 @@ def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[lis
     Raises:
         UserError: There are no frames at ``root``.
     """
+    import numpy as np
+
     from ..data.clips import ClipIndex
     from ..data.frame_reader import FrameReader
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
-from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor, OnlineExtractor
+
+if TYPE_CHECKING:
+    from .base import ClipExtractor, Extractor, FrameExtractor, MaskExtractor, OnlineExtractor
 
 #: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class'
 EXTRACTORS: dict[str, str] = {
@@ -23,6 +25,19 @@ EXTRACTORS: dict[str, str] = {
     'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
     'openseed': 'basicsr_semantic.extractors.openseed.extractor:OpenSeeDExtractor',
 }
+
+_OF_BASE = ('ClipExtractor', 'Extractor', 'FrameExtractor', 'MaskExtractor', 'OnlineExtractor')
+
+
+def __getattr__(name: str) -> Any:
+    """The interfaces, which are imported when they are first used.
+
+    Raises:
+        AttributeError: The package has no such name.
+    """
+    if name not in _OF_BASE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module('.base', __name__), name)
 
 
 def extractor_class(name: str) -> type[Extractor]:
