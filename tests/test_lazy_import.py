@@ -249,3 +249,36 @@ def test_spawned_workers_find_their_data_set(tmp_path):
     )
     done = python('script.py', cwd=tmp_path)
     assert 'semantic_clip_dataset.SemanticClipDataset' in done.stdout and 'edvr_arch.EDVR' in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_scipy_is_imported_when_it_is_first_used(tmp_path):
+    text = (
+        'import sys, types, basicsr_semantic\n'
+        'import numpy as np\n'
+        'from basicsr.data import degradations, realesrgan_dataset\n'
+        'from basicsr.metrics import calculate_niqe\n'
+        "parts = ['scipy.stats', 'scipy.special', 'scipy.ndimage']\n"
+        'print([part in sys.modules for part in parts])\n'
+        'from basicsr_semantic.compat import late\n'
+        'late.load_for(types.SimpleNamespace())\n'
+        "print('scipy.stats' in sys.modules)\n"
+        'late.load_for(object.__new__(realesrgan_dataset.RealESRGANDataset))\n'
+        "print('scipy.stats' in sys.modules)\n"
+        'import scipy.stats, scipy.special\n'
+        'from scipy.ndimage import convolve\n'
+        'print(isinstance(scipy.stats, late._LateModule), convolve.__module__.startswith("scipy"))\n'
+        'print(scipy.special.j1(2.0) == degradations.special.j1(2.0))\n'
+        'print(degradations.cdf2(np.eye(2), degradations.mesh_grid(7)[0]).shape)\n'
+        'frame = np.random.default_rng(0).integers(0, 256, (192, 192, 3), dtype=np.uint8)\n'
+        'print(calculate_niqe(frame, crop_border=0) > 0, degradations.circular_lowpass_kernel(2, 7).shape)\n'
+    )
+    assert say(text, tmp_path).splitlines() == [
+        '[False, False, False]',
+        'False',
+        'True',
+        'False True',
+        'True',
+        '(7, 7)',
+        'True (7, 7)',
+    ]

@@ -26,8 +26,8 @@ from .installation import hiding_folder, why_basicsr_fails
 PACKAGE = __name__.partition('.')[0]
 LIGHT = ('cli', 'utils', 'compat', 'config', 'engine', 'extractors')
 """Packages of ours whose ``__init__`` needs no BasicSR; ``cli`` and ``utils`` are light throughout."""
-LIGHT_MODULES = ('compat.hook', 'compat.installation', 'compat.repairs', 'config.plugins', 'config.problems')
-LIGHT_MODULES += ('engine.arguments', 'extractors.parameters')
+LIGHT_MODULES = ('compat.hook', 'compat.installation', 'compat.late', 'compat.repairs', 'config.plugins')
+LIGHT_MODULES += ('config.problems', 'engine.arguments', 'extractors.parameters')
 
 
 class UnusableBasicSRError(UserError, ImportError):
@@ -121,7 +121,10 @@ class _Finder:
         try:
             if self.wanted:
                 all_repairs.apply_before()
-            execute()
+            try:
+                execute()
+            finally:
+                all_repairs.end_import()
             _complete(self.wanted)
             self.done = True
         except BaseException:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 
 from ..utils.errors import UserError
+from . import late
 
 _logger = logging.getLogger('basicsr_semantic')
 _applied: list[str] = []
@@ -29,8 +30,13 @@ def applied() -> tuple[str, ...]:
 
 
 def apply_before() -> None:
-    """Apply, once, the repair that BasicSR cannot be imported without."""
-    _apply(('functional_tensor', _restore_functional_tensor))
+    """Apply, once each, the repairs that have to be there while BasicSR is imported; `end_import` ends the second."""
+    _apply(('functional_tensor', _restore_functional_tensor), ('late_scipy', _import_scipy_late))
+
+
+def end_import() -> None:
+    """Take away what only BasicSR's import was to see."""
+    late.step_aside()
 
 
 def apply() -> None:
@@ -85,6 +91,11 @@ def _restore_functional_tensor() -> None:
     module = types.ModuleType(name)
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[name] = module
+
+
+def _import_scipy_late() -> None:
+    """basicsr/data/degradations.py and metrics/niqe.py import SciPy for what few runs use."""
+    late.stand_in()
 
 
 def _repair_distributed() -> None:
@@ -163,7 +174,15 @@ def _repair_data() -> None:
     from . import ops
     from .numpy_numbers import with_numpy_numbers
 
-    ops.replace_everywhere(data.build_dataset, with_numpy_numbers(data.build_dataset))
+    build = with_numpy_numbers(data.build_dataset)
+
+    @functools.wraps(build)
+    def build_dataset(dataset_opt):
+        dataset = build(dataset_opt)
+        late.load_for(dataset)  # before its workers are started
+        return dataset
+
+    ops.replace_everywhere(data.build_dataset, build_dataset)
 
     original = degradations.add_jpg_compression
 
