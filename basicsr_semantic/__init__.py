@@ -1,26 +1,70 @@
 """Video super-resolution that knows what is in the picture: a plugin for BasicSR.
 
-Importing the package repairs BasicSR for the PyTorch that is installed and registers every arch, model, data set,
-loss and metric of ours in BasicSR's registries, once. In a plain BasicSR script ``import basicsr_semantic`` before
-any ``basicsr`` import is all it takes.
+Importing the package costs next to nothing and imports no PyTorch. At the first ``import basicsr`` after it, BasicSR is
+repaired for the PyTorch that is installed, and every arch, model, data set, loss and metric of ours is registered in
+BasicSR's registries, once. In a plain BasicSR script ``import basicsr_semantic`` before any ``basicsr`` import is all
+it takes; where BasicSR is imported already, it is repaired at once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
 import os
 import pathlib
 import sys
+from typing import Any
 
 __version__ = '0.1.0'
 
+_ON_FIRST_USE = {
+    'archs': 'basicsr_semantic.archs',
+    'cli': 'basicsr_semantic.cli',
+    'compat': 'basicsr_semantic.compat',
+    'config': 'basicsr_semantic.config',
+    'data': 'basicsr_semantic.data',
+    'diffusion': 'basicsr_semantic.diffusion',
+    'engine': 'basicsr_semantic.engine',
+    'extractors': 'basicsr_semantic.extractors',
+    'losses': 'basicsr_semantic.losses',
+    'metrics': 'basicsr_semantic.metrics',
+    'models': 'basicsr_semantic.models',
+    'priors': 'basicsr_semantic.priors',
+    'utils': 'basicsr_semantic.utils',
+}
+"""Public name -> module that is imported when the name is first used."""
 
-def register() -> None:
-    """Repair BasicSR and register all components. May be called any number of times."""
-    from .compat import repairs
+__all__ = ['__version__', 'register', *_ON_FIRST_USE]  # pyright: ignore[reportUnsupportedDunderAll]
 
-    repairs.apply()
-    from . import archs, data, losses, metrics, models  # noqa: F401  (imported for what they register)
+
+def __getattr__(name: str) -> Any:
+    """Import what a public name stands for.
+
+    Raises:
+        AttributeError: The package has no such name.
+    """
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return importlib.import_module(_ON_FIRST_USE[name])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def register(repairs: bool | None = None) -> None:
+    """Import BasicSR now, repair it, and register all components. May be called any number of times.
+
+    Args:
+        repairs: False leaves BasicSR as it is and only registers; that has to be said before the first import of
+            ``basicsr``, and holds from then on. The logger ``basicsr_semantic`` names each repair at debug level.
+            None takes what was said before, else True.
+
+    Raises:
+        UserError: BasicSR cannot be imported or repaired. It is an ImportError, too.
+    """
+    from .compat import hook
+
+    hook.register(repairs)
 
 
 def _is_command(argv: list[str], whole: list[str]) -> bool:
@@ -37,16 +81,18 @@ def _is_command(argv: list[str], whole: list[str]) -> bool:
 
 
 def _register_at_import() -> None:
-    """Register; the command says in a sentence why it cannot, where an import raises."""
+    """Wait for BasicSR; the command says in a sentence why it cannot go on, where an import raises."""
+    from .compat import hook
     from .utils.errors import UserError
     from .utils.interrupts import end_at_interrupt
     from .utils.printing import complain
 
     is_command = _is_command(sys.argv, sys.orig_argv)
-    if is_command and multiprocessing.parent_process() is None:  # a spawned loader process has its own way to end
-        end_at_interrupt()
+    processes = sys.modules.get('multiprocessing.process')
+    if is_command and (processes is None or processes.parent_process() is None):
+        end_at_interrupt()  # a spawned loader process has its own way to end
     try:
-        register()
+        hook.install()
     except UserError as error:
         if not is_command or os.environ.get('BASICSR_TRACEBACK'):
             raise

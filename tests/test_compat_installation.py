@@ -12,7 +12,7 @@ from basicsr_semantic.compat import installation
 
 IMPORT = (
     'try:\n'
-    '    import basicsr_semantic\n'
+    '    import basicsr_semantic; basicsr_semantic.register()\n'
     'except ValueError as error:\n'
     '    print("said:", error)\n'
     'else:\n'

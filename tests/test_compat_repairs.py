@@ -46,7 +46,7 @@ def test_importing_loads_no_optional_package(tmp_path):
     done = run_script(
         'import sys, torchvision\n'  # older ones import PyAV themselves where it is installed
         'before = set(sys.modules)\n'
-        'import basicsr_semantic, basicsr_semantic.cli\n'
+        'import basicsr_semantic, basicsr_semantic.cli; basicsr_semantic.register()\n'
         "optional = {'segment_anything', 'skimage', 'mmengine', 'mmcv', 'pyiqa', 'av', 'lpips', 'piq'}\n"
         'print(sorted(optional & (set(sys.modules) - before)))\n',
         tmp_path,
@@ -177,7 +177,7 @@ def test_a_missing_basicsr_is_one_sentence(tmp_path):
         'import sys\n'
         "sys.modules['basicsr'] = None\n"
         'try:\n'
-        '    import basicsr_semantic\n'
+        '    import basicsr_semantic; basicsr_semantic.register()\n'
         'except ValueError as error:\n'
         '    print(error)\n',
         tmp_path,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .. import __version__
+from .. import __version__, register
 from ..utils.errors import UserError, full_stop, short_of_memory
 from ..utils.interrupts import raise_at_interrupt
 from ..utils.printing import LAYOUT, OutputError, complain, end_output, printable
@@ -82,12 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        raise_at_interrupt()
         parser = build_parser()
         arguments = sys.argv[1:] if argv is None else list(argv)
         if '' in arguments:  # a path that is empty would be the current folder
             parser.error('an argument is empty, perhaps because a variable of the shell is.')
         args = parser.parse_args(arguments)
+        register()  # what takes seconds, once the arguments are known to be right
+        raise_at_interrupt()
         return args.run(args)
     except SystemExit:  # argparse has answered
         end_output()

@@ -7,14 +7,17 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
-from ..data.images import MAX_MEGAPIXELS
+from ..config.plugins import has_plugins, load_plugins
 from ..utils.errors import UserError
+from ..utils.limits import MAX_MEGAPIXELS
 from ..utils.printing import say
 from .limits import add_max_megapixels, check_max_megapixels
+from .listing import listing, width
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _ABOUT = (
     'Make the semantic priors of whole low-resolution frames and keep them in a store (dataroot_priors of an option '
@@ -72,10 +75,6 @@ def _parse(
     Raises:
         UserError: There is no such extractor, it needs a flag that is not there, or takes none of that name.
     """
-    from ..config.plugins import load_plugins
-    from ..extractors import extractor_class
-    from .extractor_flags import add_flags, listing, refuse_others, width
-
     # without abbreviations, since --i may be a flag of the extractor
     glance = _Glance(add_help=False, allow_abbrev=False)
     glance.add_argument('--extractor')
@@ -84,10 +83,22 @@ def _parse(
         seen = glance.parse_known_args(arguments)[0]
     except ValueError:
         seen = argparse.Namespace(extractor=None, imports=[])
+    raw = argparse.RawDescriptionHelpFormatter
+    if {'-h', '--help'} & {*arguments} and seen.extractor is None and not seen.imports and not has_plugins():
+        from ..extractors.names import summaries
+
+        listed = listing(summaries())  # the names of our own need nothing that takes seconds to import
+        parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listed, formatter_class=raw)
+        _add_general(parser)
+        parser.parse_known_args(arguments)
+
+    from ..extractors import extractor_class
+    from .extractor_flags import add_flags, known_extractors, refuse_others
+
     load_plugins(seen.imports)
     if seen.extractor is None:
-        raw = argparse.RawDescriptionHelpFormatter
-        parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listing(), formatter_class=raw)
+        listed = listing(known_extractors())
+        parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listed, formatter_class=raw)
         _add_general(parser)
         seen = parser.parse_known_args(arguments)[0]  # which ends here, unless the name has an abbreviated flag
         load_plugins(seen.imports)
@@ -147,6 +158,8 @@ def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[lis
     Raises:
         UserError: There are no frames at ``root``.
     """
+    import numpy as np
+
     from ..data.clips import ClipIndex
     from ..data.frame_reader import FrameReader
 

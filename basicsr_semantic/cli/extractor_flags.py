@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import textwrap
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -27,19 +25,9 @@ def flag(argument: str) -> str:
     return f'--{argument.replace("_", "-")}'
 
 
-def width() -> int:
-    """Columns of text, as argparse counts them."""
-    return max(shutil.get_terminal_size().columns - 2, 40)
-
-
-def listing() -> str:
+def known_extractors() -> dict[str, str]:
     """All extractors that fill stores, by name, each with the first line of its docstring."""
-    names = [(name, _summary(name, one)) for name, one in EXTRACTOR_REGISTRY if one.fills_stores()]
-    column = max(len(name) for name, _ in names) + 4
-    lines = ['extractors, each with flags of its own (basicsr extract --extractor NAME --help):']
-    for name, summary in names:
-        lines.append(textwrap.fill(f'  {name:<{column - 2}}{summary}', width(), subsequent_indent=' ' * column))
-    return '\n'.join(lines)
+    return {name: _summary(name, one) for name, one in EXTRACTOR_REGISTRY if one.fills_stores()}
 
 
 def add_flags(parser: argparse.ArgumentParser, name: str, extractor: type[Extractor], taken: Sequence[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..data.images import MAX_MEGAPIXELS
 from ..utils.errors import UserError
+from ..utils.limits import MAX_MEGAPIXELS
 
 
 def add_max_megapixels(parser: argparse.ArgumentParser, fate: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..engine.arguments import add_run_arguments
+
 
 def add_parser(subparsers) -> None:
     """Add the verb to the command."""
-    from ..engine.pipeline import add_run_arguments
-
     parser = subparsers.add_parser('test', help='test a model on data sets from an option file', description=__doc__)
     add_run_arguments(parser)
     parser.set_defaults(run=run)

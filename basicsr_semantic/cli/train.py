@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..engine.arguments import add_run_arguments
+
 
 def add_parser(subparsers) -> None:
     """Add the verb to the command."""
-    from ..engine.pipeline import add_run_arguments
-
     parser = subparsers.add_parser('train', help='train a model from an option file', description=__doc__)
     add_run_arguments(parser, dry_run=True)
     parser.set_defaults(run=run)

@@ -1,7 +1,9 @@
 """Repairs of BasicSR (PyPI 1.4.2 and the git head of the same number) for current PyTorch, CPUs and exact resume.
 
-Each repair names the place in BasicSR that it is for. They are applied once, before anything of ours is imported, and
-hold for BasicSR's own classes and for scripts that call ``basicsr.train.train_pipeline``.
+Each repair names the place in BasicSR that it is for, and says so once in the log ``basicsr_semantic`` at debug level.
+They are applied once, when BasicSR is imported (``compat/hook.py``) and before anything of ours is, and hold for
+BasicSR's own classes and for scripts that call ``basicsr.train.train_pipeline``. ``register(repairs=False)`` leaves
+them out.
 """
 
 from __future__ import annotations
@@ -9,54 +11,74 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import logging
 import sys
 import types
 import warnings
 from collections.abc import Callable
 
 from ..utils.errors import UserError
-from .installation import hiding_folder, why_basicsr_fails
+from . import late
 
-_applied = False
+_logger = logging.getLogger('basicsr_semantic')
+_applied: list[str] = []
+
+
+def applied() -> tuple[str, ...]:
+    """The names of the repairs that are in place."""
+    return tuple(_applied)
+
+
+def apply_before() -> None:
+    """Apply, once each, the repairs that have to be there while BasicSR is imported; `end_import` ends the second."""
+    _apply(('functional_tensor', _restore_functional_tensor), ('late_scipy', _import_scipy_late))
+
+
+def end_import() -> None:
+    """Take away what only BasicSR's import was to see."""
+    late.step_aside()
 
 
 def apply() -> None:
-    """Apply every repair, once.
+    """Apply the repairs of a BasicSR that is imported, once each.
 
     Raises:
-        UserError: BasicSR cannot be imported for a reason that no repair covers.
+        ImportError: A module is not there: it is another BasicSR than the one that the repairs are for.
+        AttributeError: A class or function is not there.
     """
-    global _applied
-    if _applied:
-        return
-    _restore_functional_tensor()
-    try:
-        import basicsr  # noqa: F401
+    _apply(
+        ('meshgrid', _quieten_meshgrid),
+        ('distributed', _repair_distributed),
+        ('options', _repair_options),
+        ('names', _restore_names),
+        ('ops', _repair_ops),
+        ('geometry', _repair_geometry),
+        ('data', _repair_data),
+        ('base_model', _repair_base_model),
+        ('losses', _watch_losses),
+        ('networks', _repair_networks),
+        ('video_models', _repair_video_models),
+        ('metrics', _repair_metrics),
+        ('pipelines', _replace_pipelines),
+    )
 
-        _repair()
-    except (ImportError, AttributeError) as error:
-        if isinstance(error, AttributeError) and not hiding_folder():
-            raise  # a defect of ours
-        raise UserError(why_basicsr_fails(error)) from error
-    hidden = hiding_folder()
-    if hidden:
-        warnings.warn(f'{hidden} It is the one that runs.', stacklevel=2)
-    _applied = True
+
+def forget() -> None:
+    """Begin at the beginning, for a BasicSR that is imported once more after its import failed."""
+    _applied.clear()
 
 
-def _repair() -> None:
-    warnings.filterwarnings('ignore', message='torch.meshgrid')  # basicsr/archs/swinir_arch.py, among others
-    _repair_distributed()
-    _repair_options()
-    _restore_names()
-    _repair_ops()
-    _repair_geometry()
-    _repair_data()
-    _repair_base_model()
-    _repair_networks()
-    _repair_video_models()
-    _repair_metrics()
-    _replace_pipelines()
+def _apply(*repairs: tuple[str, Callable[[], None]]) -> None:
+    for name, repair in repairs:
+        if name not in _applied:
+            repair()
+            _applied.append(name)
+            _logger.debug('Repair %s: %s', name, ' '.join((repair.__doc__ or '').split()))
+
+
+def _quieten_meshgrid() -> None:
+    """basicsr/archs/swinir_arch.py, among others, calls torch.meshgrid in a way that PyTorch warns of."""
+    warnings.filterwarnings('ignore', message='torch.meshgrid')
 
 
 def _restore_functional_tensor() -> None:
@@ -69,6 +91,11 @@ def _restore_functional_tensor() -> None:
     module = types.ModuleType(name)
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     sys.modules[name] = module
+
+
+def _import_scipy_late() -> None:
+    """basicsr/data/degradations.py and metrics/niqe.py import SciPy for what few runs use."""
+    late.stand_in()
 
 
 def _repair_distributed() -> None:
@@ -147,7 +174,15 @@ def _repair_data() -> None:
     from . import ops
     from .numpy_numbers import with_numpy_numbers
 
-    ops.replace_everywhere(data.build_dataset, with_numpy_numbers(data.build_dataset))
+    build = with_numpy_numbers(data.build_dataset)
+
+    @functools.wraps(build)
+    def build_dataset(dataset_opt):
+        dataset = build(dataset_opt)
+        late.load_for(dataset)  # before its workers are started
+        return dataset
+
+    ops.replace_everywhere(data.build_dataset, build_dataset)
 
     original = degradations.add_jpg_compression
 
@@ -190,7 +225,6 @@ def _repair_base_model() -> None:
         _initialize_best_metric_results=methods.initialize_best,
         _update_best_metric_result=methods.finite_best(base_model.BaseModel._update_best_metric_result),
     )
-    _watch_losses()
     equal = methods.with_equal_ema(sr_model.SRModel.init_training_settings)
     _replace((sr_model.SRModel,), init_training_settings=equal)
 

@@ -14,6 +14,11 @@ from ..utils.errors import UserError
 GROUP = 'basicsr.plugins'
 
 
+def has_plugins() -> bool:
+    """Whether any package brings plugins."""
+    return bool(entry_points(group=GROUP))
+
+
 def load_plugins(modules: Iterable[str] = ()) -> list[str]:
     """Import every installed plugin and the modules named, for the components they register.
 

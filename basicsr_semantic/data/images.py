@@ -10,9 +10,9 @@ from typing import IO
 import cv2
 import numpy as np
 
+from ..utils.limits import MAX_MEGAPIXELS
+
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
-MAX_MEGAPIXELS = 100.0
-"""Larger images are not decoded unless somebody says so: a file of kilobytes can ask for gigabytes."""
 PNG_LEVEL = 1  # as BasicSR: large frames are written once and read for weeks, so speed matters more than size
 
 

@@ -42,6 +42,7 @@ from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
 from ..utils.signatures import wrong_signature
+from .arguments import add_run_arguments
 from .checkpoint import load_file, read_once, remove_leftovers
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
@@ -52,20 +53,6 @@ from .run import Run, move_paths, prepare_run
 from .run_lock import hold_folder
 from .seeding import PlaceSampler, SeededDataset, seed_from
 from .training_state import find_resume_state, name_weights, refuse_wrong_content
-
-
-def add_run_arguments(parser: argparse.ArgumentParser, dry_run: bool = False) -> None:
-    """Add BasicSR's flags for a run, ``--import`` and, for a training, ``--dry-run``."""
-    parser.add_argument('-opt', required=True, metavar='F.yml', help='option file')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
-    parser.add_argument('--auto_resume', action='store_true', help='continue from the newest training state, if any')
-    parser.add_argument('--debug', action='store_true', help='log, save and validate every few iterations')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options: train:optim_g:lr=1e-4')
-    if dry_run:
-        text = 'build all, run one iteration and one validation item, keep nothing'
-        parser.add_argument('--dry-run', action='store_true', help=text)
-    parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
 
 
 def train_pipeline(root_path: str) -> None:

@@ -7,21 +7,35 @@ An extractor is a subclass of :class:`~basicsr_semantic.extractors.base.Extracto
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
-from .base import (
-    EXTRACTOR_REGISTRY,
-    EXTRACTORS,
-    ClipExtractor,
-    ClipPriors,
-    Extractor,
-    FrameExtractor,
-    FramePriors,
-    MaskExtractor,
-    OnlineExtractor,
-)
+from .names import EXTRACTORS
+
+if TYPE_CHECKING:
+    from .base import (
+        EXTRACTOR_REGISTRY,
+        ClipExtractor,
+        ClipPriors,
+        Extractor,
+        FrameExtractor,
+        FramePriors,
+        MaskExtractor,
+        OnlineExtractor,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """What is in base.py, which is imported when it is first used: names alone need no PyTorch.
+
+    Raises:
+        AttributeError: The package has no such name.
+    """
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module('.base', __name__), name)
 
 
 def extractor_class(name: str) -> type[Extractor]:
@@ -30,6 +44,8 @@ def extractor_class(name: str) -> type[Extractor]:
     Raises:
         UserError: There is no extractor of this name.
     """
+    from .base import EXTRACTOR_REGISTRY
+
     if name not in EXTRACTOR_REGISTRY:
         names = EXTRACTOR_REGISTRY.keys()
         near = difflib.get_close_matches(name, names, 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..priors.store_meta import LARGEST_SIZE
 from ..utils.errors import UserError, shown
+from .names import EXTRACTORS
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
 LARGEST_SEEN = 1 << 25  # pixels; a frame of 7680x4320 has as many
@@ -265,15 +266,6 @@ class ExtractorRegistry(Registry):
         return [*self._known, *(name for name in self._obj_map if name not in self._known)]
 
 
-#: name, as in ``basicsr extract --extractor NAME`` -> 'module:Class', for the extractors of this package
-EXTRACTORS: dict[str, str] = {
-    'sam': 'basicsr_semantic.extractors.sam:SAMExtractor',
-    'regions': 'basicsr_semantic.extractors.regions:RegionsExtractor',
-    'annotations': 'basicsr_semantic.extractors.annotations:AnnotationsExtractor',
-    'xdecoder': 'basicsr_semantic.extractors.xdecoder.extractor:XDecoderExtractor',
-    'openseed': 'basicsr_semantic.extractors.openseed.extractor:OpenSeeDExtractor',
-    'stored_tokens': 'basicsr_semantic.extractors.stored_tokens:StoredTokens',
-}
 EXTRACTOR_REGISTRY = ExtractorRegistry(EXTRACTORS)
 
 

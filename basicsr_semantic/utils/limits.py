@@ -1,0 +1,6 @@
+"""Limits that the command names in its help, apart from what keeps to them."""
+
+from __future__ import annotations
+
+MAX_MEGAPIXELS = 100.0
+"""Larger images are not decoded unless somebody says so: a file of kilobytes can ask for gigabytes."""
