@@ -283,7 +283,8 @@ def test_a_validation_that_fails_loses_no_iteration(options, tmp_path, clips):
 
 
 def test_validation_data_without_priors_are_refused_before_anything_is_made(options, tmp_path, clips):
-    network = {'type': 'BasicVSRSEEM', 'num_feat': 4, 'num_block': 1, 'num_masks': 4, 'reduction': 4, 'zero_flow': True}
+    network = {'type': 'EDVRSEEM', 'num_feat': 8, 'num_frame': 3, 'num_masks': 4, 'reduction': 4}
+    network |= {'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
     opt = options(name='late', network_g=network, val={'val_freq': 4})
     opt['datasets']['train'] |= {'missing_priors': 'neutral', 'num_masks': 4}
     opt['datasets']['val'] = {
@@ -291,9 +292,11 @@ def test_validation_data_without_priors_are_refused_before_anything_is_made(opti
         'type': 'SemanticClipTestDataset',
         'dataroot_gt': str(clips / 'gt'),
         'dataroot_lq': str(clips / 'lq'),
+        'num_frame': 3,
+        'padding': 'reflection',
     }
     done = train(write_options(opt, tmp_path / 'late.yml'), tmp_path)
-    assert done.returncode == 2 and 'BasicVSRSEEM needs masks, but the data set gives none' in done.stderr
+    assert done.returncode == 2 and 'EDVRSEEM needs masks, but the data set gives none' in done.stderr
     assert not (tmp_path / 'experiments').exists()
 
 

@@ -20,12 +20,15 @@ from basicsr_semantic.archs.layers.image_alignment import ImageAlignment, instan
 from basicsr_semantic.archs.semantic_lens_arch import SemanticLens
 from basicsr_semantic.priors import SemanticPriors
 
+SIZES = {'mid_channels': 8, 'embed_dim': 8, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4]}
+SIZES |= {'image_window': 5, 'token_dim': 6, 'global_dim': 6}
+
 
 @pytest.fixture
 def seen() -> figures.Seen:
     """A clip of three 16x20 frames through a tiny network; instance 1 is absent in the first frame."""
     torch.manual_seed(0)
-    net: Any = SemanticLens(8, 8, [1], [2], [3, 4, 4], image_window=5, token_dim=6, global_dim=6).eval()
+    net: Any = SemanticLens(**SIZES).eval()
     masks = torch.zeros(1, 3, 2, 16, 20, dtype=torch.uint8)
     masks[:, :, 0, 2:12, 3:9] = 1
     masks[:, 1:, 1, 4:14, 12:18] = 1
