@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from basicsr.models import build_model
@@ -11,6 +13,7 @@ from helpers_options import make_data, problems_of, stock_options
 from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM
 from basicsr_semantic.config.lost_priors import lost_priors
 from basicsr_semantic.config.option_file import OptionFile
+from basicsr_semantic.models import SemanticVSRModel
 from basicsr_semantic.utils.errors import UserError
 
 SMALL = {'num_feat': 8, 'num_block': 1, 'reduction': 4, 'num_masks': 2}
@@ -35,7 +38,7 @@ def test_frames_alone_are_refused_where_that_is_known(model, datasets, warning):
 
 
 def test_a_class_of_somebody_else_gets_a_warning(monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'their_project', torch)
+    monkeypatch.setitem(sys.modules, 'their_project', torch)
     said, warning = lost_priors(TheirModel, {'datasets': DATA}, BasicVSRSEEM(**SMALL))
     assert warning and said == 'BasicVSRSEEM needs masks with its frames; see to it that TheirModel hands them on.'
 
@@ -52,10 +55,14 @@ def test_networks_that_need_none_are_left_alone(net):
     assert lost_priors(VideoRecurrentModel, {'datasets': DATA}, net) is None
 
 
-def test_our_model_hands_them_on():
-    from basicsr_semantic.models import SemanticVSRModel
+def test_our_model_and_its_heirs_hand_them_on(monkeypatch):
+    class Heir(SemanticVSRModel):
+        """Somebody else's."""
 
-    assert lost_priors(SemanticVSRModel, {'datasets': DATA}, EDVRSEEM(num_feat=16)) is None
+    Heir.__module__ = 'their_project.models'
+    monkeypatch.setitem(sys.modules, 'their_project', torch)
+    for model in (SemanticVSRModel, Heir):
+        assert lost_priors(model, {'datasets': DATA}, EDVRSEEM(num_feat=16)) is None
 
 
 @pytest.fixture

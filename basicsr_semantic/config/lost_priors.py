@@ -35,7 +35,8 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
     """
     arch = arch_of(net)
     package = package_of(model)
-    if not arch.prior_fields or arch.missing_priors == 'neutral' or model is None or package == _OURS:
+    hands_on = model is None or any(package_of(base) == _OURS for base in model.__mro__)
+    if not arch.prior_fields or arch.missing_priors == 'neutral' or model is None or hands_on:
         return None
     kinds = [find('dataset', one.get('type')) for one in (opt.get('datasets') or {}).values()]
     known = all(kind is not None and package_of(kind.target) in ('basicsr', _OURS) for kind in kinds)
