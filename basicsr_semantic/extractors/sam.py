@@ -67,6 +67,7 @@ class SAMExtractor(Extractor):
 
     def __init__(
         self,
+        *,
         checkpoint: str,
         model_type: str = 'vit_h',
         device: str = 'cpu',

@@ -66,6 +66,7 @@ class XDecoderExtractor(Extractor):
 
     def __init__(
         self,
+        *,
         checkpoint: str,
         instance_checkpoint: str | None = None,
         instance_source: InstanceSource = 'vita',
