@@ -34,14 +34,14 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
         A sentence and the lines that mend it, and whether it is a warning only; None where nothing is wrong.
     """
     arch = arch_of(net)
-    package = package_of(model)
-    hands_on = model is None or any(package_of(base) == _OURS for base in model.__mro__)
-    if not arch.prior_fields or arch.missing_priors == 'neutral' or model is None or hands_on:
+    if not arch.prior_fields or arch.missing_priors == 'neutral':
+        return None
+    if model is None or any(package_of(base) == _OURS for base in model.__mro__):
         return None
     kinds = [find('dataset', one.get('type')) for one in (opt.get('datasets') or {}).values()]
     known = all(kind is not None and package_of(kind.target) in ('basicsr', _OURS) for kind in kinds)
     network, what = type(net).__name__, ' and '.join(arch.prior_fields)
-    if package == 'basicsr' and known:
+    if package_of(model) == 'basicsr' and known:
         said = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
         return f'{said} {_MENDED}', False
     return f'{network} needs {what} with its frames; see to it that {model.__name__} hands them on.', True

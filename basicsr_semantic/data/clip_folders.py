@@ -55,10 +55,11 @@ def walk_folders(root: Path) -> tuple[list[Folder], list[tuple[str, str]]]:
             left_out.append((name, f'the folder cannot be read: {error.strerror}'))
             continue
         seen[real] = name
-        folders = [entry for entry in entries if _is_folder(entry)]
+        kinds = [(entry, _is_folder(entry)) for entry in entries]
+        folders = [entry for entry, is_folder in kinds if is_folder]
         linked += [path / entry.name for entry in folders if entry.is_symlink()]
         waiting += [path / entry.name for entry in reversed(folders) if not entry.is_symlink()]
-        files = sorted((entry.name for entry in entries if entry not in folders), key=natural_order)
+        files = sorted((entry.name for entry, is_folder in kinds if not is_folder), key=natural_order)
         found.append(Folder(path, name, files, bool(folders)))
     return found, left_out
 
