@@ -104,7 +104,7 @@ class EDVRSEEM(EDVR, SemanticArch):
             with_tsa=with_tsa,
         )
         self.num_in_ch = num_in_ch
-        self.num_frame = num_frame
+        self.num_frame: int = num_frame
         self.num_masks: int = num_masks
         self.positions = tuple(positions)
         self.align_levels = align_levels

@@ -37,6 +37,8 @@ class SemanticArch:
     """How the names of the modules begin that it adds to a base network; empty where it is no base network and more."""
     missing_priors: MissingPriors = 'error'
     """What it makes of priors that nobody gives: an error, or 'neutral', as if nothing were known."""
+    num_frame: int | None = None
+    """Frames of the window whose middle it restores; None for one that restores clips of any length."""
     num_masks: int | None = None
     """Masks a frame that it takes; None for any number."""
     token_dims: Mapping[str, int] = NONE
@@ -47,7 +49,7 @@ class SemanticArch:
         def forward(self, lq: torch.Tensor, priors: SemanticPriors | None = None) -> torch.Tensor: ...
 
     def filter_checkpoint(self, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """Leave out what checkpoints hold in vain.
+        """Leave out what checkpoints hold and the network does not use.
 
         Args:
             state: A state dict as it was saved.
@@ -89,6 +91,7 @@ class ForeignArch(SemanticArch):
         self.size_requirements = own if isinstance(own, SizeRequirements) else _sizes_of_basicsr(net)
         self.adapter_prefixes = tuple(getattr(net, 'adapter_prefixes', ()))
         self.missing_priors = 'neutral' if getattr(net, 'missing_priors', 'error') == 'neutral' else 'error'
+        self.num_frame = _window_of_basicsr(net)
         self.num_masks = masks if isinstance(masks, int) else None
         self.token_dims = getattr(net, 'token_dims', NONE)
         self._filter = getattr(net, 'filter_checkpoint', None)
@@ -126,8 +129,18 @@ _OF_BASICSR = {
 """What networks of BasicSR's accept, which cannot say it themselves."""
 
 
+def _bases_of_basicsr(net: nn.Module) -> list[str]:
+    return [cls.__name__ for cls in type(net).__mro__ if cls.__module__.startswith('basicsr.')]
+
+
+def _window_of_basicsr(net: nn.Module) -> int | None:
+    """Of EDVR, which keeps the number of its frames in the weights of its fusion alone."""
+    fusion = getattr(net, 'fusion', None) if 'EDVR' in _bases_of_basicsr(net) else None
+    weights = getattr(fusion, 'feat_fusion', fusion)
+    return weights.in_channels // weights.out_channels if isinstance(weights, nn.Conv2d) else None
+
+
 def _sizes_of_basicsr(net: nn.Module) -> SizeRequirements:
-    names = [cls.__name__ for cls in type(net).__mro__ if cls.__module__.startswith('basicsr.')]
-    found = next((_OF_BASICSR[name] for name in names if name in _OF_BASICSR), SizeRequirements())
+    found = next((_OF_BASICSR[name] for name in _bases_of_basicsr(net) if name in _OF_BASICSR), SizeRequirements())
     # its frames are as large as GT, whatever the scale
     return SizeRequirements(16, 16) if getattr(net, 'hr_in', False) else found

@@ -7,7 +7,6 @@ or downloaded for a network: a part that loads weights when it is built is judge
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import math
 import socket
@@ -18,7 +17,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from basicsr.archs.edvr_arch import EDVR
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..archs.semantic_arch import arch_of, wrong_scale
@@ -61,11 +59,10 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
             section = section[key]
         try:
             built[path] = _build(target, deepcopy(section), is_data)
-        except UserError as error:
-            found.append(((*path, *_at_fault(target, section, is_data)), full_stop(error)))
         except Exception as error:  # code of others: whatever it raises would end the run
-            said = f'{target.__name__} cannot be built: {reason(error)}'
-            found.append(((*path, *_at_fault(target, section, is_data)), said))
+            ours = isinstance(error, UserError)
+            said = full_stop(error) if ours else f'{target.__name__} cannot be built: {reason(error)}'
+            found.append(((*path, *(() if is_data else _at_fault(target, section))), said))
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
         found += contradictions(opt, net)
@@ -123,13 +120,12 @@ def _with_weights(part: Any) -> Any:
     return part
 
 
-def _at_fault(target: Any, section: Mapping[str, Any], is_dataset: bool) -> KeyPath:
+def _at_fault(target: Any, section: Mapping[str, Any]) -> KeyPath:
     """The key without which the part can be built, or none where there is no such key."""
-    for key in () if is_dataset else section:
+    for key in [key for key in section if key != 'type']:
         with contextlib.suppress(Exception):
-            if key != 'type':
-                _build(target, deepcopy({name: value for name, value in section.items() if name != key}), False)
-                return (str(key),)
+            _build(target, deepcopy({name: value for name, value in section.items() if name != key}), False)
+            return (str(key),)
     return ()
 
 
@@ -153,9 +149,10 @@ def _no_files() -> Iterator[None]:
 def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
     """What the network and the data say against each other."""
     scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
+    arch = arch_of(net)
     if (said := wrong_scale(net, scale)) is not None:
         yield ('network_g',), said
-    size, needs = datasets.get('train', {}).get('gt_size'), arch_of(net).size_requirements
+    size, needs = datasets.get('train', {}).get('gt_size'), arch.size_requirements
     if isinstance(size, int) and isinstance(scale, int) and 'train' in opt:
         patch, step = size // scale, needs.multiple_of
         least = -(-needs.minimum // step) * step
@@ -168,24 +165,13 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
                 below = patch // step * step
                 said += f'; {name} takes multiples of {step}: it must be {below * scale} or {(below + step) * scale}.'
             yield ('datasets', 'train', 'gt_size'), said
-    yield from _other_windows(opt, net)
-    takes = arch_of(net).num_masks
+    takes, window = arch.num_masks, arch.num_frame
     for key, dataset in datasets.items():
+        frames, is_clip = dataset.get('num_frame'), str(dataset.get('type')).startswith('SemanticClip')
+        if window is not None and frames != window and (isinstance(frames, int) or (frames is None and is_clip)):
+            said = f'It is {shown(frames)}, but {name} restores windows of {window} frames'
+            yield ('datasets', str(key), 'num_frame'), f'{said} (network_g:num_frame). Make them equal.'
         gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:
             said = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
             yield ('datasets', str(key), 'num_masks'), said
-
-
-def _other_windows(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
-    """Data sets whose windows have another number of frames than EDVR's, which knows its own by its weights alone."""
-    if not isinstance(net, EDVR):
-        return
-    default = inspect.signature(type(net)).parameters['num_frame'].default
-    takes = (opt.get('network_g') or {}).get('num_frame', default)
-    for key, dataset in opt['datasets'].items():
-        gives = dataset.get('num_frame')
-        ours = str(dataset.get('type')).startswith('SemanticClip')
-        if (isinstance(gives, int) and gives != takes) or (gives is None and ours):
-            said = f'It is {shown(gives)}, but {type(net).__name__} restores windows of {takes} frames'
-            yield ('datasets', str(key), 'num_frame'), f'{said} (network_g:num_frame). Make them equal.'

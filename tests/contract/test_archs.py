@@ -106,7 +106,7 @@ def test_state_dicts_copies_and_options_travel(name):
 @pytest.mark.parametrize('batch', [1, 2])
 def test_frames_of_a_batch_are_restored_each_for_itself(name, batch):
     net = build(RESTORES[name])
-    frames = getattr(net, 'num_frame', 3)
+    frames = net.num_frame or 3
     lq, priors = clip_of(net, batch, frames)
     with torch.no_grad():
         restored = net(*net.inputs(lq, priors))
@@ -122,7 +122,7 @@ def test_frames_of_a_batch_are_restored_each_for_itself(name, batch):
 @pytest.mark.parametrize('name', RESTORES)
 def test_priors_may_be_missing_where_that_is_allowed(name):
     net = build(RESTORES[name])
-    lq, _ = clip_of(net, frames=getattr(net, 'num_frame', 3))
+    lq, _ = clip_of(net, frames=net.num_frame or 3)
     assert net(lq).shape == net(*net.inputs(lq, SemanticPriors())).shape
     strict = build(RESTORES[name], missing_priors='error')
     if strict.prior_fields:
@@ -134,7 +134,7 @@ def test_priors_may_be_missing_where_that_is_allowed(name):
 @pytest.mark.parametrize('name', RESTORES)
 def test_any_number_of_frames_or_the_one_that_it_says(name):
     net = build(RESTORES[name])
-    window = getattr(net, 'num_frame', None)
+    window = net.num_frame
     for frames in (1, 2, 5):
         lq, priors = clip_of(net, frames=frames)
         if window in (None, frames):
@@ -186,4 +186,7 @@ def test_the_sizes_of_basicsrs_networks():
     assert basicvsr.size_requirements == SizeRequirements(minimum=33)
     edvr = {'num_feat': 8, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
     assert arch_of(ARCH_REGISTRY.get('EDVR')(**edvr)).size_requirements == SizeRequirements(4, 4)
+    for window, with_tsa in ((5, True), (7, True), (3, False)):
+        assert arch_of(ARCH_REGISTRY.get('EDVR')(**edvr, num_frame=window, with_tsa=with_tsa)).num_frame == window
+    assert basicvsr.num_frame is None
     assert arch_of(ARCH_REGISTRY.get('EDVR')(**edvr, hr_in=True)).size_requirements == SizeRequirements(16, 16)
