@@ -32,7 +32,7 @@ STAND_IN = (
     "sys.modules['torchvision.transforms.functional_tensor'] = m = types.ModuleType('m')\n"
     'm.rgb_to_grayscale = f.rgb_to_grayscale\n'
 )
-"""What BasicSR 1.4.2 cannot be imported without beside a current torchvision."""
+"""What BasicSR 1.4.2 needs, which current versions of torchvision do not have."""
 
 
 def say(text: str, folder: Path) -> str:

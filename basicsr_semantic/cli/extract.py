@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,6 +57,16 @@ def _add_general(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _with_listing(
+    kind: type[argparse.ArgumentParser], prog: str, summaries: Mapping[str, str]
+) -> argparse.ArgumentParser:
+    """The parser of the command where no extractor is named: its help ends in all of them."""
+    raw, about = argparse.RawDescriptionHelpFormatter, textwrap.fill(_ABOUT, width())
+    parser = kind(prog=prog, description=about, epilog=listing(summaries), formatter_class=raw)
+    _add_general(parser)
+    return parser
+
+
 class _Glance(argparse.ArgumentParser):
     """Finds out which extractor is meant, and leaves every mistake to the parser that comes after."""
 
@@ -83,23 +93,18 @@ def _parse(
         seen = glance.parse_known_args(arguments)[0]
     except ValueError:
         seen = argparse.Namespace(extractor=None, imports=[])
-    raw = argparse.RawDescriptionHelpFormatter
     if {'-h', '--help'} & {*arguments} and seen.extractor is None and not seen.imports and not has_plugins():
         from ..extractors.names import summaries
 
-        listed = listing(summaries())  # the names of our own need nothing that takes seconds to import
-        parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listed, formatter_class=raw)
-        _add_general(parser)
-        parser.parse_known_args(arguments)
+        # the names of our own need nothing that takes seconds to import
+        _with_listing(kind, prog, summaries()).parse_known_args(arguments)
 
     from ..extractors import extractor_class
     from .extractor_flags import add_flags, known_extractors, refuse_others
 
     load_plugins(seen.imports)
     if seen.extractor is None:
-        listed = listing(known_extractors())
-        parser = kind(prog=prog, description=textwrap.fill(_ABOUT, width()), epilog=listed, formatter_class=raw)
-        _add_general(parser)
+        parser = _with_listing(kind, prog, known_extractors())
         seen = parser.parse_known_args(arguments)[0]  # which ends here, unless the name has an abbreviated flag
         load_plugins(seen.imports)
     chosen = extractor_class(seen.extractor)

@@ -56,7 +56,7 @@ class Children:
     """Starts children one after the other.
 
     Args:
-        fresh: Start Python anew for each, as a user's command does, instead of forking.
+        fresh: Start Python for each, as a user's command does, instead of forking.
     """
 
     def __init__(self, fresh: bool = False) -> None:

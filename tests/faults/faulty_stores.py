@@ -98,17 +98,21 @@ for name, (content, right) in META.items():
 # ----------------------------------------------------------------------------------------------------------- manifests
 
 
-def manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[], None]:
-    """A function that changes manifest.json."""
+def edited(path: str) -> Callable[[Callable[[Any], object]], Callable[[], None]]:
+    """A function of a change that gives a function which makes it in a JSON file."""
 
-    def manifest() -> None:
-        content = json.loads(Path('manifest.json').read_text())
-        change(content)
-        Path('manifest.json').write_text(json.dumps(content))
+    def edited(change: Callable[[Any], object]) -> Callable[[], None]:
+        def edit() -> None:
+            content = json.loads(Path(path).read_text())
+            change(content)
+            Path(path).write_text(json.dumps(content))
 
-    return manifest
+        return edit
+
+    return edited
 
 
+manifest, annotate = edited('manifest.json'), edited('ytvis/train.json')
 WRONG: tuple[Any, ...] = (None, 3, -1, 1.5, float('nan'), float('inf'), 2**70, 'text', [], [1], {}, {'a': 1}, True)
 """Values of every kind; each field takes at most one kind of them."""
 for name, how in {
@@ -199,17 +203,6 @@ for field in ('format', 'kind', 'parameters', 'checkpoint', 'order', 'max_masks'
         add('metadata of a store', f'{field}: {value!r}', arrange, TRAIN, right=EITHER)
 
 # --------------------------------------------------------------------------------------------------------- annotations
-
-
-def annotate(change: Callable[[dict[str, Any]], object]) -> Callable[[], None]:
-    """A function that changes train.json."""
-
-    def annotate() -> None:
-        content = json.loads(Path('ytvis/train.json').read_text())
-        change(content)
-        Path('ytvis/train.json').write_text(json.dumps(content))
-
-    return annotate
 
 
 for name, how in {

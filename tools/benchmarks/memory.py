@@ -9,11 +9,11 @@ pass. What is counted:
   it on the CPU; the average of the weights;
 - the batch, and what the step itself holds till its end, as the network's output;
 - what is saved for the backward pass, each storage once, without weights and batch;
-- again: of what checkpointing works out again, so much as is there at one time beside what is saved.
+- again: of what checkpointing works out again, so much as is there at one time with what is saved.
 
 The sum is a lower bound. Left out are the workspaces of cuDNN, the context of CUDA (about half a GB), gaps that the
 allocator cannot use, temporary results, the copies of gradients that DistributedDataParallel has, and what a section
-network_s has on the GPU. A gradient comes as what was saved for it goes, so gradients may count in vain.
+network_s has on the GPU. A gradient comes as what was saved for it goes, so gradients may be counted without need.
 
 The step is the worst one of the run: after fix_flow and tsa_iter, when everything trains that trains at all. Of
 train:amp the tool makes two cases of its own, none and bf16; fp16 needs what bf16 does. train:compile is left out, and
