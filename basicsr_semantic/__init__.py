@@ -12,39 +12,61 @@ import importlib
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .archs import BasicVSRSEEM, EDVRSEEM, PSRTRecurrent, SeeClear, SemanticLens
+    from .diffusion import BlurringResShift
+    from .extractors import build_extractor
+    from .inference import load
+    from .priors import ClipGeometry, PriorStoreReader, SemanticPriors
 
 __version__ = '0.1.0'
 
-_ON_FIRST_USE = {
-    'archs': 'basicsr_semantic.archs',
-    'cli': 'basicsr_semantic.cli',
-    'compat': 'basicsr_semantic.compat',
-    'config': 'basicsr_semantic.config',
-    'data': 'basicsr_semantic.data',
-    'diffusion': 'basicsr_semantic.diffusion',
-    'engine': 'basicsr_semantic.engine',
-    'extractors': 'basicsr_semantic.extractors',
-    'losses': 'basicsr_semantic.losses',
-    'metrics': 'basicsr_semantic.metrics',
-    'models': 'basicsr_semantic.models',
-    'priors': 'basicsr_semantic.priors',
-    'utils': 'basicsr_semantic.utils',
+_PUBLIC = {
+    'load': 'inference',
+    'BasicVSRSEEM': 'archs',
+    'EDVRSEEM': 'archs',
+    'PSRTRecurrent': 'archs',
+    'SemanticLens': 'archs',
+    'SeeClear': 'archs',
+    'BlurringResShift': 'diffusion',
+    'SemanticPriors': 'priors',
+    'ClipGeometry': 'priors',
+    'PriorStoreReader': 'priors',
+    'build_extractor': 'extractors',
 }
-"""Public name -> module that is imported when the name is first used."""
+"""Public name -> the room it comes from, which is imported when the name is first used."""
 
-__all__ = ['__version__', 'register', *_ON_FIRST_USE]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    'BasicVSRSEEM',
+    'BlurringResShift',
+    'ClipGeometry',
+    'EDVRSEEM',
+    'PSRTRecurrent',
+    'PriorStoreReader',
+    'SeeClear',
+    'SemanticLens',
+    'SemanticPriors',
+    '__version__',
+    'build_extractor',
+    'load',
+    'register',
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what a public name stands for.
+    """Import what a public name stands for; ``basicsr_semantic.archs`` and the other rooms, too.
 
     Raises:
         AttributeError: The package has no such name.
     """
-    if name not in _ON_FIRST_USE:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return importlib.import_module(_ON_FIRST_USE[name])
+    if name in _PUBLIC:
+        value = globals()[name] = getattr(importlib.import_module(f'{__name__}.{_PUBLIC[name]}'), name)
+        return value
+    if not name.startswith('_') and (pathlib.Path(__file__).parent / name / '__init__.py').is_file():
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def __dir__() -> list[str]:

@@ -112,6 +112,12 @@ def arch_of(net: nn.Module) -> SemanticArch:
     return net if isinstance(net, SemanticArch) else ForeignArch(net)
 
 
+def restores_images(net: nn.Module) -> bool:
+    """Whether a network is one of BasicSR's for single images (b, 3, h, w), which has no time axis."""
+    bases = _bases_of_basicsr(net)
+    return bool(bases) and not _VIDEO_OF_BASICSR & set(bases)
+
+
 def wrong_scale(net: nn.Module, scale: Any) -> str | None:
     """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
     own = arch_of(net).scale
@@ -127,6 +133,8 @@ _OF_BASICSR = {
     'EDVR': SizeRequirements(minimum=4, multiple_of=4),
 }
 """What networks of BasicSR's accept, which cannot say it themselves."""
+_WINDOWS_OF_BASICSR = {'DUF': 7, 'TOFlow': 7}
+_VIDEO_OF_BASICSR = {*_OF_BASICSR, *_WINDOWS_OF_BASICSR}
 
 
 def _bases_of_basicsr(net: nn.Module) -> list[str]:
@@ -134,13 +142,20 @@ def _bases_of_basicsr(net: nn.Module) -> list[str]:
 
 
 def _window_of_basicsr(net: nn.Module) -> int | None:
-    """Of EDVR, which keeps the number of its frames in the weights of its fusion alone."""
-    fusion = getattr(net, 'fusion', None) if 'EDVR' in _bases_of_basicsr(net) else None
+    """Frames of its window; EDVR keeps their number in the weights of its fusion alone."""
+    bases = _bases_of_basicsr(net)
+    fixed = next((_WINDOWS_OF_BASICSR[name] for name in bases if name in _WINDOWS_OF_BASICSR), None)
+    if fixed is not None:
+        return fixed
+    fusion = getattr(net, 'fusion', None) if 'EDVR' in bases else None
     weights = getattr(fusion, 'feat_fusion', fusion)
     return weights.in_channels // weights.out_channels if isinstance(weights, nn.Conv2d) else None
 
 
 def _sizes_of_basicsr(net: nn.Module) -> SizeRequirements:
+    window = getattr(net, 'window_size', None) if 'SwinIR' in _bases_of_basicsr(net) else None
+    if isinstance(window, int):
+        return SizeRequirements(window, window)
     found = next((_OF_BASICSR[name] for name in _bases_of_basicsr(net) if name in _OF_BASICSR), SizeRequirements())
     # its frames are as large as GT, whatever the scale
     return SizeRequirements(16, 16) if getattr(net, 'hr_in', False) else found

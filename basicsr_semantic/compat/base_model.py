@@ -17,6 +17,8 @@ from ..config.lost_priors import lost_priors
 from ..engine.checkpoint import load_weights, save_atomic
 from ..engine.distributed import DistributedNetwork
 from ..engine.loss_guard import watch_optimizer
+from ..engine.network_record import KEY as NETWORK
+from ..engine.network_record import network_record
 from ..engine.training_state import take_up
 from ..utils.errors import UserError
 from ..utils.plain_values import to_plain
@@ -67,7 +69,8 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
 def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
     """Write ``<label>_<iter>.pth`` (``latest`` for -1) beside and rename it; the next training state will name it.
 
-    Besides the state dicts the file holds what ``self.checkpoint_metadata()`` returns, if the model has that method.
+    Besides the state dicts the file names its network, see `network_record`, and holds what
+    ``self.checkpoint_metadata()`` returns, if the model has that method.
 
     Raises:
         UserError: The weights are not finite, or the file could not be written.
@@ -84,6 +87,8 @@ def save_network(self, net, net_label: str, current_iter: int, param_key='params
         key: {k.removeprefix('module.'): v.detach().cpu() for k, v in self.get_bare_model(one).state_dict().items()}
         for one, key in zip(nets, keys, strict=True)
     }
+    if (record := network_record(self.opt, net_label)) is not None:
+        content[NETWORK] = record
     if hasattr(self, 'checkpoint_metadata'):
         content.update(self.checkpoint_metadata())
     file_name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'

@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_weights
 from ..utils.errors import UserError
 from .networks import make_network
-from .padding import pad_amount, pad_clip
+from .padding import run_padded
 
-Upsampler = Callable[[torch.Tensor], torch.Tensor]
-"""LR frames (b, t, 3, h, w) in [0, 1] to (b, t, 3, H, W) in [0, 1]."""
+BASE = 'base_network'
+"""Where a checkpoint of SeeClear has the network that made its base: its section and its weights."""
+
+
+class BicubicUpsampler(nn.Module):
+    """Enlarges LR frames (b, t, 3, h, w) in [0, 1] to (b, t, 3, H, W) in [0, 1], bicubically.
+
+    Args:
+        scale: How much.
+    """
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        return enlarge_bicubic(lq, self.scale)
+
+
+class NetworkUpsampler(nn.Module):
+    """Restores LR frames (b, t, 3, h, w) in [0, 1] to (b, t, 3, H, W) in [0, 1] with a frozen network.
+
+    Args:
+        net: A network that takes frames alone and restores every one.
+
+    Raises:
+        UserError: It takes priors. Called: it cannot take frames of their size, or restores one frame of a clip.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net.requires_grad_(False).eval()
+        self._arch = arch_of(net)
+        if self._arch.prior_fields:
+            raise UserError(
+                f'base_upsampler is a {type(net).__name__}, which takes priors of its own. Choose an arch that takes '
+                'frames alone.'
+            )
+
+    @torch.no_grad()
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        height, width = lq.shape[-2:]
+        try:
+            restored = run_padded(self.net, (lq,), self._arch.size_requirements)
+        except (RuntimeError, AssertionError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise UserError(
+                f'base_upsampler: {type(self.net).__name__} cannot restore LR frames of {height}x{width} (height x '
+                f'width): {str(error).splitlines()[0]}. Networks with SPyNet want 36 pixels or more: choose a larger '
+                'gt_size.'
+            ) from error
+        if restored.shape[:3] != lq.shape[:3]:
+            raise UserError(
+                f'base_upsampler made {tuple(restored.shape)} of frames {tuple(lq.shape)}. It must restore every '
+                'frame of a clip, as BasicVSR does.'
+            )
+        return restored.clamp(0, 1)
 
 
 def make_base_upsampler(
@@ -24,7 +81,7 @@ def make_base_upsampler(
     checkpoint: str | None,
     param_key: str | None = 'params',
     device: str | torch.device = 'cpu',
-) -> Upsampler:
+) -> BicubicUpsampler | NetworkUpsampler:
     """Build what makes the base: SeeClear's is bicubic, that of SeeClear* a video super-resolution network.
 
     Args:
@@ -38,7 +95,7 @@ def make_base_upsampler(
         UserError: An unknown name, no weights, or weights that do not fit.
     """
     if section == 'bicubic':
-        return lambda lq: enlarge_bicubic(lq, scale)
+        return BicubicUpsampler(scale)
     if not isinstance(section, Mapping):
         raise UserError(f'base_upsampler is {section!r}. Say bicubic, or name an arch: {{type: BasicVSR, ...}}.')
     if not checkpoint:
@@ -46,36 +103,9 @@ def make_base_upsampler(
             f'base_upsampler is a {section.get("type")} without weights, so its frames would mean nothing. Give them: '
             'path:pretrain_base_upsampler: FILE.'
         )
-    net = make_network(dict(section), scale)
-    arch = arch_of(net)
-    if arch.prior_fields:
-        raise UserError(
-            f'base_upsampler is a {type(net).__name__}, which takes priors of its own. Choose an arch that takes '
-            'frames alone.'
-        )
-    load_weights(net, checkpoint, True, param_key, 'base_upsampler')
-    net.requires_grad_(False).eval().to(device)
-
-    @torch.no_grad()
-    def enlarge(lq: torch.Tensor) -> torch.Tensor:
-        height, width = lq.shape[-2:]
-        try:
-            restored = net(pad_clip(lq, *pad_amount(height, width, arch.size_requirements))).float()
-        except (RuntimeError, AssertionError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise UserError(
-                f'base_upsampler: {type(net).__name__} cannot restore LR frames of {height}x{width} (height x width): '
-                f'{str(error).splitlines()[0]}. Networks with SPyNet want 36 pixels or more: choose a larger gt_size.'
-            ) from error
-        if restored.shape[:3] != lq.shape[:3]:
-            raise UserError(
-                f'base_upsampler made {tuple(restored.shape)} of frames {tuple(lq.shape)}. It must restore every '
-                'frame of a clip, as BasicVSR does.'
-            )
-        return restored[..., : height * scale, : width * scale].clamp(0, 1)
-
-    return enlarge
+    upsampler = NetworkUpsampler(make_network(dict(section), scale))
+    load_weights(upsampler.net, checkpoint, True, param_key, 'base_upsampler')
+    return upsampler.to(device)
 
 
 def enlarge_bicubic(lq: torch.Tensor, scale: int) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -46,6 +47,26 @@ def pad_clip(x: Clip, rows: int, columns: int, block: int = 1) -> Clip:
             places = (places[:, None] * block + torch.arange(block)).flatten()
             x = x.index_select(dim, places.to(x.device))
     return x
+
+
+def run_padded(
+    run: Callable[..., torch.Tensor], inputs: tuple[Any, ...], requirements: SizeRequirements
+) -> torch.Tensor:
+    """Run a network on inputs of sizes that it accepts, and crop what it makes of them.
+
+    Args:
+        run: The network, or what runs it.
+        inputs: Frames (..., h, w), then further tensors of that size or SemanticPriors.
+        requirements: Sizes that it accepts.
+
+    Returns:
+        What it makes, (..., H, W) float32, of the frames alone.
+    """
+    height, width = inputs[0].shape[-2:]
+    padded = tuple(pad_clip(x, *pad_amount(height, width, requirements)) for x in inputs)
+    output = run(*padded)
+    scale = output.size(-1) // padded[0].size(-1)
+    return output[..., : height * scale, : width * scale].float()
 
 
 def _mirrored(size: int, extra: int) -> torch.Tensor:

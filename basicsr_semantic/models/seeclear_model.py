@@ -18,10 +18,11 @@ from tqdm import tqdm
 from ..archs.seeclear_arch import SeeClear
 from ..diffusion import BlurringResShift
 from ..engine.freezing import train_only
+from ..engine.network_record import with_defaults
 from ..utils.errors import UserError
 from ..utils.printing import printable
 from . import seeclear_options as options
-from .base_upsamplers import make_base_upsampler
+from .base_upsamplers import BASE, NetworkUpsampler, make_base_upsampler
 from .clip_windows import clip_windows
 from .part_checks import tokens_of
 from .seeclear_checks import problems
@@ -133,11 +134,14 @@ class SeeClearModel(SemanticVSRModel):
                 )
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: kind of priors, and the diffusion."""
-        said = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
-        return (
-            super().checkpoint_metadata() | said | ({'stage': self.train_options.stage} if self.train_options else {})
-        )
+        """What a checkpoint says besides weights: kind of priors, the diffusion, and the whole network of the base."""
+        said: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
+        if isinstance(self.upsample, NetworkUpsampler):
+            state = {name: value.cpu() for name, value in self.upsample.net.state_dict().items()}
+            said[BASE] = {'network': with_defaults(self.opt['base_upsampler']), 'params': state}
+        if self.train_options:
+            said['stage'] = self.train_options.stage
+        return super().checkpoint_metadata() | said
 
     def _freeze(self, net: nn.Module) -> None:
         """The stage says what trains; ``train.trainable`` may leave out more."""

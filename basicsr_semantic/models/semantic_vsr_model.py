@@ -31,7 +31,7 @@ from ..utils.nearest import nearest
 from . import options
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
-from .padding import pad_amount, pad_clip
+from .padding import run_padded
 from .part_checks import wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
 from .steps import autocast, clip_gradients, take_step
@@ -352,13 +352,13 @@ class SemanticVSRModel(VideoBaseModel):
     def test(self) -> None:
         """Restore the fed clip with the average of the weights where there is one; leaves ``output`` in float32."""
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
-        height, width = self.lq.shape[-2:]
-        rows, columns = pad_amount(height, width, self.arch.size_requirements)
-        inputs = tuple(pad_clip(x, rows, columns) for x in self._inputs())
+        val = self.val_options
+
+        def run(*inputs: Any) -> torch.Tensor:
+            return restore_clip(net, inputs, val.flip_seq, val.center_frame_only)
+
         with self._autocast():
-            output = restore_clip(net, inputs, self.val_options.flip_seq, self.val_options.center_frame_only)
-        scale = output.size(-1) // inputs[0].size(-1)
-        self.output = output[..., : height * scale, : width * scale].float()
+            self.output = run_padded(run, self._inputs(), self.arch.size_requirements)
         self.net_g.train(self.is_train)
 
 

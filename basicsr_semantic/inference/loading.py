@@ -1,0 +1,220 @@
+"""A trained network from its checkpoint alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.video_base_model import VideoBaseModel
+from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
+from torch import nn
+
+from ..archs.layers.instance_transformer import InstanceTransformer
+from ..archs.layers.mask_input import MissingPriors
+from ..archs.seeclear_arch import SeeClear
+from ..archs.seem_configuration import read_configuration
+from ..archs.semantic_arch import SemanticArch, restores_images
+from ..config.option_file import OptionFile
+from ..diffusion import BlurringResShift
+from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.network_record import KEY
+from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
+from ..models.networks import make_network
+from ..utils.errors import UserError, full_stop, reason, shown
+from ..utils.nearest import nearest
+from .restorer import Restorer, SeeClearRestorer
+
+EXPERIMENTS = Path('experiments')
+"""Where BasicSR's trainings lie, seen from where they were started."""
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    network: Mapping[str, Any] | str | Path | None = None,
+    param_key: str | None = None,
+    missing_priors: MissingPriors | None = None,
+    device: str | torch.device = 'cpu',
+) -> Restorer:
+    """Load a trained network, ready to restore frames.
+
+    Checkpoints of this version name their network, whichever model class wrote them, BasicSR's own included. No code
+    of the file runs, and nothing but the file is read.
+
+    Args:
+        name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; or the name of a
+            training under ``experiments``.
+        network: For older checkpoints: the section ``network_g`` of their training, ``type`` and arguments, or the
+            option file that has it. It goes before what the checkpoint says.
+        param_key: Which weights of the file; None: their moving average, ``params_ema``, where there is one.
+        missing_priors: ``neutral`` lets a network that was trained with priors work without; None: as it was trained.
+        device: Where it is to run.
+
+    Returns:
+        An `nn.Module` in evaluation mode, without gradients: LR frames (b, t, 3, h, w) in [0, 1], and priors where it
+        takes some, to HR frames (b, t, 3, H, W). See :class:`Restorer`.
+
+    Raises:
+        UserError: No such file, a file that cannot be read or does not say its network, a network that is not
+            registered or does not restore frames, or weights that do not fit it.
+    """
+    path = _find(Path(name_or_path).expanduser())
+    content = load_file(path)
+    said = content if isinstance(content, dict) else {}
+    stored = said.get(KEY)
+    description = dict(stored) if isinstance(stored, Mapping) else {}
+    if isinstance(said.get('adapter'), Mapping) and said['adapter'].get('alone'):
+        raise UserError(f'{path} is an adapter, a part of a network. Merge it with the checkpoint of its base first.')
+    options = {} if network is None else _given(network)
+    section = options.get('network_g', description.get('network'))
+    if not isinstance(section, Mapping):
+        raise UserError(
+            f'{path} does not say which network it is of, as files written by earlier versions and other projects do '
+            f'not. Give it: load(FILE, network={_guess(path, param_key)}), or network=OPTION_FILE.'
+        )
+    if missing_priors is not None:
+        section = {**section, 'missing_priors': missing_priors}
+    if param_key is None:
+        param_key = 'params_ema' if 'params_ema' in said else 'params'
+    net = _build(section, path)
+    load_weights(net, path, True, param_key, role=None)
+    kind = said.get('prior_kind')
+    details: dict[str, Any] = {
+        'description': description | {'network': dict(section)},
+        'prior_kind': kind if isinstance(kind, str) else None,
+    }
+    if isinstance(net, SeeClear):
+        process = _diffusion(said, options, path)
+        upsample = _base(said, options, net.scale, path)
+        with_memory = said.get('stage') != 'condenser'
+        restorer: Restorer = SeeClearRestorer(net, process, upsample, with_memory, **details)
+    else:
+        restorer = Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
+    return restorer.to(device)
+
+
+def _find(path: Path) -> Path:
+    """The file that is meant."""
+    if not path.exists() and len(path.parts) == 1 and (EXPERIMENTS / path).is_dir():
+        path = EXPERIMENTS / path
+    if not path.is_dir():
+        if not path.exists() and len(path.parts) == 1 and not path.suffix:
+            trainings = [one.name for one in EXPERIMENTS.iterdir() if one.is_dir()] if EXPERIMENTS.is_dir() else []
+            near = nearest(path.name, trainings)
+            hint = f' Did you mean {near}?' if near else ''
+            raise UserError(f'There is no checkpoint {path}, and no training {path} under {EXPERIMENTS}/.{hint}')
+        return path
+    folder = path / 'models' if (path / 'models').is_dir() else path
+    latest = folder / 'net_g_latest.pth'
+    if latest.is_file():
+        return latest
+    numbered = {file.stem.removeprefix('net_g_'): file for file in folder.glob('net_g_*.pth')}
+    steps = [name for name in numbered if name.isdecimal()]
+    if not steps:
+        raise UserError(f'{path} has no checkpoint net_g_*.pth. Give the file, or the folder of a training.')
+    return numbered[max(steps, key=int)]
+
+
+def _given(network: Mapping[str, Any] | str | Path) -> dict[str, Any]:
+    """The sections of an option file that matter here."""
+    if isinstance(network, Mapping):
+        return {'network_g': dict(network)}
+    values = OptionFile.read(network).values
+    if not isinstance(values.get('network_g'), Mapping):
+        raise UserError(f'{network} has no section network_g.')
+    return values
+
+
+def _guess(path: Path, param_key: str | None) -> str:
+    """What the weights of SEEM, BasicVSR and EDVR tell of themselves, as an example; else any."""
+    try:
+        found = read_configuration(read_weights(path, param_key or 'params'))
+    except (ValueError, IndexError):
+        return "{'type': 'BasicVSR', 'num_feat': 64, 'num_block': 30}"
+    if not found.get('branches', found.get('positions')):  # a baseline without SEEM
+        found = {key: value for key, value in found.items() if key not in ('branches', 'share_branches', 'positions')}
+        found['type'] = found['type'].removesuffix('SEEM')
+    return repr(found)
+
+
+def _build(section: Mapping[str, Any], path: Path) -> nn.Module:
+    name = section.get('type')
+    if not isinstance(name, str) or name not in ARCH_REGISTRY:
+        near = nearest(name, ARCH_REGISTRY.keys())
+        hint = f' Did you mean {near}?' if near else ' Import the module that registers it first.'
+        raise UserError(f'{path} is of a network {shown(name)}, which is not registered.{hint}')
+    try:
+        _check_size(section, path)
+        net = make_network(dict(section), None)
+    except UserError:
+        raise
+    except Exception as error:  # arguments of a file may be anything, and constructors of others raise anything
+        raise UserError(f'{path}: {name} cannot be built as the file says: {reason(error)}') from error
+    if isinstance(net, InstanceTransformer):
+        raise UserError(f'{path} is of {name}, stage 1 of Semantic Lens, which makes tokens of instances, not frames.')
+    return net
+
+
+def _check_size(section: Mapping[str, Any], path: Path) -> None:
+    """Refuse a network that is larger than its file before memory is asked for it."""
+    arguments = {name: value for name, value in section.items() if name != 'type'}
+    try:
+        with torch.device('meta'), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            net = ARCH_REGISTRY.get(section['type'])(**arguments)
+    except Exception:  # it needs values while it is built, or refuses its arguments, which is said later
+        return
+    wanted = sum(parameter.numel() for parameter in net.parameters())
+    if wanted * 0.5 > path.stat().st_size:  # half a byte a value: no type of PyTorch's is smaller
+        raise UserError(
+            f'{path} says that its {section["type"]} has {wanted:,} parameters, which is more than the file can hold.'
+        )
+
+
+def _takes_images(net: nn.Module, model_type: Any) -> bool:
+    """Whether a network takes frames one by one: its model class says it best, else its own class."""
+    if isinstance(net, SemanticArch):
+        return False
+    model = MODEL_REGISTRY.get(model_type) if isinstance(model_type, str) and model_type in MODEL_REGISTRY else None
+    if isinstance(model, type) and model.__module__.split('.')[0] not in ('basicsr', 'basicsr_semantic'):
+        return not issubclass(model, VideoBaseModel)
+    return restores_images(net)
+
+
+def _diffusion(said: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> BlurringResShift:
+    section = options.get('diffusion', said.get('diffusion'))
+    if not isinstance(section, Mapping):
+        raise UserError(f'{path} does not say its diffusion. Give the option file of its training as network.')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # what the log of its training has said
+            return BlurringResShift(**{str(name): value for name, value in section.items()})
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise UserError(f'{path}: diffusion: {full_stop(error)}') from error
+
+
+def _base(
+    said: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path
+) -> BicubicUpsampler | NetworkUpsampler:
+    """What makes the base of SeeClear: out of the option file, out of the checkpoint, or bicubic."""
+    if 'base_upsampler' in options:
+        paths = options.get('path') or {}
+        weights, key = paths.get('pretrain_base_upsampler'), paths.get('param_key_base_upsampler', 'params')
+        return make_base_upsampler(options['base_upsampler'], scale, weights, key)
+    name, stored = said.get('base_upsampler', 'bicubic'), said.get(BASE)
+    if isinstance(stored, Mapping) and isinstance(stored.get('network'), Mapping):
+        upsampler = NetworkUpsampler(_build(stored['network'], path))
+        try:
+            upsampler.net.load_state_dict(stored.get('params'))  # pyright: ignore[reportArgumentType]
+        except (TypeError, RuntimeError, AttributeError) as error:
+            raise UserError(f'{path}: the weights under {BASE} do not fit: {full_stop(error)}') from error
+        return upsampler
+    if name != 'bicubic':
+        raise UserError(
+            f'{path} was trained on frames of {name}, whose weights it does not hold. Give the option file of its '
+            'training as network.'
+        )
+    return BicubicUpsampler(scale)
