@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .archs import BasicVSRSEEM, EDVRSEEM, PSRTRecurrent, SeeClear, SemanticLens
+    from .archs import EDVRSEEM, BasicVSRSEEM, PSRTRecurrent, SeeClear, SemanticLens
     from .diffusion import BlurringResShift
     from .extractors import build_extractor
     from .inference import load
@@ -39,10 +39,10 @@ _PUBLIC = {
 """Public name -> the room it comes from, which is imported when the name is first used."""
 
 __all__ = [
+    'EDVRSEEM',
     'BasicVSRSEEM',
     'BlurringResShift',
     'ClipGeometry',
-    'EDVRSEEM',
     'PSRTRecurrent',
     'PriorStoreReader',
     'SeeClear',

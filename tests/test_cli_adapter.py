@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 from basicsr.archs.basicvsr_arch import BasicVSR
 from helpers_seem import random_input, randomise
 
+from basicsr_semantic import load
 from basicsr_semantic.archs import BasicVSRSEEM
 from basicsr_semantic.archs.adapters import adapter_state
 from basicsr_semantic.cli import main
 from basicsr_semantic.models.adapter_files import merge_files, split_file
+from basicsr_semantic.models.part_checks import wrong_adapter
+from basicsr_semantic.models.semantic_vsr_model import SemanticVSRModel
 from basicsr_semantic.utils.errors import UserError
 
 SMALL = {'num_feat': 8, 'num_block': 1, 'num_masks': 4, 'reduction': 4}
@@ -101,10 +106,104 @@ def test_the_adapter_comes_out_as_it_went_in(files, tmp_path, capsys):
 def test_what_has_no_adapter_or_nothing_else_is_not_split(files, tmp_path):
     _, baseline, adapter = files
     for path, message in (
-        (baseline, 'no adapter of SEEM'),
+        (baseline, 'no adapter'),
         (adapter, 'an adapter alone'),
         (tmp_path / 'x', 'not exist'),
     ):
         with pytest.raises(UserError, match=message):
             split_file(path, tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
+
+
+# ------------------------------------------------------------------------------- what a training writes down of itself
+
+
+@pytest.fixture
+def tuned(options, tmp_path):
+    """A function: tune parts of a network on a base of its own for two steps; gives the model and the base's file."""
+
+    def make(network, trainable, **path):
+        base_file = tmp_path / 'base.pth'
+        if not base_file.exists():
+            base = {'params': randomise(BasicVSR(num_feat=8, num_block=1), 3).state_dict()}
+            base['params_ema'] = {name: value + 1 for name, value in base['params'].items()}
+            torch.save(base, base_file)
+        opt = options(network_g=network, train={'trainable': trainable})
+        opt['path'] |= {'models': str(tmp_path), 'training_states': str(tmp_path), 'strict_load_g': False}
+        opt['path'] |= {'pretrain_network_g': str(base_file)} | path
+        opt |= {'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1}
+        torch.manual_seed(1)
+        model = SemanticVSRModel(opt)
+        lq, masks = random_input(2, 3, 4, 36, 36)
+        for step in (1, 2):
+            model.feed_data({'lq': lq, 'masks': masks.to(torch.uint8), 'gt': torch.rand(2, 3, 3, 144, 144)})
+            model.optimize_parameters(step)
+        model.save(0, 2)
+        return model, base_file
+
+    return make
+
+
+SEEM = {'type': 'BasicVSRSEEM', **SMALL, 'zero_flow': True}
+
+
+@pytest.mark.parametrize(
+    ('network', 'trainable', 'written'),
+    [
+        (SEEM, ['sam_embed', 'seem_'], 'net_g_seem_2.pth'),
+        (SEEM, ['sam_embed', 'seem_', 'fusion', 'upconv', 'conv_last'], 'net_g_seem_2.pth'),
+        (SEEM, ['seem_'], 'net_g_seem_2.pth'),  # sam_embed is frozen, and the base has none
+        ({'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1}, ['upconv', 'conv_last'], 'net_g_adapter_2.pth'),
+    ],
+)
+def test_base_and_adapter_make_the_trained_network_and_split_again(tuned, tmp_path, network, trainable, written):
+    model, base = tuned(network, trainable)
+    adapter, merged, again = (tmp_path / name for name in (written, 'merged.pth', 'again.pth'))
+    said = torch.load(adapter, weights_only=True)
+    before = torch.load(base, weights_only=True)['params']
+    assert set(said['tuned']['keys']) == set(said['params'])
+    assert set(said['tuned']['overwrites']) == set(said['params']) & set(before)
+    assert said['tuned']['base_sha256'] == hashlib.sha256(base.read_bytes()).hexdigest()
+    assert main(['adapter', 'merge', str(base), str(adapter), str(merged)]) == 0
+    whole = torch.load(merged, weights_only=True)
+    for key, net in (('params', model.net_g), ('params_ema', model.net_g_ema)):
+        assert whole[key].keys() == net.state_dict().keys()
+        assert all(torch.equal(value, whole[key][name]) for name, value in net.state_dict().items())
+    assert main(['adapter', 'split', str(merged), str(again)]) == 0
+    assert torch.load(again, weights_only=True)['params_ema'].keys() == said['params_ema'].keys()
+    with pytest.raises(UserError, match=r'is an adapter, a part of a BasicVSR.* trained on base\.pth'):
+        load(adapter)
+    assert load(merged).description['network']['type'] == network['type']
+
+
+def test_another_base_is_refused(tuned, tmp_path):
+    _, base = tuned(SEEM, ['sam_embed', 'seem_', 'upconv'])
+    adapter, other = tmp_path / 'net_g_seem_2.pth', tmp_path / 'other.pth'
+    torch.save({'params': randomise(BasicVSR(num_feat=8, num_block=1), 4).state_dict()}, other)
+    with pytest.raises(UserError, match=r'was trained on base\.pth, SHA-256 \w{64}; .*other\.pth has'):
+        merge_files(other, adapter, tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()
+    paths = {'pretrain_adapter_g': str(adapter)}
+    tuned(SEEM, ['sam_embed', 'seem_', 'upconv'], **paths)
+    with pytest.raises(UserError, match='is another one'):
+        tuned(SEEM, ['sam_embed', 'seem_', 'upconv'], pretrain_network_g=str(other), **paths)
+    opt = {'network_g': SEEM, 'path': {'pretrain_network_g': str(other), **paths}}
+    found = list(wrong_adapter(opt, BasicVSRSEEM(**SMALL)))
+    assert [keys for keys, _ in found] == [('path', 'pretrain_adapter_g')] and 'is another one' in found[0][1]
+    assert not list(wrong_adapter({**opt, 'path': {**paths, 'pretrain_network_g': str(base)}}, BasicVSRSEEM(**SMALL)))
+
+
+def test_a_resumed_run_remembers_its_base(tuned, tmp_path):
+    first, base = tuned(SEEM, ['sam_embed', 'seem_', 'upconv'])
+    (tmp_path / 'net_g_2.pth').rename(tmp_path / 'net_g_1.pth')
+    weights = str(tmp_path / 'net_g_1.pth')
+    second, _ = tuned(SEEM, ['sam_embed', 'seem_', 'upconv'], pretrain_network_g=weights, resume_state='1.state')
+    assert second.tuning == first.tuning
+    merge_files(base, tmp_path / 'net_g_seem_2.pth', tmp_path / 'merged.pth')
+
+
+def test_without_a_base_only_what_adds_to_one_is_an_adapter(tuned, tmp_path):
+    tuned(SEEM, ['sam_embed', 'seem_', 'upconv'], pretrain_network_g=None)
+    assert not list(tmp_path.glob('net_g_seem*'))
+    tuned(SEEM, ['sam_embed', 'seem_'], pretrain_network_g=None)
+    assert (tmp_path / 'net_g_seem_2.pth').exists()

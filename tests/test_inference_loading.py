@@ -187,7 +187,7 @@ def test_trainings_by_folder_and_by_name(trained, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r'no training mime under experiments/\. Did you mean mine\?'):
         load('mime')
     (models / 'net_g_20.pth').write_bytes(b'')
-    with pytest.raises(UserError, match='net_g_20.pth'):  # the newest is meant, damaged or not
+    with pytest.raises(UserError, match=r'net_g_20\.pth'):  # the newest is meant, damaged or not
         load('mine')
 
 

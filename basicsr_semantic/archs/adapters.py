@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -23,19 +23,22 @@ _SEEM_HOSTS = {
 
 
 def split(
-    state: Mapping[str, torch.Tensor], prefixes: Sequence[str] = SEEM_PREFIXES
+    state: Mapping[str, torch.Tensor], prefixes: Sequence[str] = SEEM_PREFIXES, keys: Collection[str] | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Part a state dict into baseline and adapter.
 
     Args:
         state: State dict of a network, whole or in part.
         prefixes: How the adapter's keys begin.
+        keys: The adapter's keys instead, where they are known.
 
     Returns:
         The state dicts of the baseline and of the adapter; tensors are shared with ``state``.
     """
-    chosen = tuple(prefixes)
-    adapter = {key: value for key, value in state.items() if key.startswith(chosen)}
+    chosen, listed = tuple(prefixes), None if keys is None else set(keys)
+    adapter = {
+        key: value for key, value in state.items() if (key.startswith(chosen) if listed is None else key in listed)
+    }
     return {key: value for key, value in state.items() if key not in adapter}, adapter
 
 

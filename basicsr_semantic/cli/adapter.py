@@ -1,9 +1,10 @@
-"""`basicsr adapter`: what tuning SEEM alone has written, merged with its base network or taken out of a whole one."""
+"""`basicsr adapter`: what tuning a part of a network has written, merged with its base or taken out of a whole one."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+
+import yaml
 
 from ..utils.printing import say
 
@@ -17,16 +18,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the verb ``adapter`` with what can be done to one."""
     parser = subparsers.add_parser(
         'adapter',
-        help='merge an adapter of SEEM with its base network, or take it out of a whole one',
+        help='merge an adapter (tuned SEEM, say) with its base network, or take it out of a whole one',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     ways = parser.add_subparsers(title='what to do', metavar='WHAT', required=True)
     merge = ways.add_parser('merge', help='one checkpoint of a base network and an adapter, which loads strictly')
-    merge.add_argument('baseline', help="BasicVSR's or EDVR's checkpoint, {'params': state dict}")
-    merge.add_argument('adapter', help='net_g_seem_*.pth, as training with train:trainable writes it')
+    merge.add_argument(
+        'baseline', help="checkpoint of the base network, {'params': state dict}: that of the adapter's training"
+    )
+    merge.add_argument(
+        'adapter', help='net_g_seem_*.pth or net_g_adapter_*.pth, as training with train:trainable writes it'
+    )
     merge.set_defaults(run=run_merge)
-    split = ways.add_parser('split', help='the adapter in the checkpoint of a network with SEEM')
+    split = ways.add_parser('split', help='the adapter in the checkpoint of a network of which a part was tuned')
     split.add_argument('checkpoint', help='checkpoint of the whole network')
     split.set_defaults(run=run_split)
     for way in (merge, split):
@@ -39,8 +44,8 @@ def run_merge(args: argparse.Namespace) -> int:
     from ..models.adapter_files import merge_files
 
     network = merge_files(args.baseline, args.adapter, args.out, args.force)
-    described = ', '.join(f'{key}: {_yaml(value)}' for key, value in network.items())
-    say(f'{args.out} is written; it loads strictly into network_g: {{{described}}}')
+    described = yaml.safe_dump(network, default_flow_style=True, sort_keys=False, width=10**6).strip()
+    say(f'{args.out} is written; it loads strictly into network_g: {described}')
     return 0
 
 
@@ -51,10 +56,3 @@ def run_split(args: argparse.Namespace) -> int:
     values = split_file(args.checkpoint, args.out, args.force)
     say(f'{args.out} is written; the adapter has {values:,} values.')
     return 0
-
-
-def _yaml(value: Any) -> str:
-    """A constructor argument as YAML writes it."""
-    if isinstance(value, list):
-        return f'[{", ".join(value)}]'
-    return str(value).lower() if isinstance(value, bool) else str(value)

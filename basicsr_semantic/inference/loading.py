@@ -21,6 +21,7 @@ from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
 from ..engine.checkpoint import load_file, load_weights, read_weights
 from ..engine.network_record import KEY
+from ..models.adapter_files import Tuning
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
 from ..models.networks import make_network
 from ..utils.errors import UserError, full_stop, reason, shown
@@ -66,8 +67,6 @@ def load(
     said = content if isinstance(content, dict) else {}
     stored = said.get(KEY)
     description = dict(stored) if isinstance(stored, Mapping) else {}
-    if isinstance(said.get('adapter'), Mapping) and said['adapter'].get('alone'):
-        raise UserError(f'{path} is an adapter, a part of a network. Merge it with the checkpoint of its base first.')
     options = {} if network is None else _given(network)
     section = options.get('network_g', description.get('network'))
     if not isinstance(section, Mapping):
@@ -79,6 +78,7 @@ def load(
         section = {**section, 'missing_priors': missing_priors}
     if param_key is None:
         param_key = 'params_ema' if 'params_ema' in said else 'params'
+    _check_outline(section, path, param_key)
     net = _build(section, path)
     load_weights(net, path, True, param_key, role=None)
     kind = said.get('prior_kind')
@@ -147,7 +147,6 @@ def _build(section: Mapping[str, Any], path: Path) -> nn.Module:
         hint = f' Did you mean {near}?' if near else ' Import the module that registers it first.'
         raise UserError(f'{path} is of a network {shown(name)}, which is not registered.{hint}')
     try:
-        _check_size(section, path)
         net = make_network(dict(section), None)
     except UserError:
         raise
@@ -158,8 +157,8 @@ def _build(section: Mapping[str, Any], path: Path) -> nn.Module:
     return net
 
 
-def _check_size(section: Mapping[str, Any], path: Path) -> None:
-    """Refuse a network that is larger than its file before memory is asked for it."""
+def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> None:
+    """Refuse adapters, and a network that is larger than its file before memory is asked for it."""
     arguments = {name: value for name, value in section.items() if name != 'type'}
     try:
         with torch.device('meta'), warnings.catch_warnings():
@@ -167,11 +166,13 @@ def _check_size(section: Mapping[str, Any], path: Path) -> None:
             net = ARCH_REGISTRY.get(section['type'])(**arguments)
     except Exception:  # it needs values while it is built, or refuses its arguments, which is said later
         return
+    name, tuning = type(net).__name__, Tuning.read(load_file(path))
+    if tuning is not None and set(read_weights(path, param_key)) <= set(tuning.keys) < set(net.state_dict()):
+        base = tuning.base_file or 'a base network'
+        raise UserError(f'{path} is an adapter, a part of a {name}, trained on {base}. Merge the two files first.')
     wanted = sum(parameter.numel() for parameter in net.parameters())
     if wanted * 0.5 > path.stat().st_size:  # half a byte a value: no type of PyTorch's is smaller
-        raise UserError(
-            f'{path} says that its {section["type"]} has {wanted:,} parameters, which is more than the file can hold.'
-        )
+        raise UserError(f'{path} says that its {name} has {wanted:,} parameters, which is more than the file can hold.')
 
 
 def _takes_images(net: nn.Module, model_type: Any) -> bool:

@@ -1,25 +1,158 @@
-"""Checkpoints of adapters: merged with that of their base network, or taken out of a whole one."""
+"""Adapters: what tuning a part of a network has written, and how it goes back onto its base.
+
+An adapter holds what ``train.trainable`` named, and what the base has not. A checkpoint of such a training, the adapter
+and the whole network alike, says so under `TUNED`: which keys that are, which of them overwrite keys of the base, and
+the SHA-256 of the base's file. An adapter goes onto no other base.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.archs import build_network
+from torch import nn
 
 from ..archs.adapters import merge_adapter, split
 from ..archs.seem_configuration import read_configuration
+from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_file, read_weights, save_atomic
+from ..engine.network_record import KEY as NETWORK
+from ..extractors.checkpoints import file_sha256
 from ..utils.errors import UserError
+from .networks import REFUSALS
 
+TUNED = 'tuned'
 _WEIGHTS = ('params', 'params_ema')
+
+
+@dataclass
+class Tuning:
+    """What a training of a part of a network changes, as its checkpoints say it."""
+
+    keys: list[str]
+    """Keys of the adapter."""
+    overwrites: list[str]
+    """Those of them that the base has, too."""
+    base_file: str | None = None
+    """Name of the base's file; None where the training began without, or before this was written down."""
+    base_sha256: str | None = None
+    """Its SHA-256."""
+    base_key: str | None = None
+    """Which weights of it: ``params`` or ``params_ema``."""
+
+    @classmethod
+    def of(
+        cls, net: nn.Module, trainable: Sequence[str], missing: Collection[str], base: str | None, key: str | None
+    ) -> Tuning:
+        """What a training that begins is going to change.
+
+        Args:
+            net: The bare network.
+            trainable: Beginnings of the names that train.
+            missing: Keys that the base has not.
+            base: Its file, if there is one.
+            key: Which weights of the file.
+        """
+        names = list(net.state_dict())
+        added = set(missing) if base else {name for name in names if name.startswith(arch_of(net).adapter_prefixes)}
+        keys = [name for name in names if name.startswith(tuple(trainable)) or (base and name in added)]
+        overwrites = [name for name in keys if name not in added]
+        if base is None:
+            return cls(keys, overwrites)
+        return cls(keys, overwrites, Path(base).name, file_sha256(Path(base).expanduser()), key)
+
+    @classmethod
+    def read(cls, content: Any) -> Tuning | None:
+        """What a checkpoint says; None where it says nothing of the kind."""
+        said = content.get(TUNED) if isinstance(content, Mapping) else None
+        if not isinstance(said, Mapping) or said.keys() != cls.__dataclass_fields__.keys():
+            return None
+        return cls(**said) if all(isinstance(said[name], list) for name in ('keys', 'overwrites')) else None
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint has to say."""
+        return {TUNED: asdict(self)}
+
+    def makes_an_adapter(self) -> bool:
+        """Whether what trains is of use without the rest: the base is known, or nothing of a base is overwritten."""
+        return self.base_file is not None or not self.overwrites
+
+    def check_base(self, base: str | Path | None, adapter: str | Path) -> None:
+        """Refuse another base than that of the training.
+
+        Args:
+            base: The file that the adapter is to go onto.
+            adapter: The file of the adapter, for the message.
+
+        Raises:
+            UserError: It is another one, or there is none.
+        """
+        if self.base_sha256 is None:
+            return
+        wanted = f'{self.base_file}, SHA-256 {self.base_sha256}'
+        if base is None:
+            raise UserError(f'{adapter} was trained on a base network and is nothing without: {wanted}.')
+        found = file_sha256(Path(base).expanduser())
+        if found != self.base_sha256:
+            raise UserError(
+                f'{adapter} was trained on {wanted}; {base} has {found} and is another one. On another base its '
+                f'weights mean something else. Give the base of its training, or train it on this one.'
+            )
+
+
+class PartOf(nn.Module):
+    """Some of the weights of a network, as something with a state dict.
+
+    Args:
+        net: The network.
+        keys: Keys of its state dict.
+    """
+
+    def __init__(self, net: nn.Module, keys: Collection[str]) -> None:
+        super().__init__()
+        self._net = [net]  # in a list, so that it is not a sub-module
+        self._keys = set(keys)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        return {key: value for key, value in self._net[0].state_dict().items() if key in self._keys}
+
+
+def load_adapter(net: nn.Module, path: str, param_key: str | None, base: str | None) -> None:
+    """Load an adapter into a network that has the weights of its base.
+
+    Args:
+        net: The bare network.
+        path: The adapter's file.
+        param_key: Which weights of it.
+        base: The file that the network's weights are from; None: from none.
+
+    Raises:
+        UserError: It is no adapter of this network, or of another base.
+    """
+    adapter = read_weights(path, param_key)
+    current = net.state_dict()
+    foreign = [key for key, value in adapter.items() if key not in current or current[key].shape != value.shape]
+    if foreign or not adapter:
+        raise UserError(
+            f'{path} is not an adapter for this {type(net).__name__}: {", ".join(foreign[:3]) or "it is empty"}. Is '
+            'network_g that of its training?'
+        )
+    if (tuning := Tuning.read(load_file(path))) is not None:
+        tuning.check_base(base, path)
+    net.load_state_dict(adapter, strict=False)
 
 
 def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, force: bool = False) -> dict[str, Any]:
     """Merge two checkpoints into a third.
 
     Args:
-        baseline: Checkpoint of BasicVSR or EDVR. Its ``params_ema``, where there are some, go with the adapter's.
+        baseline: Checkpoint of the base network, that of the adapter's training where the adapter names it. An older
+            adapter, of SEEM, goes onto any BasicVSR or EDVR of its width; the base's ``params_ema``, where there are
+            some, go with the adapter's.
         adapter: Checkpoint of the adapter alone; what it holds besides weights (the kind of priors) is kept.
         out: Checkpoint to write, with the keys ``params`` and ``params_ema`` that the adapter has.
         force: Replace an existing file.
@@ -34,11 +167,18 @@ def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, forc
     content = load_file(adapter)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         raise UserError(f"{adapter} is not an adapter: it has no 'params', as net_g_seem_*.pth has.")
-    network: dict[str, Any] = {}
+    tuning, described = Tuning.read(content), content.get(NETWORK)
+    if tuning is not None:
+        tuning.check_base(baseline, adapter)
+    network: dict[str, Any] = dict(described.get('network') or {}) if isinstance(described, Mapping) else {}
     for key in (key for key in _WEIGHTS if key in content):
         try:
-            merged = merge_adapter(read_weights(baseline, key), read_weights(adapter, key))
-            network = read_configuration(merged)
+            if tuning is not None and tuning.base_sha256 is not None:
+                # the average of what was frozen is what was frozen, whatever average the base's file has
+                merged = {**read_weights(baseline, tuning.base_key), **read_weights(adapter, key)}
+            else:
+                merged = merge_adapter(read_weights(baseline, key), read_weights(adapter, key))
+            network = network or read_configuration(merged)
             _check_loads(network, merged)
         except UserError:
             raise
@@ -53,7 +193,8 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
     """Take the adapter out of the checkpoint of a whole network.
 
     Args:
-        checkpoint: Checkpoint of a network with SEEM; what it holds besides weights is kept.
+        checkpoint: Checkpoint of a network of which a part was tuned, or an older one of a network with SEEM; what it
+            holds besides weights is kept.
         out: Checkpoint to write, with the keys ``params`` and ``params_ema`` that the other has.
         force: Replace an existing file.
 
@@ -67,11 +208,12 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
     content = load_file(checkpoint)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         content: Any = {'params': None}
-    values = 0
+    values, tuning = 0, Tuning.read(content)
     for key in (key for key in _WEIGHTS if key in content):
-        base, adapter = split(read_weights(checkpoint, key))
+        state = read_weights(checkpoint, key)
+        base, adapter = split(state) if tuning is None else split(state, keys=tuning.keys)
         if not adapter or not base:
-            what = 'no adapter of SEEM' if not adapter else 'an adapter alone'
+            what = 'no adapter' if not adapter else 'an adapter alone'
             raise UserError(f'{checkpoint} holds {what} under {key}; there is nothing to take out.')
         content[key] = adapter
         values = sum(value.numel() for value in adapter.values())
@@ -86,9 +228,7 @@ def _check_free(out: str | Path, force: bool) -> None:
 
 def _check_loads(network: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
     """Build the network and load the weights strictly; what does not fit is a ValueError."""
-    from basicsr.archs import build_network
-
     try:
         build_network(network).load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f'Their weights do not make up a {network["type"]}: {error}') from error
+    except (*REFUSALS, TypeError, KeyError) as error:
+        raise ValueError(f'Their weights do not make up a {network.get("type")}: {error}') from error

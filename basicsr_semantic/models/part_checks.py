@@ -16,6 +16,7 @@ from ..engine.freezing import train_only
 from ..extractors import EXTRACTOR_REGISTRY
 from ..priors.store_meta import feature_dim, token_shape
 from ..utils.errors import UserError
+from .adapter_files import load_adapter
 from .semantic_source import check_token_widths, missing_priors
 
 Said = Iterator[tuple[tuple[str, ...], str]]
@@ -43,6 +44,21 @@ def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:
             load_weights(net, Path(place).expanduser(), strict, key)
     except UserError as error:
         yield ('path', 'pretrain_network_g'), str(error)
+
+
+def wrong_adapter(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """An adapter of another network or another base; a resumed run has it in its weights."""
+    path = opt.get('path') or {}
+    place, base = path.get('pretrain_adapter_g'), path.get('pretrain_network_g')
+    files = [Path(one).expanduser() for one in (place, base) if one]
+    if not place or path.get('resume_state') or not all(file.is_file() for file in files):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # as above
+            load_adapter(net, str(files[0]), path.get('param_key_g', 'params'), base)
+    except UserError as error:
+        yield ('path', 'pretrain_adapter_g'), str(error)
 
 
 def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:

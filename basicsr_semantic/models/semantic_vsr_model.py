@@ -17,22 +17,23 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from ..archs.adapters import adapter_state
+from ..archs.adapters import SEEM_PREFIXES
 from ..archs.layers.frozen import lean_frozen_convs
 from ..archs.semantic_arch import arch_of
 from ..compat.video_models import restore_clip, setup_optimizers
 from ..config.section import read_section
-from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.checkpoint import load_file, load_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..engine.loss_guard import agree_on_losses
 from ..priors import SemanticPriors
 from ..utils.errors import UserError
 from ..utils.nearest import nearest
 from . import options
+from .adapter_files import PartOf, Tuning, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import run_padded
-from .part_checks import wrong_priors, wrong_trainable, wrong_weights
+from .part_checks import wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
 from .steps import autocast, clip_gradients, take_step
 from .trained_priors import TrainedPriors
@@ -83,6 +84,7 @@ class SemanticVSRModel(VideoBaseModel):
         """
         yield from wrong_trainable(opt, net)
         yield from wrong_weights(opt, net)
+        yield from wrong_adapter(opt, net)
         yield from wrong_priors(opt, net, datasets)
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -91,6 +93,7 @@ class SemanticVSRModel(VideoBaseModel):
         self.path_options = read_path(self.PathOptions, opt)
         self.val_options = read_section(self.ValOptions, opt.get('val'), 'val')
         self.trained_priors = TrainedPriors(self.path_options.allow_prior_mismatch)
+        self.tuning: Tuning | None = None
 
         net = make_network(opt['network_g'], opt.get('scale'))
         self.arch = arch_of(net)
@@ -123,21 +126,17 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _load(self, net: nn.Module) -> None:
         """Load baseline and adapter, and remember the priors that the network was trained with."""
-        path = self.path_options
+        path, missing = self.path_options, []
         if path.pretrain_network_g:
-            load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
-            self._remember_priors(path.pretrain_network_g)
+            missing, _ = load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
+            self._remember_file(path.pretrain_network_g)
         if path.pretrain_adapter_g:
-            adapter = read_weights(path.pretrain_adapter_g, path.param_key_g)
-            current = net.state_dict()
-            foreign = [k for k, v in adapter.items() if k not in current or current[k].shape != v.shape]
-            if foreign or not adapter:
-                raise UserError(
-                    f'{path.pretrain_adapter_g} is not an adapter for this {type(net).__name__}: '
-                    f'{", ".join(foreign[:3]) or "it is empty"}. Is network_g that of its training?'
-                )
-            net.load_state_dict(adapter, strict=False)
-            self._remember_priors(path.pretrain_adapter_g)
+            load_adapter(net, path.pretrain_adapter_g, path.param_key_g, path.pretrain_network_g)
+            self._remember_file(path.pretrain_adapter_g)
+        trainable = self.train_options.trainable if self.train_options else None
+        if trainable and not (self.tuning and path.resume_state):
+            base = None if path.resume_state else path.pretrain_network_g
+            self.tuning = Tuning.of(net, trainable, missing, base, path.param_key_g)
 
     def _make_source(self, net: nn.Module) -> SemanticSource | None:
         """What makes priors in the run; not a part of ``net``, so that nothing saves, averages or trains it."""
@@ -157,7 +156,7 @@ class SemanticVSRModel(VideoBaseModel):
         assert self.train_options is not None
         train_only(net, self.train_options.trainable)
 
-    def _remember_priors(self, path: str) -> None:
+    def _remember_file(self, path: str) -> None:
         content = load_file(path)
         if isinstance(content, dict):
             self._remember(path, content)
@@ -165,6 +164,8 @@ class SemanticVSRModel(VideoBaseModel):
     def _remember(self, path: str, content: dict[str, Any]) -> None:
         """What a checkpoint says besides weights, see :meth:`checkpoint_metadata`."""
         self.trained_priors.read(content)
+        if self.path_options.resume_state:
+            self.tuning = Tuning.read(content)
 
     def _make_ema(self, net: nn.Module) -> nn.Module:
         """Copy the network; on resume the average itself comes from the checkpoint."""
@@ -174,26 +175,24 @@ class SemanticVSRModel(VideoBaseModel):
         return ema.requires_grad_(False).to(self.device).eval()
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: the kind of priors, and what made the tokens of training."""
-        return self.trained_priors.metadata()
+        """What a checkpoint says besides weights: the kind of priors, what made their tokens, and what was tuned."""
+        return self.trained_priors.metadata() | (self.tuning.metadata() if self.tuning else {})
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Write ``net_g_*.pth``, the adapter ``net_g_seem_*.pth`` when only new modules train, and last the state."""
+        """Write ``net_g_*.pth``, the adapter where ``train.trainable`` names a part of it, and last the state.
+
+        The adapter of SEEM is ``net_g_seem_*.pth``, any other ``net_g_adapter_*.pth``.
+        """
         nets: Any = [self.net_g]
         keys: Any = ['params']
         if hasattr(self, 'net_g_ema'):
             nets, keys = [self.net_g, self.net_g_ema], ['params', 'params_ema']
         self.save_network(nets, 'net_g', current_iter, keys)
-        if self._trains_adapter_only():
-            adapters = [_Adapter(self.get_bare_model(net)) for net in nets]
-            self.save_network(adapters, 'net_g_seem', current_iter, keys)
+        if self.tuning is not None and self.tuning.makes_an_adapter():
+            label = 'net_g_seem' if self.arch.adapter_prefixes == SEEM_PREFIXES else 'net_g_adapter'
+            parts = [PartOf(self.get_bare_model(net), self.tuning.keys) for net in nets]
+            self.save_network(parts, label, current_iter, keys)
         self.save_training_state(epoch, current_iter)
-
-    def _trains_adapter_only(self) -> bool:
-        net = self.get_bare_model(self.net_g)
-        prefixes = self.arch.adapter_prefixes
-        trains = [name for name, p in net.named_parameters() if p.requires_grad]
-        return bool(prefixes) and all(name.startswith(prefixes) for name in trains)
 
     # ---------------------------------------------------------------------------------------------------- data
 
@@ -360,14 +359,3 @@ class SemanticVSRModel(VideoBaseModel):
         with self._autocast():
             self.output = run_padded(run, self._inputs(), self.arch.size_requirements)
         self.net_g.train(self.is_train)
-
-
-class _Adapter(nn.Module):
-    """The new modules of a network alone, as something with a state dict."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self._net = [net]  # in a list, so that it is not a sub-module
-
-    def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
-        return adapter_state(self._net[0])
