@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .diffusion import BlurringResShift
     from .extractors import build_extractor
     from .inference import load
-    from .priors import ClipGeometry, PriorStoreReader, SemanticPriors
+    from .priors import ClipGeometry, PriorStore, SemanticPriors
 
 __version__ = '0.1.0'
 
@@ -33,7 +33,7 @@ _PUBLIC = {
     'BlurringResShift': 'diffusion',
     'SemanticPriors': 'priors',
     'ClipGeometry': 'priors',
-    'PriorStoreReader': 'priors',
+    'PriorStore': 'priors',
     'build_extractor': 'extractors',
 }
 """Public name -> the room it comes from, which is imported when the name is first used."""
@@ -44,7 +44,7 @@ __all__ = [
     'BlurringResShift',
     'ClipGeometry',
     'PSRTRecurrent',
-    'PriorStoreReader',
+    'PriorStore',
     'SeeClear',
     'SemanticLens',
     'SemanticPriors',

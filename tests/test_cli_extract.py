@@ -20,7 +20,7 @@ from helpers_openseed import openseed_files
 
 from basicsr_semantic.cli import build_parser, main
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, build_extractor, extractor_class
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 from basicsr_semantic.utils.docstrings import argument_docs
 
 
@@ -46,7 +46,7 @@ def test_frames_from_folders_and_from_lmdb_give_the_same_masks(clips, frames_lmd
     for frames, out in ((clips / 'lq', 'a'), (frames_lmdb, 'b')):
         assert extract('--extractor', 'regions', '--frames', frames, '--out', tmp_path / out, '--min-size', 4) == 0
         assert 'masks of 21 frames made' in capsys.readouterr().out
-    first, second = PriorStoreReader(tmp_path / 'a'), PriorStoreReader(tmp_path / 'b')
+    first, second = PriorStore(tmp_path / 'a'), PriorStore(tmp_path / 'b')
     assert first.meta == second.meta
     assert first.meta['parameters']['min_size'] == 4
     keys = first.keys()
@@ -103,7 +103,7 @@ def test_annotations(clips, tmp_path):
     out = tmp_path / 's'
     where = ['--frames', tmp_path / 'lq', '--out', out]
     assert extract('--extractor', 'annotations', *where, '--annotations', tmp_path / 'a.json') == 0
-    reader = PriorStoreReader(out)
+    reader = PriorStore(out)
     assert reader.meta['order'] == 'id'
     masks = reader.masks('000/00000003')
     assert masks[0, :, :12].all()
@@ -116,7 +116,7 @@ def test_tokens_and_pixel_features(clips, tmp_path, capsys):
     arguments = ['--extractor', 'openseed', '--frames', clips / 'lq', '--out', out, '--num-tokens', 4, *flags]
     assert extract(*arguments, '--short-side', 0) == 0
     assert 'tokens and pixel features of 21 frames made' in capsys.readouterr().out
-    reader = PriorStoreReader(out)
+    reader = PriorStore(out)
     assert (reader.kind, len(reader), reader.has_masks) == ('openseed', 21, False)
     assert reader.clip_tokens(['001/00000003'])[0].shape == (1, 4, 16)
     assert reader.clip_features(['001/00000003'], (8, 4, 16, 20)).shape == (1, 12, 4, 5)
@@ -153,7 +153,7 @@ def test_every_argument_of_every_extractor_is_a_flag_with_text_and_default(name,
 def test_flags_may_be_abbreviated_while_they_name_one_extractor(clips, tmp_path, capsys):
     where = ['--fra', clips / 'lq', '--out', tmp_path / 's', '--min-s', 4]
     assert extract('--extr', 'regions', *where) == 0
-    assert PriorStoreReader(tmp_path / 's').meta['parameters']['min_size'] == 4
+    assert PriorStore(tmp_path / 's').meta['parameters']['min_size'] == 4
     assert extract('--extractor', 'regions', *where, '--extr', 'sam') == 2
     assert "Two extractors are named, 'regions' and 'sam'" in capsys.readouterr().err
 
@@ -219,7 +219,7 @@ def test_a_damaged_frame_is_named(clips, frames_lmdb, tmp_path, capsys):
     printed = capsys.readouterr().err
     assert '1 of 21 frames could not be read' in printed
     assert '001/00000002' in printed
-    assert len(PriorStoreReader(tmp_path / 's')) == 20
+    assert len(PriorStore(tmp_path / 's')) == 20
 
 
 def test_a_store_that_was_made_otherwise(clips, tmp_path, capsys):
@@ -248,7 +248,7 @@ def test_the_command_is_killed_and_two_shards_finish_at_once(clips, tmp_path):
     assert doomed.wait() == -signal.SIGKILL
     shards = [start('--shard', f'{i}/2') for i in (1, 2)]
     assert [shard.wait() for shard in shards] == [0, 0]
-    first, second = PriorStoreReader(tmp_path / 'calm'), PriorStoreReader(tmp_path / 'rough')
+    first, second = PriorStore(tmp_path / 'calm'), PriorStore(tmp_path / 'rough')
     assert first.meta == second.meta
     keys = first.keys()
     assert keys == second.keys()

@@ -483,7 +483,7 @@ def test_a_really_full_disk(tmp_path):
 def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
     """Keys are numbered anew and clips may be cut; annotations name the files."""
     from basicsr_semantic.cli import main
-    from basicsr_semantic.priors.store import PriorStoreReader
+    from basicsr_semantic.priors.store import PriorStore
 
     for number in range(4):
         write_png(tmp_path / 'src' / 'big dog' / f'{5 * number:05d}.png', image(number, 40, 48))
@@ -508,7 +508,7 @@ def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
     frames, out = str(tmp_path / 'frames only' / 'lq.lmdb'), str(tmp_path / 'masks')
     command = ['extract', '--extractor', 'annotations', '--annotations', str(tmp_path / 'a.json')]
     assert main([*command, '--frames', frames, '--out', out]) == 0
-    store = PriorStoreReader(tmp_path / 'masks')
+    store = PriorStore(tmp_path / 'masks')
     made = store.keys()
     empty_columns = {key: int((store.masks(key, 1)[0].max(0) == 0).sum()) for key in made}
     assert empty_columns == {  # a quarter of the columns before the instance begins

@@ -13,7 +13,7 @@ from basicsr_semantic.cli import main
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, FramePriors, build_extractor
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.models.semantic_source import SemanticSource
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 from basicsr_semantic.utils.errors import UserError
 
 LENS = {
@@ -46,7 +46,7 @@ def test_it_fills_a_store_from_the_command_line_and_all_its_flags_arrive(clips, 
     more = ['--along', 'columns', '--ends', '0.1', '0.9', '--weights', '1', '2.5', '3', '--brighter', '--offset', '0.5']
     assert main([*arguments, *more]) == 0
     assert 'masks and tokens of 21 frames made' in capsys.readouterr().out
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert (reader.kind, len(reader), reader.has_features) == ('toy_stripes', 21, False)
     said = {'along': 'columns', 'ends': [0.1, 0.9], 'weights': [1.0, 2.5, 3.0], 'brighter': True}
     assert reader.meta['parameters'] == said

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from basicsr_semantic.extractors import Extractor
 from basicsr_semantic.extractors.runner import extract, parse_shard
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 from basicsr_semantic.utils.errors import UserError
 
 KEYS = [f'{clip}/{frame:08d}' for clip in ('000', '001') for frame in range(15)]
@@ -48,7 +48,7 @@ def read(key: str) -> np.ndarray:
 
 def content(path: Path) -> dict[str, bytes]:
     """Everything in a store, byte by byte."""
-    reader = PriorStoreReader(path)
+    reader = PriorStore(path)
     found = {key: reader._get(key) for key in [*reader.keys(), '__meta__']}
     reader.close()
     return found
@@ -64,7 +64,7 @@ def whole(tmp_path) -> dict[str, bytes]:
 
 def test_every_frame_is_in_the_store(whole, tmp_path):
     assert sorted(whole) == sorted([*KEYS, '__meta__'])
-    reader = PriorStoreReader(tmp_path / 'whole')
+    reader = PriorStore(tmp_path / 'whole')
     assert reader.meta['kind'] == 'thresholds'
     assert reader.meta['parameters'] == {'step': 40}
     assert reader.meta['max_masks'] == 8
@@ -158,7 +158,7 @@ def test_an_interrupt_keeps_what_is_done(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         extract(Interrupted(), KEYS, read, tmp_path / 's', progress=False)
-    assert PriorStoreReader(tmp_path / 's').keys() == KEYS[:20]
+    assert PriorStore(tmp_path / 's').keys() == KEYS[:20]
 
 
 def test_frames_that_cannot_be_read_are_named_after_the_others_are_done(tmp_path, capsys):
@@ -173,7 +173,7 @@ def test_frames_that_cannot_be_read_are_named_after_the_others_are_done(tmp_path
     assert text.startswith('2 of 30 frames could not be read')
     assert f'The first: --frames: {KEYS[4]}.png is truncated.' in text
     assert f'{KEYS[9]}.png is truncated' in capsys.readouterr().out
-    assert PriorStoreReader(tmp_path / 's').keys() == [key for i, key in enumerate(KEYS) if i not in (4, 9)]
+    assert PriorStore(tmp_path / 's').keys() == [key for i, key in enumerate(KEYS) if i not in (4, 9)]
     assert extract(Thresholds(), KEYS, read, tmp_path / 's', progress=False).made == 2
 
 
@@ -186,7 +186,7 @@ def test_what_the_extractor_refuses_stops_at_once(tmp_path):
 
     with pytest.raises(UserError, match='no such frame'):
         extract(Refusing(), KEYS, read, tmp_path / 's', progress=False)
-    assert PriorStoreReader(tmp_path / 's').keys() == KEYS[:2]
+    assert PriorStore(tmp_path / 's').keys() == KEYS[:2]
 
 
 def test_another_extractor_may_not_add_to_a_store(whole, tmp_path):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from basicsr_semantic.extractors.base import ClipPriors, Extractor
 from basicsr_semantic.extractors.runner import extract
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 from basicsr_semantic.utils.errors import UserError
 
 CLIPS = {'a': 5, 'b/c': 3, 'b/d': 4, 'e': 1}
@@ -68,7 +68,7 @@ def whole(tmp_path) -> dict[bytes, bytes]:
 
 def test_every_clip_is_in_the_store_with_masks_and_tokens(whole, tmp_path):
     assert len(whole) == 1 + 2 * 13
-    reader = PriorStoreReader(tmp_path / 'whole')
+    reader = PriorStore(tmp_path / 'whole')
     assert reader.keys() == sorted(KEYS)
     assert reader.meta['order'] == 'id' and reader.meta['tokens'] == Means.tokens
     tokens, global_tokens = reader.clip_tokens(KEYS[5:8])
@@ -129,7 +129,7 @@ def test_an_interrupt_writes_no_half_clip(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         extract(Means(), KEYS, interrupted, tmp_path / 's', progress=False)
-    assert PriorStoreReader(tmp_path / 's').keys() == KEYS[:8]
+    assert PriorStore(tmp_path / 's').keys() == KEYS[:8]
 
 
 @pytest.mark.parametrize('when', ['at first', 'while the masks are made'])
@@ -148,7 +148,7 @@ def test_a_clip_with_a_frame_that_cannot_be_read_is_left_out_and_named(tmp_path,
     assert text.startswith('1 of 4 clips could not be read')
     assert f'The first: --frames: {KEYS[7]}.png is truncated.' in text
     assert '13/13' in capsys.readouterr().err
-    assert PriorStoreReader(tmp_path / 's').keys() == sorted(KEYS[:5] + KEYS[8:])
+    assert PriorStore(tmp_path / 's').keys() == sorted(KEYS[:5] + KEYS[8:])
     assert extract(Means(), KEYS, read, tmp_path / 's', progress=False).made == 3
 
 
@@ -161,7 +161,7 @@ def test_what_the_extractor_refuses_stops_at_once_and_names_the_clip(tmp_path):
 
     with pytest.raises(UserError, match=r"Clip 'b/d': Too long\."):
         extract(Refusing(), KEYS, read, tmp_path / 's', progress=False)
-    assert PriorStoreReader(tmp_path / 's').keys() == sorted(KEYS[:8])
+    assert PriorStore(tmp_path / 's').keys() == sorted(KEYS[:8])
 
 
 def test_the_bar_counts_frames(tmp_path, capsys):
@@ -194,7 +194,7 @@ def test_pixel_features_are_written_before_the_clip_counts(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         extract(Cells(), KEYS, interrupted, tmp_path / 's', progress=False)
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert reader.keys() == KEYS[:8] and reader.has_features
     assert reader.clip_features(KEYS[8:12]).shape == (4, 3, 3, 3)
     reader.close()

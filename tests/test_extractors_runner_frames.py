@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from basicsr_semantic.extractors.base import Extractor, FramePriors
 from basicsr_semantic.extractors.runner import extract
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 from basicsr_semantic.utils.errors import UserError
 
 KEYS = [f'{clip}/{frame:08d}' for clip in 'ab' for frame in range(6)]
@@ -56,7 +56,7 @@ def whole(tmp_path) -> dict[bytes, bytes]:
 
 def test_every_frame_has_tokens_and_features(whole, tmp_path):
     assert len(whole) == 1 + 3 * 12
-    reader = PriorStoreReader(tmp_path / 'whole')
+    reader = PriorStore(tmp_path / 'whole')
     assert (reader.keys(), reader.has_masks, reader.meta['features']) == (KEYS, False, Colours.features)
     expected = read(KEYS[7]).reshape(3, 4, 2, 4, 3).mean((1, 3)).transpose(2, 0, 1)
     assert np.allclose(reader.clip_features(KEYS[7:8])[0], expected, rtol=1e-3)
@@ -67,7 +67,7 @@ def test_what_is_divided_and_resumed_is_a_frame(whole, tmp_path):
     extractor = Colours()
     extract(extractor, KEYS, read, tmp_path / 's', (2, 3), progress=False)
     assert extractor.calls == 4
-    assert PriorStoreReader(tmp_path / 's').keys() == KEYS[1::3]
+    assert PriorStore(tmp_path / 's').keys() == KEYS[1::3]
     extract(extractor, KEYS, read, tmp_path / 's', progress=False)
     assert extractor.calls == 12
     assert content(tmp_path / 's') == whole
@@ -98,4 +98,4 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_named(tmp_path):
     with pytest.raises(UserError, match=r'1 of 12 frames could not be read, so the store .* lacks their priors') as one:
         extract(Colours(), KEYS, broken, tmp_path / 's', progress=False)
     assert f'The first: --frames: {KEYS[3]}.png is truncated.' in str(one.value)
-    assert len(PriorStoreReader(tmp_path / 's')) == 11
+    assert len(PriorStore(tmp_path / 's')) == 11

@@ -16,7 +16,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from basicsr_semantic.extractors import build_extractor, sam
 from basicsr_semantic.extractors.runner import extract
-from basicsr_semantic.priors import PriorStoreReader, store_metadata
+from basicsr_semantic.priors import PriorStore, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
 KEEP_ALL = {'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'box_nms_thresh': 1.0}
@@ -130,7 +130,7 @@ def test_a_run_goes_on_after_a_frame_without_masks(tiny, frame, tmp_path):
         return frame
 
     assert extract(extractor, keys, read, tmp_path / 'store', progress=False).made == 2
-    masks = PriorStoreReader(tmp_path / 'store').clip_masks(keys, frame_size=frame.shape[:2])
+    masks = PriorStore(tmp_path / 'store').clip_masks(keys, frame_size=frame.shape[:2])
     assert not masks[0].any() and masks[1].any()
 
 

@@ -15,7 +15,7 @@ from test_engine_pipeline import equal, torchrun
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,7 @@ def test_the_store_is_that_of_the_command_run_in_parts(clips, made, tmp_path):
             cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    first, second = PriorStoreReader(made['store']), PriorStoreReader(tmp_path / 's')
+    first, second = PriorStore(made['store']), PriorStore(tmp_path / 's')
     assert first.meta == second.meta and first.meta['tokens'] == {'num': 6, 'dim': WIDTH, 'global_dim': WIDTH}
     keys = first.keys()
     assert keys == second.keys() and len(first) == 21

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from basicsr_semantic.priors import ClipGeometry, PriorStoreReader, PriorStoreWriter, store_metadata
+from basicsr_semantic.priors import ClipGeometry, PriorStore, PriorStoreWriter, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
 META = store_metadata('regions', {'scales': (50, 150)})
@@ -38,7 +38,7 @@ def store(tmp_path) -> Path:
 
 
 def test_round_trip(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert reader.kind == 'regions'
     assert reader.meta == json.loads(json.dumps(META))
     assert reader.keys() == ['000/00000000', '000/00000001', '000/00000002']
@@ -56,7 +56,7 @@ def test_round_trip(store):
 
 
 def test_several_frames_at_once(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     keys = ['000/00000002', '000/00000000', '000/00000002']
     masks = reader.clip_masks(keys, 7, (3, 4, 10, 11), frame_size=(20, 30))
     assert masks.shape == (3, 7, 10, 11)
@@ -79,7 +79,7 @@ def test_reading_a_box_equals_cropping_the_whole(store, data, flips):
     height, width = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 30))
     top, left = data.draw(st.integers(0, 20 - height)), data.draw(st.integers(0, 30 - width))
     geometry = ClipGeometry(top, left, height, width, *flips)
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     whole = reader.masks('000/00000000', 6)
     part = reader.masks('000/00000000', 6, geometry.box(), frame_size=(20, 30))
     reader.close()
@@ -87,7 +87,7 @@ def test_reading_a_box_equals_cropping_the_whole(store, data, flips):
     assert np.array_equal(geometry.flip(part, (1, 2)), geometry.apply(whole, axes=(1, 2)))
 
 
-def read_in_process(reader: PriorStoreReader, key: str, results) -> None:
+def read_in_process(reader: PriorStore, key: str, results) -> None:
     results.put(int(reader.masks(key).sum()))
 
 
@@ -95,7 +95,7 @@ def read_in_process(reader: PriorStoreReader, key: str, results) -> None:
 def test_readers_work_in_other_processes(store, method):
     """Also when the parent has read before, and the parent goes on reading afterwards."""
     context = multiprocessing.get_context(method)
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     expected = int(reader.masks('000/00000001').sum())
     results = context.Queue()
     child = context.Process(target=read_in_process, args=(reader, '000/00000001', results))
@@ -108,14 +108,14 @@ def test_readers_work_in_other_processes(store, method):
 
 def test_readers_of_one_store_share_and_threads_may_read(store):
     readers = [
-        PriorStoreReader(store),
-        PriorStoreReader(str(store) + '/.'),
-        pickle.loads(pickle.dumps(PriorStoreReader(store))),
+        PriorStore(store),
+        PriorStore(str(store) + '/.'),
+        pickle.loads(pickle.dumps(PriorStore(store))),
     ]
     expected = readers[0].masks('000/00000002')
     found: list[bool] = []
 
-    def work(reader: PriorStoreReader) -> None:
+    def work(reader: PriorStore) -> None:
         found.extend(bool(np.array_equal(reader.masks('000/00000002'), expected)) for _ in range(20))
 
     threads = [threading.Thread(target=work, args=(reader,)) for reader in readers]
@@ -129,7 +129,7 @@ def test_readers_of_one_store_share_and_threads_may_read(store):
 
 
 def test_a_closed_store_can_be_written_and_read_again(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     reader.masks('000/00000000')
     reader.close()
     with PriorStoreWriter(store, META) as writer:
@@ -145,7 +145,7 @@ def test_the_map_grows_by_itself(tmp_path):
         for i in range(60):
             writer.put(f'{i}', np.random.default_rng(i).random((8, 40, 40)) > 0.5)
     assert (tmp_path / 's' / 'data.mdb').stat().st_size > 10 * (1 << 15)
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert len(reader) == 60
     assert np.array_equal(reader.masks('33', 8), np.random.default_rng(33).random((8, 40, 40)) > 0.5)
 
@@ -170,7 +170,7 @@ def test_two_writers_share_a_store_and_its_growth(tmp_path):
         assert other.exitcode == 0
         writer.put('a1', some_masks(1))
         assert 'b39' in writer
-    assert len(PriorStoreReader(tmp_path / 's')) == 42
+    assert len(PriorStore(tmp_path / 's')) == 42
 
 
 def die_while_writing(path: Path) -> None:
@@ -186,7 +186,7 @@ def test_batches_are_on_the_disk_when_flushed(store):
     child.start()
     child.join(60)
     assert child.exitcode == 9
-    keys = PriorStoreReader(store).keys()
+    keys = PriorStore(store).keys()
     assert [key for key in keys if key.startswith('new')] == [f'new/{i}' for i in range(4)]
 
 
@@ -194,7 +194,7 @@ def test_an_exception_keeps_the_frames_that_are_complete(tmp_path):
     with pytest.raises(ZeroDivisionError), PriorStoreWriter(tmp_path / 's', META) as writer:
         writer.put('a', some_masks(0))
         raise ZeroDivisionError
-    assert PriorStoreReader(tmp_path / 's').keys() == ['a']
+    assert PriorStore(tmp_path / 's').keys() == ['a']
 
 
 def test_slow_frames_are_written_without_waiting_for_a_full_batch(tmp_path):
@@ -212,28 +212,28 @@ def test_a_missing_store(tmp_path):
     with pytest.raises(
         UserError, match=r'none does not exist. To make it: basicsr extract --extractor .* --out .*none'
     ):
-        PriorStoreReader(tmp_path / 'none')
+        PriorStore(tmp_path / 'none')
 
 
 def test_a_folder_or_file_that_is_no_store(tmp_path):
     with pytest.raises(UserError, match=r'has no data.mdb, so it is no LMDB'):
-        PriorStoreReader(tmp_path)
+        PriorStore(tmp_path)
     (tmp_path / 'file').write_text('x')
     with pytest.raises(UserError, match=r'has no data.mdb'):
-        PriorStoreReader(tmp_path / 'file')
+        PriorStore(tmp_path / 'file')
 
 
 def test_an_lmdb_of_frames_is_no_store(tmp_path):
     with lmdb.open(str(tmp_path / 'lq.lmdb')) as env, env.begin(write=True) as transaction:
         transaction.put(b'000/00000000', b'png')
-    for use in (PriorStoreReader, lambda path: PriorStoreWriter(path, META)):
+    for use in (PriorStore, lambda path: PriorStoreWriter(path, META)):
         with pytest.raises(UserError, match=r'is an LMDB, but no store of priors.*--frames .*lq.lmdb'):
             use(tmp_path / 'lq.lmdb')
 
 
 def test_a_missing_frame(store):
     with pytest.raises(UserError) as caught:
-        PriorStoreReader(store).masks('000/00000003')
+        PriorStore(store).masks('000/00000003')
     text = str(caught.value)
     assert "no masks for the frame '000/00000003'" in text
     assert "has 3 frames, the first is '000/00000000'" in text
@@ -242,16 +242,16 @@ def test_a_missing_frame(store):
 
 def test_an_empty_store_says_so(tmp_path):
     PriorStoreWriter(tmp_path / 's', META).close()
-    assert len(PriorStoreReader(tmp_path / 's')) == 0
+    assert len(PriorStore(tmp_path / 's')) == 0
     with pytest.raises(UserError, match='It is empty'):
-        PriorStoreReader(tmp_path / 's').masks('a')
+        PriorStore(tmp_path / 's').masks('a')
 
 
 def test_masks_of_another_frame_size(store):
     with pytest.raises(UserError, match='frame of 30x20, not 40x20'):
-        PriorStoreReader(store).masks('000/00000000', frame_size=(20, 40))
+        PriorStore(store).masks('000/00000000', frame_size=(20, 40))
     with pytest.raises(UserError, match='does not fit the stored masks of 20 rows'):
-        PriorStoreReader(store).masks('000/00000000', box=(0, 0, 21, 30))
+        PriorStore(store).masks('000/00000000', box=(0, 0, 21, 30))
 
 
 def test_the_frame_that_does_not_fit_the_others_is_named(store):
@@ -259,16 +259,16 @@ def test_the_frame_that_does_not_fit_the_others_is_named(store):
         writer.put('000/00000001', some_masks(0)[:, :19])
     keys = [f'000/{i:08d}' for i in range(3)]
     with pytest.raises(UserError, match=r"frame '000/00000001' .* frame of 30x19, not 30x20"):
-        PriorStoreReader(store).clip_masks(keys)
+        PriorStore(store).clip_masks(keys)
     with pytest.raises(UserError, match=r"frame '000/00000000' .* frame of 30x20, not 30x19"):
-        PriorStoreReader(store).clip_masks(keys, frame_size=(19, 30))
+        PriorStore(store).clip_masks(keys, frame_size=(19, 30))
 
 
 def test_a_truncated_store(store):
     data = store / 'data.mdb'
     data.write_bytes(data.read_bytes()[:-4096])
     with pytest.raises(UserError, match=r'damaged: data.mdb has \d+ bytes where \d+ are expected'):
-        PriorStoreReader(store)
+        PriorStore(store)
     with pytest.raises(UserError, match=r'damaged: data.mdb has \d+ bytes where \d+ are expected'):
         PriorStoreWriter(store, META)
 
@@ -276,7 +276,7 @@ def test_a_truncated_store(store):
 def test_a_store_of_garbage(store):
     (store / 'data.mdb').write_bytes(b'no lmdb at all' * 1000)
     with pytest.raises(UserError, match='damaged or no LMDB'):
-        PriorStoreReader(store)
+        PriorStore(store)
     with pytest.raises(UserError, match='damaged or no LMDB'):
         PriorStoreWriter(store, META)
 
@@ -299,7 +299,7 @@ def test_damaged_values(store, key, value, message):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(key, value)
     with pytest.raises(UserError, match=message):
-        PriorStoreReader(store).masks('000/00000000')
+        PriorStore(store).masks('000/00000000')
 
 
 NAN = float('nan')
@@ -324,7 +324,7 @@ NAN = float('nan')
 def test_metadata_of_another_form(store, name, value):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'__meta__', json.dumps(META | {name: value}).encode())
-    for use in (PriorStoreReader, lambda path: PriorStoreWriter(path, META)):
+    for use in (PriorStore, lambda path: PriorStoreWriter(path, META)):
         with pytest.raises(
             UserError, match=rf'metadata of the store .*masks are damaged \({name} is .*, not '
         ) as caught:
@@ -336,7 +336,7 @@ def test_metadata_of_old_stores_and_with_other_keys_are_read(store):
     old = {name: value for name, value in META.items() if name != 'tokens'} | {'note': [1, {}]}
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'__meta__', json.dumps(old).encode())
-    assert PriorStoreReader(store).masks('000/00000000').shape == (64, 20, 30)
+    assert PriorStore(store).masks('000/00000000').shape == (64, 20, 30)
 
 
 @pytest.mark.parametrize('value', [b'[' * 100_000, b'{"a":' * 100_000, b'null', b'NaN', b'', b'9' * 5000])
@@ -344,14 +344,14 @@ def test_metadata_that_are_no_object(store, value):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'__meta__', value)
     with pytest.raises(UserError, match=r'metadata of the store .* are damaged \('):
-        PriorStoreReader(store)
+        PriorStore(store)
 
 
 def test_a_key_that_is_no_text(store):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'\xff\xfe', b'')
     with pytest.raises(UserError, match=r"The LMDB .*masks has the key b'\\xff\\xfe', which is no text"):
-        PriorStoreReader(store).keys()
+        PriorStore(store).keys()
     with PriorStoreWriter(store, META) as writer, pytest.raises(UserError, match='which is no text'):
         writer.keys()
 
@@ -375,7 +375,7 @@ def test_records_of_another_form(store, value):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'000/00000001', value)
     with pytest.raises(UserError, match=r"frame '000/00000001' in the store .* the record is damaged") as caught:
-        PriorStoreReader(store).clip_masks([f'000/{i:08d}' for i in range(3)])
+        PriorStore(store).clip_masks([f'000/{i:08d}' for i in range(3)])
     assert len(str(caught.value)) < 600
 
 
@@ -418,9 +418,9 @@ def test_keys_and_masks_that_cannot_be_stored(tmp_path):
         for key in ('a/\ud800', 'a/\udcff'):  # the second is what a file name that is no UTF-8 becomes
             with pytest.raises(UserError, match=r'cannot be stored: the name of the file is no UTF-8'):
                 writer.put(key, some_masks(0))
-    assert len(PriorStoreReader(tmp_path / 's')) == 0
+    assert len(PriorStore(tmp_path / 's')) == 0
     with pytest.raises(UserError, match=r"no masks for the frame 'a/\\udcff'"):
-        PriorStoreReader(tmp_path / 's').masks('a/\udcff')
+        PriorStore(tmp_path / 's').masks('a/\udcff')
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
@@ -445,7 +445,7 @@ def test_readers_need_no_permission_to_write(store):
     (store / 'lock.mdb').unlink()
     for path in (store / 'data.mdb', store):
         path.chmod(path.stat().st_mode & ~0o222)
-    assert len(PriorStoreReader(store)) == 3
+    assert len(PriorStore(store)) == 3
     assert not (store / 'lock.mdb').exists()
     store.chmod(0o755)
 
@@ -464,7 +464,7 @@ def test_a_full_disk_is_a_sentence_and_harms_nothing(store):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     writer.close()
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert len(reader) == 3
     assert np.array_equal(reader.masks('000/00000001', 5), some_masks(1))
 

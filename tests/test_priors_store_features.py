@@ -8,7 +8,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter, store_metadata
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
 from basicsr_semantic.priors.feature_records import decode_features, encode_features
 from basicsr_semantic.priors.store_layout import feature_key, token_key
 from basicsr_semantic.utils.errors import UserError
@@ -56,7 +56,7 @@ def damage(path: Path, key: bytes, change) -> None:
 
 
 def test_round_trip_in_half_precision_in_the_order_asked_for(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert (reader.has_features, reader.has_tokens, reader.has_masks) == (True, True, False)
     assert reader.meta['features'] == SIZES
     found = reader.clip_features(['a/2', 'a/0', 'a/2'])
@@ -66,7 +66,7 @@ def test_round_trip_in_half_precision_in_the_order_asked_for(store):
 
 
 def test_frames_are_those_that_were_finished(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert (reader.keys(), len(reader), 'a/3' in reader) == (['a/0', 'a/1', 'a/2'], 3, False)
     assert reader.clip_masks(['a/0'], 2).shape == (1, 2, HEIGHT, WIDTH)
     reader.close()
@@ -74,11 +74,11 @@ def test_frames_are_those_that_were_finished(store):
         assert writer.keys() == {'a/0', 'a/1', 'a/2'}
         for key in ('Z/0', '_/0', '__n/0', 'zz/0'):  # on all sides of what lies beside
             put_frame(writer, key, 0)
-    assert PriorStoreReader(store).keys() == ['Z/0', '_/0', '__n/0', 'a/0', 'a/1', 'a/2', 'zz/0']
+    assert PriorStore(store).keys() == ['Z/0', '_/0', '__n/0', 'a/0', 'a/1', 'a/2', 'zz/0']
 
 
 def test_tokens_without_a_global_token(store):
-    tokens, global_tokens = PriorStoreReader(store).clip_tokens(['a/1', 'a/0'])
+    tokens, global_tokens = PriorStore(store).clip_tokens(['a/1', 'a/0'])
     assert np.array_equal(tokens, half(np.stack([some_tokens(1), some_tokens(0)])))
     assert global_tokens.shape == (2, 0)
 
@@ -93,13 +93,13 @@ def test_tokens_without_a_global_token(store):
     ],
 )
 def test_a_box_of_pixels_is_a_box_of_cells(store, box, rows, columns):
-    found = PriorStoreReader(store).clip_features(['a/1'], box, (HEIGHT, WIDTH))
+    found = PriorStore(store).clip_features(['a/1'], box, (HEIGHT, WIDTH))
     assert np.array_equal(found[0], half(some_features(1))[:, rows, columns])
     assert found.flags.c_contiguous
 
 
 def test_boxes_that_divide_cells(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     for box in ((2, 0, 4, 4), (0, 6, 4, 4)):
         with pytest.raises(ValueError, match='must begin at multiples of 4 pixels'):
             reader.clip_features(['a/0'], box)
@@ -162,14 +162,14 @@ def test_the_sizes_in_the_metadata_must_make_sense(sizes):
 )
 def test_a_damaged_record_names_its_frame(store, change, message):
     damage(store, feature_key('a/1'), change)
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     with pytest.raises(UserError, match=f"pixel features of the frame 'a/1' in the store .*{message}"):
         reader.clip_features(['a/0', 'a/1', 'a/2'])
     assert reader.clip_features(['a/0', 'a/2']).shape == (2, 5, 6, 9)
 
 
 def test_features_of_frames_of_another_size_are_noticed(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert reader.clip_features(['a/0'], frame_size=(21, 36)).shape == (1, 5, 6, 9)
     with pytest.raises(UserError, match='holds 9x6 cells of 4x4 pixels where the frame has 9x5'):
         reader.clip_features(['a/0'], frame_size=(20, 33))
@@ -178,13 +178,13 @@ def test_features_of_frames_of_another_size_are_noticed(store):
 def test_a_frame_without_features_is_named(store):
     damage(store, feature_key('a/1'), None)
     with pytest.raises(UserError, match=r"no pixel features for the frame 'a/1'.*extract --extractor openseed"):
-        PriorStoreReader(store).clip_features(['a/0', 'a/1'])
+        PriorStore(store).clip_features(['a/0', 'a/1'])
 
 
 def test_a_store_without_features_says_what_has_them(tmp_path):
     with PriorStoreWriter(tmp_path / 's', store_metadata('xdecoder', order='id', tokens=TOKENS)) as writer:
         writer.put('a', NO_MASKS)
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert not reader.has_features and 'features' not in reader.meta
     with pytest.raises(UserError, match=r"extractor 'xdecoder' without pixel features.*--extractor openseed"):
         reader.clip_features(['a'])
@@ -206,4 +206,4 @@ def test_features_are_written_before_their_frame_counts_and_do_not_pile_up(tmp_p
         assert set(writer._pending) == {feature_key('a/0'), token_key('a/0'), b'a/0'}  # one frame, however many records
         put_frame(writer, 'a/1', 1)
         assert not writer._pending
-    assert PriorStoreReader(tmp_path / 's').keys() == ['a/0', 'a/1']
+    assert PriorStore(tmp_path / 's').keys() == ['a/0', 'a/1']

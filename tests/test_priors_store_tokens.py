@@ -10,7 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter, store_metadata
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
 from basicsr_semantic.priors.store_layout import token_key
 from basicsr_semantic.priors.token_records import decode_tokens, encode_tokens
 from basicsr_semantic.utils.errors import UserError
@@ -54,7 +54,7 @@ def raw(path: Path, key: bytes) -> bytes:
 
 
 def test_round_trip_in_half_precision_in_the_order_asked_for(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert reader.has_tokens
     assert reader.meta['tokens'] == SIZES
     frame_tokens, global_tokens = reader.clip_tokens(['a/2', 'a/0', 'a/2'])
@@ -66,7 +66,7 @@ def test_round_trip_in_half_precision_in_the_order_asked_for(store):
 
 
 def test_frames_are_those_with_masks(store):
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     assert reader.keys() == ['a/0', 'a/1', 'a/2']
     assert len(reader) == 3
     assert 'a/3' not in reader
@@ -77,7 +77,7 @@ def test_frames_are_those_with_masks(store):
         assert 'a/4' not in writer
         writer.put('zz/0', MASKS)  # keys on both sides of the tokens, whose prefix sorts between
         writer.put('A/0', MASKS)
-    assert PriorStoreReader(store).keys() == ['A/0', 'a/0', 'a/1', 'a/2', 'zz/0']
+    assert PriorStore(store).keys() == ['A/0', 'a/0', 'a/1', 'a/2', 'zz/0']
 
 
 def test_a_record_is_a_small_header_and_half_precision():
@@ -137,7 +137,7 @@ def test_the_sizes_in_the_metadata_must_make_sense(sizes):
 )
 def test_a_damaged_record_names_its_frame(store, change, message):
     damage(store, token_key('a/1'), change(raw(store, token_key('a/1'))))
-    reader = PriorStoreReader(store)
+    reader = PriorStore(store)
     with pytest.raises(UserError, match=f"tokens of the frame 'a/1' in the store .*{message}"):
         reader.clip_tokens(['a/0', 'a/1', 'a/2'])
     assert reader.clip_tokens(['a/0', 'a/2'])[0].shape == (2, 5, 8)  # the others are as they were
@@ -146,13 +146,13 @@ def test_a_damaged_record_names_its_frame(store, change, message):
 def test_a_frame_without_tokens_is_named(store):
     damage(store, token_key('a/1'), None)
     with pytest.raises(UserError, match=r"no tokens for the frame 'a/1'.*extract --extractor xdecoder"):
-        PriorStoreReader(store).clip_tokens(['a/0', 'a/1'])
+        PriorStore(store).clip_tokens(['a/0', 'a/1'])
 
 
 def test_a_store_of_masks_alone_says_what_has_tokens(tmp_path):
     with PriorStoreWriter(tmp_path / 's', store_metadata('sam')) as writer:
         writer.put('a', MASKS)
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert not reader.has_tokens
     with pytest.raises(UserError, match=r"extractor 'sam' and holds masks alone.*--extractor xdecoder"):
         reader.clip_tokens(['a'])
@@ -164,12 +164,12 @@ def test_stores_older_than_tokens_are_read_and_written(tmp_path):
     old = store_metadata('sam')
     del old['tokens']
     damage(tmp_path / 's', b'__meta__', json.dumps(old).encode())
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert (reader.has_tokens, len(reader), reader.keys()) == (False, 1, ['a'])
     reader.close()
     with PriorStoreWriter(tmp_path / 's', store_metadata('sam')) as writer:
         writer.put('b', MASKS)
-    assert PriorStoreReader(tmp_path / 's').keys() == ['a', 'b']
+    assert PriorStore(tmp_path / 's').keys() == ['a', 'b']
 
 
 def test_stores_with_other_tokens_differ(store):
@@ -193,7 +193,7 @@ def test_what_is_put_together_is_written_together_or_not_at_all(store):
                 writer.put(f'c/{i}', MASKS)
             assert len(writer._pending) == 6
         assert not writer._pending
-    assert PriorStoreReader(store).keys() == ['a/0', 'a/1', 'a/2', 'c/0', 'c/1', 'c/2']
+    assert PriorStore(store).keys() == ['a/0', 'a/1', 'a/2', 'c/0', 'c/1', 'c/2']
 
 
 def write_clip(path: Path, clip: str) -> None:
@@ -212,7 +212,7 @@ def test_two_processes_write_tokens_into_one_store(tmp_path):
     for child in children:
         child.join(60)
         assert child.exitcode == 0
-    reader = PriorStoreReader(tmp_path / 's')
+    reader = PriorStore(tmp_path / 's')
     assert len(reader) == 80
     tokens, _ = reader.clip_tokens([f'b/{i}' for i in range(40)])
     assert np.array_equal(tokens[33], half(some_tokens(33)[0]))

@@ -32,7 +32,7 @@ from basicsr_semantic.data.prepare_clips import prepare_clips
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.extractors.runner import extract
-from basicsr_semantic.priors import PriorStoreReader
+from basicsr_semantic.priors import PriorStore
 
 TARGET = 1.25
 
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             width, height = (int(value) for value in args.size.split('x'))
             write_photographs(frames / '000', width, height, 20)
         prepare(frames, work)
-        reader = PriorStoreReader(work / 'masks')
+        reader = PriorStore(work / 'masks')
         count = statistics.mean(int(reader.masks(key).any((1, 2)).sum()) for key in reader.keys()[:20])
         print(f'{args.frames or "photographs, " + args.size}: {count:.0f} masks a frame, crop {args.gt_size}')
         print(f'{"sample":32} {"without":>10} {"with":>10} {"ratio":>6}')

@@ -36,7 +36,7 @@ from davis320_runs import (
 from tqdm import tqdm
 
 from basicsr_semantic.config.option_file import load_yaml
-from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
 OPTIONS = 'options/semantic_lens'
 STAGE_1 = 'stage1_davis320'
@@ -79,7 +79,7 @@ def prepare(data: Path, iterations: int) -> Averages:
 
 def merge_stores(tokens: Path, masks: Path, out: Path) -> None:
     """Write a store with the tokens of one store and the masks of another; what is there already is kept."""
-    of_tokens, of_masks = PriorStoreReader(tokens), PriorStoreReader(masks)
+    of_tokens, of_masks = PriorStore(tokens), PriorStore(masks)
     meta = of_tokens.meta | {'kind': ORACLE, 'order': of_masks.meta['order']}
     meta['parameters'] = {'tokens': of_tokens.meta['parameters'], 'masks': of_masks.meta['parameters']}
     with PriorStoreWriter(out, meta) as store:
@@ -87,7 +87,7 @@ def merge_stores(tokens: Path, masks: Path, out: Path) -> None:
             frame_tokens, global_tokens = of_tokens.clip_tokens([key])
             store.put_tokens(key, frame_tokens[0], global_tokens[0])
             store.put(key, of_masks.masks(key, meta['max_masks']).astype(bool))
-    np.testing.assert_array_equal(PriorStoreReader(out).keys(), of_tokens.keys())
+    np.testing.assert_array_equal(PriorStore(out).keys(), of_tokens.keys())
 
 
 def one_seed(seed: int, iterations: int, bar: tqdm) -> Results:

@@ -89,9 +89,9 @@ class HeldOut:
 
     def masks(self, kind: str, clip: str, frame: str) -> np.ndarray:
         """The masks of one kind for a frame, (n, h, w) uint8 at low resolution."""
-        from basicsr_semantic.priors.store import PriorStoreReader
+        from basicsr_semantic.priors.store import PriorStore
 
-        reader = PriorStoreReader(str(self.folder / f'{kind}.lmdb'))
+        reader = PriorStore(str(self.folder / f'{kind}.lmdb'))
         try:
             return reader.masks(f'{clip}/{frame}')
         finally:

@@ -11,7 +11,7 @@ from basicsr.utils import get_root_logger
 from ..priors import CELL
 from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
-from ..priors.store import PriorStoreReader
+from ..priors.store import PriorStore
 from ..priors.store_meta import feature_dim, token_origin, token_shape
 from ..utils.errors import UserError
 from .dataset_options import ClipOptions
@@ -198,7 +198,7 @@ class ClipPriorSource:
         return rows if len(different) == len(keys) else rows[[different.index(key) for key in keys]]
 
 
-def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | None]:
+def _open_priors(options: ClipOptions) -> tuple[PriorStore | None, str | None]:
     """The store and its kind."""
     if options.dataroot_priors is None:
         if options.with_features and not getattr(options, 'whole_frames', False):
@@ -208,7 +208,7 @@ def _open_priors(options: ClipOptions) -> tuple[PriorStoreReader | None, str | N
             )
         return None, NEUTRAL if options.missing_priors == 'neutral' else None
     try:
-        reader = PriorStoreReader(options.dataroot_priors)
+        reader = PriorStore(options.dataroot_priors)
     except UserError as error:
         raise UserError(f'dataroot_priors: {error}') from error
     if options.prior_kind is not None and options.prior_kind != reader.kind:

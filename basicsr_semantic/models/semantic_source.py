@@ -14,7 +14,7 @@ from ..archs.semantic_arch import arch_of
 from ..config.signatures import arguments_of
 from ..extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
-from ..priors import CELL, ClipGeometry, PriorStoreReader
+from ..priors import CELL, ClipGeometry, PriorStore
 from ..priors.store_meta import token_origin
 from ..utils.errors import UserError, shown
 
@@ -130,7 +130,7 @@ class SemanticSource:
                 'a store. Remove it, or set extract_mode: cached to use it.'
             )
         if self.instances is not None and self.instances.sha256 and store:
-            parameters = PriorStoreReader(store).meta['parameters']
+            parameters = PriorStore(store).meta['parameters']
             if parameters.get('instance_sha256', self.instances.sha256) != self.instances.sha256:
                 get_root_logger().warning(
                     f'{where}: the masks in {store} are of another instance network than network_s:instance_checkpoint,'

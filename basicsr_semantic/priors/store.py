@@ -20,10 +20,10 @@ from .store_meta import feature_dim, token_shape
 from .store_writer import PriorStoreWriter
 from .token_records import decode_tokens
 
-__all__ = ['PriorStoreReader', 'PriorStoreWriter']
+__all__ = ['PriorStore', 'PriorStoreWriter']
 
 
-class PriorStoreReader:
+class PriorStore:
     """Reads masks, tokens and pixel features for training and testing.
 
     It can be pickled, forked and shared between threads: the LMDB is opened in each process when first needed.

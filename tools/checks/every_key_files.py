@@ -17,7 +17,7 @@ from basicsr_semantic.archs import InstanceTransformer
 from basicsr_semantic.cli import main
 from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.models.networks import make_network
-from basicsr_semantic.priors.store import PriorStoreReader, PriorStoreWriter
+from basicsr_semantic.priors.store import PriorStore, PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
@@ -194,7 +194,7 @@ def _make_store(path: Path, kind: str, keys: list[str]) -> None:
                 store.put_tokens(key, generator.random((TOKENS, WIDTH)), generator.random(WIDTH))
             if features:
                 store.put_features(key, generator.random((FEATURES, side // 4, side // 4)))
-    PriorStoreReader(path).close()
+    PriorStore(path).close()
 
 
 def make_weights(options: Mapping[str, Any]) -> None:
