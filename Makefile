@@ -27,7 +27,7 @@ help: ## this list
 	@echo '  PIP_ARGS="..."        more arguments for pip, for example an index with PyTorch for CPUs only'
 	@echo '  VENV=.venv            where the environment is made'
 	@echo '  JOBS=2                test processes;  TESTS="tests/test_x.py -k name"  what make test runs'
-	@echo '  ARGS="..."            arguments for tools/demo.py or tools/make_demo_clips.py'
+	@echo '  ARGS="..."            arguments for tools/demo/demo.py or tools/demo/make_demo_clips.py'
 
 venv: $(STAMP) ## make .venv and install everything into it (once)
 
@@ -35,10 +35,10 @@ $(STAMP): $(CONSTRAINTS) pyproject.toml setup.py tools/install.sh
 	@sh tools/install.sh venv
 
 demo: $(STAMP) ## make the demo clips, train, test, and draw the picture
-	@$(RUN) tools/demo.py $(ARGS)
+	@$(RUN) tools/demo/demo.py $(ARGS)
 
 demo-data: $(STAMP) ## make the demo clips only
-	@$(RUN) tools/make_demo_clips.py $(ARGS)
+	@$(RUN) tools/demo/make_demo_clips.py $(ARGS)
 
 # One thread a process: two processes with all threads each would only get in each other's way.
 test: $(STAMP) ## run all tests, the quick ones first

@@ -20,8 +20,8 @@ settings.register_profile('repeatable', derandomize=True, database=None)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'repeatable'))
 
 ROOT = Path(__file__).resolve().parent.parent
-# Frames that may not lie in the repository: `davis320` (made by tools/make_davis320.py) and `vid4_calendar` (that clip
-# of Vid4: gt, lr_bi of MATLAB, lr_bd).
+# Frames that may not lie in the repository: `davis320` (made by tools/experiments/make_davis320.py) and `vid4_calendar`
+# (that clip of Vid4: gt, lr_bi of MATLAB, lr_bd).
 REAL_CLIPS = Path(os.environ.get('REAL_CLIPS', '')).resolve()
 
 

@@ -8,17 +8,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 import benchmark_seeclear
 import benchmark_seeclear_peer as peer
 import benchmark_seeclear_worker as worker
 import benchmarking_released as released_code
+import pytest
+import torch
+from conftest import ROOT
 
-TOOLS = Path(__file__).parents[1] / 'tools'
+TOOLS = ROOT / 'tools' / 'benchmarks'
 CPU = torch.device('cpu')
 
 # A stand-in for the checkout: it imports what the released code imports, and answers to the same names.

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
-import torch
-from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
 import benchmark_seem
 import benchmark_seem_worker as worker
 import benchmarking
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
 
-TOOLS = Path(__file__).parents[1] / 'tools'
+TOOLS = ROOT / 'tools' / 'benchmarks'
 CASE = benchmark_seem.Case('basicvsr_inference', 'with / without', 1.15, 1.12)
 
 

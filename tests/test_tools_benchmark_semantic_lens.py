@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 import benchmark_semantic_lens
 import benchmark_semantic_lens_worker as worker
+import pytest
+import torch
+from conftest import ROOT
 
-TOOLS = Path(__file__).parents[1] / 'tools'
+TOOLS = ROOT / 'tools' / 'benchmarks'
 
 # A stand-in for the checkout: it needs timm and a GPU where the released code does, and computes what ours computes.
 RECURRENT = """

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import re
-import sys
 
+import benchmark_store as tool
 import numpy as np
-import pytest
-from conftest import ROOT
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    import benchmark_store
-
-    yield benchmark_store
-    del sys.modules['benchmark_store']
-
-
-def test_it_prints_a_ratio_a_case(tool, capsys):
+def test_it_prints_a_ratio_a_case(capsys):
     assert tool.main(['--size', '320x192', '--gt-size', '128', '--samples', '2']) == 0
     printed = capsys.readouterr().out
     assert re.search(r'photographs, 320x192: \d+ masks a frame, crop 128', printed)
     assert len(re.findall(r'ms +\d\.\d{3}  (reached|MISSED)', printed)) == len(tool.CASES) == 3
 
 
-def test_both_data_sets_give_the_same_sample(tool, clips, tmp_path):
+def test_both_data_sets_give_the_same_sample(clips, tmp_path):
     import random
 
     tool.prepare(clips / 'gt', tmp_path)

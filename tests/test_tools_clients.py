@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import basicsr
+import check_clients
+import clients
 import pytest
 import yaml
-from conftest import ROOT
 
 SCAN = """
 import importlib
@@ -63,14 +63,7 @@ class ToyModel(SRModel):
 
 @pytest.fixture(scope='module')
 def tools():
-    sys.path.insert(0, str(ROOT / 'tools/clients'))
-    import check_clients
-    import clients
-
-    yield check_clients
-    sys.path.remove(str(ROOT / 'tools/clients'))
-    for module in (check_clients, clients):
-        del sys.modules[module.__name__]
+    return check_clients
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -286,7 +279,7 @@ def paper(tools):
         imports=('paper',),
         option_files=('*.yml',),
         packages=('einops',),
-        wrong_files=(sys.modules['clients'].WrongFile('b.yml', "KeyError: 'val'"),),
+        wrong_files=(clients.WrongFile('b.yml', "KeyError: 'val'"),),
     )
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 import compare_seeclear_davis320 as seeclear
 import davis320_runs as runs
+import pytest
 
 PARTS = ('dwt', 'semantic', 'mfsa', 'incam', 'category')
 

@@ -9,17 +9,14 @@ import sys
 from pathlib import Path
 
 import cv2
-import lmdb
-import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 import demo
 import demo_picture
 import demo_report
 import demo_steps
 import demo_table
+import lmdb
+import numpy as np
+import pytest
 from demo_steps import Runner, Step
 from demo_table import Result
 

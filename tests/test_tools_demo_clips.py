@@ -9,16 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import cv2
-import numpy as np
-import pytest
-from pycocotools import mask as coco
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 import demo_clips
 import demo_render
 import make_demo_clips as command
+import numpy as np
+import pytest
 from demo_scenes import CUTOUTS, SCENES, Camera, Ellipse, Outline, Scene
+from pycocotools import mask as coco
 
 from basicsr_semantic.utils.errors import UserError
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import faults
 import pytest
 from conftest import ROOT, environment
-
-sys.path[:0] = [str(ROOT / 'tools' / 'checks')]
-
-import faults  # noqa: E402
 
 
 def test_the_table_counts_inputs_kills_and_attempts():

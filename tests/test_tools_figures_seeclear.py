@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
+import figures_seeclear as figures
 import numpy as np
 import pytest
-import torch
-from scipy.ndimage import gaussian_filter
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
-import figures_seeclear as figures
 import seeclear_equations as equations
 import seeclear_network_figures as network
 import seeclear_pictures as pictures
+import torch
+from scipy.ndimage import gaussian_filter
 
 from basicsr_semantic.diffusion import BlurringResShift
 from basicsr_semantic.diffusion.posterior import step_back

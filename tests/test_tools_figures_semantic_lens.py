@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
+import figures_semantic_lens as figures
 import numpy as np
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
-import figures_semantic_lens as figures
 import semantic_lens_pictures as draw
+import torch
 from demo_picture import FRAME, palette
 
 from basicsr_semantic.archs.layers.image_alignment import ImageAlignment, instance_labels, masked_local_attention

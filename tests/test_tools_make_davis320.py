@@ -7,13 +7,10 @@ import sys
 from pathlib import Path
 
 import cv2
+import make_davis320
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
-import make_davis320
 
 CLIPS = {'train': {'dog': 'dog'}, 'val': {'goat': 'goat'}}
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from copy import deepcopy
 from typing import Any
 
+import memory  # pyright: ignore[reportMissingImports]  (a tool)
+import memory_counting  # pyright: ignore[reportMissingImports]
 import pytest
 import torch
 import yaml
@@ -18,11 +19,6 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from basicsr_semantic.config.option_file import OptionFile, load_yaml
-
-sys.path.append(str(ROOT / 'tools/benchmarks'))
-
-import memory  # pyright: ignore[reportMissingImports]  (a tool)
-import memory_counting  # pyright: ignore[reportMissingImports]
 
 BEGIN = 'the backward pass begins'
 LENS = {

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
+import picture_seeclear
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
-from conftest import ROOT, write_options
+from conftest import write_options
 from helpers_seeclear import TINY
-
-sys.path.insert(0, str(ROOT / 'tools'))
-
-import picture_seeclear
 
 from basicsr_semantic.utils.errors import UserError
 

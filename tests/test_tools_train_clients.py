@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
-import torch
-import yaml
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / 'tools' / 'clients'))
-
 import runs
 import synthetic
+import torch
 import train_clients
+import yaml
 from clients import CLIENTS, Client
 
 

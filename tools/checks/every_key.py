@@ -33,7 +33,7 @@ import yaml
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools/demo')]
 
 import every_key_files as files  # noqa: E402  (in the same folder)
 

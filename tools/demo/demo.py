@@ -25,7 +25,7 @@ from demo_steps import Runner, Step
 
 from basicsr_semantic.utils.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 OUT = 'results/demo'
 DATA = 'datasets/demo'
 BASELINE, CONTROL, SEEM = 'train_BasicVSR_demo', 'train_BasicVSR_finetune_demo', 'tune_BasicVSRSEEM_demo'

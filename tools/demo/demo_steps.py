@@ -178,7 +178,7 @@ def environment() -> dict[str, str]:
     slower as soon as anything else runs on those cores (measured: 13 s instead of 1 s). Values that the user has set
     are kept.
     """
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get('PYTHONPATH', '')]
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get('PYTHONPATH', '')]
     available = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     threads = str(min(available, MOST_THREADS))
     defaults = {'OMP_NUM_THREADS': threads, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONUNBUFFERED': '1'}

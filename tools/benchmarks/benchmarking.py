@@ -70,7 +70,7 @@ def run_worker(
         WorkerError: The worker failed; the message is what it said.
     """
     command = [sys.executable, str(worker_file), *arguments, '--threads', str(threads)]
-    root = str(worker_file.parent.parent)
+    root = str(worker_file.parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
     variables = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'PYTHONPATH': path, **environment}
     last: dict = {}

@@ -19,7 +19,7 @@ from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.engine.judging import Judge
 from basicsr_semantic.utils.files import write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path('datasets/davis320')
 LOGS = ROOT / 'results' / 'davis320_logs'
 METRICS = {'psnr_y': 'PSNR Y', 'ssim_y': 'SSIM Y', 'psnr_rgb': 'PSNR RGB', 'ssim_rgb': 'SSIM RGB'}

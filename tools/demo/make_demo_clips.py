@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the demo clips: `python tools/make_demo_clips.py` fills datasets/demo (about 16 MB, 10 seconds, no network).
+"""Makes the demo clips: `make demo-data` fills datasets/demo (about 16 MB, 10 seconds, no network).
 
 Six clips to train on and two held-out ones, 16 frames of 256x256 each, several objects a clip, with exact instance
 masks in YouTube-VIS form. The photographs come from the installed scikit-image. Run again, it does nothing.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One measurement of tools/benchmark_seem.py, in a process of its own: a JSON object a line, the result last."""
+"""One measurement of benchmark_seem.py, in a process of its own: a JSON object a line, the result last."""
 
 from __future__ import annotations
 

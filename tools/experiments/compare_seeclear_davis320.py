@@ -1,10 +1,10 @@
 """The rows of Table 2 of the SeeClear paper, and the posteriors, at a small size on the real clips of davis320.
 
-    python tools/compare_seeclear_davis320.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
+    python tools/experiments/compare_seeclear_davis320.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
 
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Tokens and features come from the
 small X-Decoder that stage 1 of Semantic Lens has trained on the annotations of the training clips
-(tools/compare_semantic_lens_davis320.py trains the same one). Then, for every seed, every row sees as many clips in
+(compare_semantic_lens_davis320.py trains the same one). Then, for every seed, every row sees as many clips in
 training: those with a memory in three stages, a clip of a pair counting as one. The last row is sampled with every
 posterior. Everything runs through the ``basicsr`` command and the option files ``options/seeclear/*_davis320.yml``; a
 run that was stopped goes on where it was.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the Pixel Enhancer of Semantic Lens costs, beside the released code of PSRT, whose transformer it shares.
 
-`python tools/benchmark_semantic_lens.py --released FOLDER` takes a quarter of an hour on two cores; FOLDER is a
-checkout of XPixelGroup/RethinkVSRAlignment, which is imported as it is (what keeps it from a CPU is bridged in memory).
+`python tools/benchmarks/benchmark_semantic_lens.py --released FOLDER` takes a quarter of an hour on two cores; FOLDER
+is a checkout of XPixelGroup/RethinkVSRAlignment, imported as it is (what keeps it from a CPU is bridged in memory).
 `--quick` shows that it works.
 
 Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make davis320, the real clips of the comparisons in docs/results, of the DAVIS-2016 data set.
 
-    python tools/make_davis320.py DAVIS DAVIS320
+    python tools/experiments/make_davis320.py DAVIS DAVIS320
 
 DAVIS holds ``JPEGImages/480p/CLIP/*.jpg`` and ``Annotations/480p/CLIP/*.png``, 854x480 (https://davischallenge.org; the
 annotations of 2017 do as well, since the objects of a clip are joined). Of each of fifteen clips the first 32 frames

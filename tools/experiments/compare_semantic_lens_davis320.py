@@ -1,6 +1,6 @@
 """The rows of Table 3 of the Semantic Lens paper at a small size, on the real clips of davis320.
 
-    python tools/compare_semantic_lens_davis320.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
+    python tools/experiments/compare_semantic_lens_davis320.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
 
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Stage 1 is trained once, on the
 annotations of the training clips, and describes all clips by tokens and instances. Then, for every seed, the same

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One measurement of tools/benchmark_seeclear.py, in a process of its own: JSON a line, the result last."""
+"""One measurement of benchmark_seeclear.py, in a process of its own: JSON a line, the result last."""
 
 from __future__ import annotations
 

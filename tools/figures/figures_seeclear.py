@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Figures of docs/seeclear.md: what the printed equations give, parameter counts, two pictures. No weights, no data.
 
-    python tools/figures_seeclear.py [--samples 200000] [--out docs]
+    python tools/figures/figures_seeclear.py [--samples 200000] [--out docs]
 
     results/seeclear_equations.json   every figure, with its settings
     images/seeclear_forward.png       the forward process beside those that it is made of
@@ -22,7 +22,7 @@ import seeclear_equations as equations
 import seeclear_network_figures as network
 import seeclear_pictures as pictures
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: Where in the photograph the patch of the experiments lies: across the edge of an eye.
 PATCH = (132, 188)
 

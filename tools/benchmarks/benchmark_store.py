@@ -5,8 +5,8 @@ Both are read by SemanticClipDataset from LMDB (GT and LQ as PNG, masks as run l
 in one thread as in a loader worker, and the median of the pairs' ratios counts. Times are CPU times with the files in
 the page cache: reading from a disk would add more to the frames, which are a hundred times as large as their masks.
 
-    python tools/benchmark_store.py                   # frames made from the photographs in scikit-image
-    python tools/benchmark_store.py --frames FOLDER_OF_CLIPS
+    python tools/benchmarks/benchmark_store.py                   # frames made from the photographs in scikit-image
+    python tools/benchmarks/benchmark_store.py --frames FOLDER_OF_CLIPS
 """
 
 from __future__ import annotations

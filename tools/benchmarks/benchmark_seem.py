@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What SEEM costs: time and memory of inference beside the plain baseline, of tuning SEEM beside training everything.
 
-`python tools/benchmark_seem.py` takes a quarter of an hour on two idle cores; `--quick` shows that it works.
+`python tools/benchmarks/benchmark_seem.py` takes a quarter of an hour on two idle cores; `--quick` shows that it works.
 Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the
 median of the pairs' ratios counts. On CPU memory is the peak above the idle process, one process a measurement, with
 MALLOC_MMAP_THRESHOLD_=1000000 (glibc otherwise keeps freed blocks); on a GPU it is what PyTorch allocated at most.

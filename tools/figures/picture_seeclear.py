@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A picture of how SeeClear samples a frame, beside bicubic and the ground truth.
 
-    python tools/picture_seeclear.py -opt options/demo/test_SeeClear_demo.yml [--clip NAME] [--frame 7] [--out FILE]
+    python tools/figures/picture_seeclear.py -opt options/demo/test_SeeClear_demo.yml [--clip NAME] [--frame 7]
 
 The option file is one of a test with ground truth; its network, diffusion, priors and first data set are used. The
 panels: LR, bicubic, states of the diffusion from the noisiest on, the first prediction, the result (the last one),
@@ -18,13 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from demo_picture import compose, hardest_crop, resize
-from demo_report import write_frame
 from torch import Tensor
 
 from basicsr_semantic.utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools' / 'demo'))
+
+from demo_picture import compose, hardest_crop, resize  # noqa: E402  (draws for the demo, too)
+from demo_report import write_frame  # noqa: E402
+
 CROP = 64
 
 

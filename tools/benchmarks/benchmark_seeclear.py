@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What SeeClear costs: sampling beside the released code of ResShift, a step beside Semantic Lens, a training step.
 
-`python tools/benchmark_seeclear.py --released-resshift FOLDER`; FOLDER is a checkout of zsyOAOA/ResShift, which is
-imported as it is (packages that it wants and that are missing are bridged in memory, see benchmark_seeclear_peer.py).
+`python tools/benchmarks/benchmark_seeclear.py --released-resshift FOLDER`; FOLDER is a checkout of zsyOAOA/ResShift,
+which is imported as it is (what it wants and is missing is bridged in memory, see benchmark_seeclear_peer.py).
 `--quick` shows that it works.
 
 A clip of 5 frames, full-size networks with random weights, random priors. On a GPU both sides sample all steps, in

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One measurement of tools/benchmark_semantic_lens.py, in a process of its own: JSON a line, the result last."""
+"""One measurement of benchmark_semantic_lens.py, in a process of its own: JSON a line, the result last."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures of what Semantic Lens looks at, from a trained network.
 
-    python tools/figures_semantic_lens.py -opt options/demo/test_SemanticLens_demo.yml [--clip NAME] [--frame 8]
+    python tools/figures/figures_semantic_lens.py -opt options/demo/test_SemanticLens_demo.yml [--clip NAME] [--frame 8]
 
 The option file is one of a test; its network, priors and first data set are used. Three pictures are written:
 
@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import semantic_lens_pictures as draw
 import torch
-from demo_picture import resize
-from demo_report import write_frame
 from torch import Tensor
 
 from basicsr_semantic.utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools' / 'demo'))
+
+import semantic_lens_pictures as draw  # noqa: E402  (draws for the demo, too)
+from demo_picture import resize  # noqa: E402
+from demo_report import write_frame  # noqa: E402
+
 BRANCH = 'forward_2'
 
 
