@@ -52,6 +52,19 @@ def places(validator, opt) -> set[str]:
     return found
 
 
+def test_the_schema_next_to_the_option_files_is_current():
+    """What torch has of optimisers and schedules is that of the version it was written with."""
+    stored = json.loads((ROOT / 'options/schema.json').read_text())
+    current = json.loads(schema_text())
+
+    def without_torch(schema: dict) -> dict:
+        parts = {name: one for name, one in schema['$defs'].items() if not name.startswith(('optimiser', 'schedule'))}
+        return schema | {'$defs': parts}
+
+    said = 'write it again: basicsr check --schema -o options/schema.json'
+    assert without_torch(stored) == without_torch(current), said
+
+
 @pytest.mark.parametrize('path', sorted((ROOT / 'options').rglob('*.yml')), ids=lambda path: path.stem)
 def test_our_option_files_are_valid(validator, path):
     assert [error.message for error in validator.iter_errors(load_yaml(path))] == []

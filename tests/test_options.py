@@ -31,7 +31,9 @@ def test_only_files_of_data_and_weights_are_missing(file: Path):
 @pytest.mark.parametrize('file', FILES, ids=IDS)
 def test_it_says_what_it_is_for_and_is_named_after_itself(file: Path):
     lines = file.read_text().splitlines()
-    assert lines[0].startswith('# ') and lines[1].startswith('# ') and not lines[2].startswith('#')
+    schema = lines[0].removeprefix('# yaml-language-server: $schema=')
+    assert (file.parent / schema).resolve() == ROOT / 'options' / 'schema.json'
+    assert lines[1].startswith('# ') and lines[2].startswith('# ') and not lines[3].startswith('#')
     assert load_yaml(str(file))['name'] == file.stem
 
 
