@@ -20,7 +20,6 @@ from basicsr_semantic.config.option_file import OptionFile
 from basicsr_semantic.config.problems import Problem, raise_problems
 from basicsr_semantic.config.sections import LoaderOptions
 from basicsr_semantic.utils.errors import UserError
-from basicsr_semantic.utils.nearest import nearest
 
 OURS = sorted((ROOT / 'options').rglob('*.yml'))
 
@@ -642,8 +641,3 @@ def test_keys_of_everything_that_is_registered_are_known(kind):
     for component in components(kind).values():
         for options in option_sections(component).values():
             assert all(name.isidentifier() for name in options.model_fields)
-
-
-def test_nearest_is_blind_to_case_and_dashes():
-    assert nearest('num-Feat', ['num_feat', 'num_block']) == 'num_feat'
-    assert nearest('xyz', ['num_feat']) is None

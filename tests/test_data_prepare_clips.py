@@ -289,6 +289,16 @@ def test_a_kill_between_the_two_lmdbs_is_repaired(tmp_path, monkeypatch):
     assert content(target) == content(tmp_path / 'fresh')
 
 
+def test_unfinished_files_of_killed_runs_are_removed_by_the_next(tmp_path):
+    source, target = make_source(tmp_path / 'src'), tmp_path / 'dst'
+    prepare_clips(source, target)
+    left = [target / '.manifest.json.77.tmp', target / 'gt.lmdb' / '.meta_info.txt.77.tmp']
+    for path in left:
+        path.touch()
+    prepare_clips(source, target)
+    assert not any(path.exists() for path in left)
+
+
 @pytest.mark.slow
 def test_sigkill_and_rerun_equal_an_uninterrupted_run(tmp_path):
     source = tmp_path / 'src'

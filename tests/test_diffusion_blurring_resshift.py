@@ -60,9 +60,17 @@ def test_the_printed_posterior_misses_the_marginals():
     assert max(abs(ratio - 1) for _, ratio in rows) > 0.3
 
 
-def test_the_printed_posterior_warns():
-    with pytest.warns(UserWarning, match='as printed'):
+def test_the_printed_posterior_warns_whoever_asks_for_it():
+    with pytest.warns(UserWarning, match='as printed') as warned:
         BlurringResShift(posterior='paper')
+    assert warned[0].filename == __file__
+
+
+def test_its_arguments_are_recorded_by_name():
+    assert BlurringResShift(kappa=1.0, patch=8).config == {
+        'steps': 15, 'kappa': 1.0, 'min_noise': 0.04, 'power': 0.3, 'etas_end': 0.99, 'sigma_min': 0.5,
+        'sigma_max': 2**0.5, 'patch': 8, 'posterior': 'markov', 'blur_schedule': 'log',
+    }  # fmt: skip
 
 
 def test_the_transition_as_printed_loses_its_variance():

@@ -24,7 +24,6 @@ from basicsr_semantic.engine.checkpoint import (
     load_weights,
     read_once,
     read_weights,
-    remove_leftovers,
     save_atomic,
 )
 from basicsr_semantic.utils.errors import UserError
@@ -77,13 +76,6 @@ def test_a_write_that_the_system_refuses_half_way(tmp_path):
 def test_a_missing_folder_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match='could not be written'):
         save_atomic({}, tmp_path / 'absent' / 'a.pth')
-
-
-def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    (tmp_path / '.net_g_2.pth.77.tmp').write_bytes(b'half')
-    (tmp_path / 'net_g_1.pth').write_bytes(b'whole')
-    remove_leftovers(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ['net_g_1.pth']
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path):

@@ -253,8 +253,8 @@ def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path, trainabl
     step(resumed, 3, 2)
     assert not changed(states(whole), states(resumed))
     for label in state['weights']:
-        assert not changed(whole.averages[label].state_dict(), resumed.averages[label].state_dict())
-        assert changed(whole.averages[label].state_dict(), getattr(whole, label).state_dict())
+        assert not changed(whole.averages[label].net.state_dict(), resumed.averages[label].net.state_dict())
+        assert changed(whole.averages[label].net.state_dict(), getattr(whole, label).state_dict())
 
 
 def test_parts_of_the_frame_decoder_can_train_with_a_rate_of_their_own(tmp_path):
@@ -301,7 +301,7 @@ def test_a_fresh_network_runs_through_validation_and_goes_on_training(tmp_path):
     loader = torch.utils.data.DataLoader(MovingSquaresTest({'name': 'held_out'}), collate_fn=MovingSquaresTest.collate)
     figures = model.validation(loader, 1, None)
     assert figures.keys() == {'AP', 'AP50', 'AP75', 'AR1', 'AR10'} and all(0 <= v <= 1 for v in figures.values())
-    assert model.trained.training and model.net_f.training and not model.averages['net_g'].training
+    assert model.trained.training and model.net_f.training and not model.averages['net_g'].net.training
     step(model, 2)
 
 

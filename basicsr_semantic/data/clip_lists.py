@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from ..utils.errors import UserError, shown
 from ..utils.names import wrong_inner_name
+from ..utils.nearest import nearest
 from .clip_folders import natural_order
 
 META_INFO_FOLDER = Path(__file__).parent / 'meta_info'
@@ -28,8 +28,8 @@ def resolve_meta_info(path: str | Path) -> Path:
     if path.parts[-4:-1] == ('basicsr', 'data', 'meta_info') and shipped.is_file():
         return shipped
     names = sorted(file.name for file in META_INFO_FOLDER.glob('*.txt'))
-    near = difflib.get_close_matches(path.name, names, 1)
-    hint = f"'basicsr/data/meta_info/{near[0]}' is there. " if near else ''
+    near = nearest(path.name, names)
+    hint = f"'basicsr/data/meta_info/{near}' is there. " if near else ''
     raise UserError(
         f"meta_info_file: there is no file '{path}'. {hint}For Vimeo-90K give the sep_trainlist.txt or "
         "sep_testlist.txt that comes with it; 'basicsr prepare clips' writes a meta_info.txt for your own clips."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ..utils.errors import UserError
+from ..utils.nearest import nearest
 from .clip_folders import frame_names_of_folder, image_files, is_image, parts_of_clip, scan_clip_folders
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
 
@@ -133,8 +133,8 @@ class ClipIndex:
     def __getitem__(self, name: str) -> Clip:
         """The clip of that name; UserError with the nearest name where there is none."""
         if name not in self._by_name:
-            near = difflib.get_close_matches(name, self._by_name, 1)
-            hint = f" Did you mean '{near[0]}'?" if near else f" Its first clip is '{self.clips[0].name}'."
+            near = nearest(name, self._by_name)
+            hint = f" Did you mean '{near}'?" if near else f" Its first clip is '{self.clips[0].name}'."
             raise UserError(f"{self.source} has no clip '{name}'.{hint}")
         return self._by_name[name]
 
@@ -287,8 +287,8 @@ def _clips_of_lmdb(
             yield Clip(name, frames)
             continue
         if name not in found:
-            near = difflib.get_close_matches(name, found, 1)
-            hint = f" It has '{near[0]}'." if near else ''
+            near = nearest(name, found)
+            hint = f" It has '{near}'." if near else ''
             raise UserError(
                 f"The meta info names the clip '{name}', but the LMDB '{root}' has none of that name.{hint}"
             )

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from basicsr.utils import FileClient
 
+from ..priors.lmdb_env import truncated_to
 from ..utils.errors import UserError, short_of_memory
 from ..utils.files import why_no_file
 from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
 
-# One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice.
+# One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice. The client
+# opens it, not SharedReadEnv: io_backend may hold any argument of lmdb.open, as it may for BasicSR's own data sets.
 _lmdb_clients: dict[str, tuple[int, FileClient]] = {}
 
 
@@ -139,13 +141,10 @@ class FrameReader:
         return client
 
     def _refuse_truncated(self, environment: Any) -> None:
-        # LMDB maps the file into memory: reading a page beyond the end of a truncated one kills the process (SIGBUS).
-        needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-        present = (self.root / 'data.mdb').stat().st_size
-        if present < needed:
+        if (sizes := truncated_to(environment, self.root)) is not None:
             environment.close()
             raise UserError(
-                f"{self.option}: the LMDB '{self.root}' is truncated: data.mdb has {present} of {needed} bytes. "
+                f"{self.option}: the LMDB '{self.root}' is truncated: data.mdb has {sizes[0]} of {sizes[1]} bytes. "
                 'Copy it again, or make it again.'
             )
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
 from ..utils.errors import UserError, short_of_memory
+from ..utils.files import write_whole
 from ..utils.names import as_text
 from .clip_folders import part_name
 from .degradations import check_degradation, degrade, mod_crop
@@ -27,7 +28,6 @@ from .prepare_output import (
     checksum,
     frame_key,
     only_writer,
-    write_whole,
 )
 
 Pair = tuple[bytes, bytes]
@@ -109,7 +109,7 @@ def prepare_found(
         return finished
     with lmdb_errors(target, 'write to'):
         target.mkdir(parents=True, exist_ok=True)
-        write_whole(target / UNFINISHED, wanted.to_json())
+        write_whole(target / UNFINISHED, wanted.to_json().encode())
         for stale in (MANIFEST, *wanted.lists()):
             (target / stale).unlink(missing_ok=True)
 
@@ -126,8 +126,8 @@ def prepare_found(
     finally:
         writer.close()
     for name, text in wanted.lists().items():
-        write_whole(target / name, text)
-    write_whole(target / MANIFEST, wanted.to_json())
+        write_whole(target / name, text.encode())
+    write_whole(target / MANIFEST, wanted.to_json().encode())
     (target / UNFINISHED).unlink()
     return wanted
 

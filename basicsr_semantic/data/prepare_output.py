@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..priors.lmdb_env import GrowingEnv, lmdb_errors
+from ..priors.lmdb_env import GrowingEnv
 from ..priors.run_lengths import LARGEST_SIDE, is_side
 from ..priors.store_layout import decode_key, is_text
 from ..utils.errors import UserError, shown
+from ..utils.files import remove_leftovers
 from .images import PNG_LEVEL, png_size
 
 FORMAT = 'basicsr_semantic.clips/1'
@@ -295,7 +295,7 @@ def checksum(content: bytes) -> str:
 
 @contextlib.contextmanager
 def only_writer(target: Path) -> Iterator[None]:
-    """Prepare in a folder in which nobody else does, neither a process nor a thread.
+    """Prepare in a folder in which nobody else does, neither a process nor a thread; what killed ones left is removed.
 
     Raises:
         UserError: Somebody else does.
@@ -305,6 +305,8 @@ def only_writer(target: Path) -> Iterator[None]:
     lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
     try:
         lock.acquire()
+        for folder in (target, *(target / f'{side}.lmdb' for side in SIDES)):
+            remove_leftovers(folder)
     except UserError as error:
         if not isinstance(error.__cause__, OSError):
             raise
@@ -313,21 +315,6 @@ def only_writer(target: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all.
-
-    Raises:
-        UserError: It cannot be written.
-    """
-    beside = path.with_name(path.name + '.tmp')
-    with lmdb_errors(path, 'write'):
-        with beside.open('w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
 
 
 def _all_keys(transaction: Any, path: Path) -> set[str]:

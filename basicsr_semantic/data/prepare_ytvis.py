@@ -13,13 +13,13 @@ from tqdm import tqdm
 from ..priors.segmentations import encode_mask
 from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
 from ..utils.errors import UserError
-from ..utils.files import why_no_file
+from ..utils.files import why_no_file, write_whole
 from ..utils.names import inside
 from .clip_folders import image_files
 from .images import MAX_MEGAPIXELS, header_size
 from .prepare_clips import prepare_found
 from .prepare_input import FolderClip, clean_name, in_order
-from .prepare_output import Prepared, only_writer, write_whole
+from .prepare_output import Prepared, only_writer
 
 INSTANCES = 'instances.json'
 """The annotations beside the LMDBs."""
@@ -91,9 +91,9 @@ def prepare_ytvis(
             raise UserError(f"'{path}' has no videos.")
         _check_files(file, root, clips)
         prepared = prepare_found(root, clips, [], target, degradation, scale, strict, workers)
-        text = json.dumps(_instances(file, prepared))
+        text = json.dumps(_instances(file, prepared)).encode()
         written = target / INSTANCES
-        if not written.is_file() or written.read_bytes() != text.encode():
+        if not written.is_file() or written.read_bytes() != text:
             write_whole(written, text)
     return prepared
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..utils.recording import records_arguments
 from .patch_dct import dct_matrix, squared_frequencies, to_frequencies, to_images
 from .posterior import step_back
 from .schedules import blur_schedule as blur_times
@@ -53,11 +55,13 @@ class BlurringResShift(nn.Module):
         ValueError: A value is out of range.
     """
 
+    config: dict[str, Any]
     etas: torch.Tensor
     matrix: torch.Tensor
     keep: torch.Tensor
     back: torch.Tensor
 
+    @records_arguments
     def __init__(
         self,
         *,
@@ -76,19 +80,7 @@ class BlurringResShift(nn.Module):
         if patch < 1:
             raise ValueError(f'patch is {patch}; at least 1 is needed.')
         if posterior == 'paper':
-            warnings.warn(_AS_PRINTED, stacklevel=2)
-        self.config = {
-            'steps': steps,
-            'kappa': kappa,
-            'min_noise': min_noise,
-            'power': power,
-            'etas_end': etas_end,
-            'sigma_min': sigma_min,
-            'sigma_max': sigma_max,
-            'patch': patch,
-            'posterior': posterior,
-            'blur_schedule': blur_schedule,
-        }
+            warnings.warn(_AS_PRINTED, stacklevel=3)  # past the decorator
         self.kappa, self.posterior = kappa, posterior
         self.patch = patch if sigma_max > 0 else 1
         self._shifts = shift_schedule(steps, kappa, min_noise, power, etas_end)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from ..archs.semantic_arch import arch_of
 from ..utils.errors import UserError, shown
+from ..utils.files import whole_file
 from ..utils.torch_files import load_plain
 
 HOLDERS = ('params', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'net_g', 'generator', 'weights')
@@ -39,25 +39,12 @@ def save_atomic(content: Any, path: str | Path) -> None:
     Raises:
         UserError: The file could not be written (full disk, read-only folder). An older file of that name stays.
     """
-    path = Path(path)
-    beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with beside.open('wb') as file:
+    with whole_file(path) as file:
+        try:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch wraps a failed write in a RuntimeError
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise UserError(f'{path} could not be written: {cause}. Earlier files are untouched.') from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: str | Path) -> None:
-    """Delete the unfinished files that killed processes left beside checkpoints."""
-    for leftover in Path(folder).glob('.*.tmp'):
-        leftover.unlink(missing_ok=True)
+        except RuntimeError as error:  # in which torch wraps a failed write
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise OSError(str(cause)) from error
 
 
 _held: dict[Path, dict[Path, Any]] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..utils.errors import UserError
+from ..utils.nearest import nearest
 
 
 def train_only(net: nn.Module, prefixes: Sequence[str] | None) -> None:
@@ -29,8 +29,8 @@ def train_only(net: nn.Module, prefixes: Sequence[str] | None) -> None:
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
             first_names = sorted({name.split('.')[0] for name in names})
-            near = difflib.get_close_matches(prefix, first_names, n=1)
-            hint = f' Did you mean {near[0]}?' if near else ''
+            near = nearest(prefix, first_names)
+            hint = f' Did you mean {near}?' if near else ''
             raise UserError(
                 f'train:trainable names {prefix!r}, but no parameter of {type(net).__name__} starts so.{hint} '
                 f'Its parts are {", ".join(first_names)}.'

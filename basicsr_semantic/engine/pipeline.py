@@ -41,9 +41,10 @@ from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
+from ..utils.files import remove_leftovers
 from ..utils.signatures import wrong_signature
 from .arguments import add_run_arguments
-from .checkpoint import load_file, read_once, remove_leftovers
+from .checkpoint import load_file, read_once
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .judging import prepare_metrics
 from .loading import FirstItem, loader_died, make_prefetcher

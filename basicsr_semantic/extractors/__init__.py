@@ -6,12 +6,12 @@ An extractor is a subclass of :class:`~basicsr_semantic.extractors.base.Extracto
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
+from ..utils.nearest import nearest
 from .names import EXTRACTORS
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def extractor_class(name: str) -> type[Extractor]:
 
     if name not in EXTRACTOR_REGISTRY:
         names = EXTRACTOR_REGISTRY.keys()
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f' Did you mean {near[0]!r}?' if near else ''
+        near = nearest(name, names)
+        hint = f' Did you mean {near!r}?' if near else ''
         raise UserError(f'There is no extractor {name!r}.{hint} There are: {", ".join(names)}.')
     return EXTRACTOR_REGISTRY.get(name)
 
@@ -70,8 +70,8 @@ def build_extractor(name: str, **parameters: Any) -> Extractor:
     takes_more = any(item.kind is item.VAR_KEYWORD for item in known.values())
     for parameter in parameters if not takes_more else ():
         if parameter not in named:
-            near = difflib.get_close_matches(parameter, named, 1)
-            hint = f' Did you mean {near[0]!r}?' if near else ''
+            near = nearest(parameter, named)
+            hint = f' Did you mean {near!r}?' if near else ''
             takes = f'It takes: {", ".join(named)}.' if named else 'It takes none.'
             raise UserError(f'The extractor {name!r} takes no argument {parameter!r}.{hint} {takes}')
     missing = [key for key, item in named.items() if item.default is item.empty and key not in parameters]

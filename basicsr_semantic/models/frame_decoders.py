@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from ..engine.checkpoint import load_file, read_weights
 from ..extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
 from ..utils.errors import UserError
+from ..utils.nearest import nearest
 
 _NOT_IN_WEIGHTS = ('drop_path',)
 """Arguments that matter in training only and may differ from those of the checkpoint."""
@@ -35,8 +35,8 @@ def build_frame_decoder(options: dict[str, Any], checkpoint: str | None, param_k
         raise UserError(f'frame_decoder:type is {options.get("type")!r}; there is xdecoder.')
     known = set(inspect.signature(XDecoder.__init__).parameters) - {'self'}
     for name in sizes.keys() - known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise UserError(f'frame_decoder:{name} is no argument of X-Decoder.' + (f' Is it {near[0]}?' if near else ''))
+        near = nearest(name, known)
+        raise UserError(f'frame_decoder:{name} is no argument of X-Decoder.' + (f' Is it {near}?' if near else ''))
     if checkpoint is None:
         return build_xdecoder(options.get('preset', 'focal_t'), **sizes)
     net = load_xdecoder(checkpoint)

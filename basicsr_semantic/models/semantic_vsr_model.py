@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, NoReturn
 
 import torch
@@ -35,7 +34,7 @@ from .networks import make_network, warn_without_weights
 from .padding import run_padded
 from .part_checks import wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
-from .steps import autocast, clip_gradients, take_step
+from .steps import MovingAverage, autocast, clip_gradients, take_step
 from .trained_priors import TrainedPriors
 
 
@@ -103,7 +102,10 @@ class SemanticVSRModel(VideoBaseModel):
         if self.train_options is not None:
             self._freeze(net)
             if self.train_options.ema_decay > 0:
-                self.net_g_ema = self._make_ema(net)
+                # on resume the average itself comes from the checkpoint
+                saved = self.path_options.pretrain_network_g if self.path_options.resume_state else None
+                self._average = MovingAverage(net, self.device, saved)
+                self.net_g_ema = self._average.net
             lean = lean_frozen_convs(net)
             if lean:
                 get_root_logger().info(f'{lean} frozen layers keep no input for the backward pass.')
@@ -166,13 +168,6 @@ class SemanticVSRModel(VideoBaseModel):
         self.trained_priors.read(content)
         if self.path_options.resume_state:
             self.tuning = Tuning.read(content)
-
-    def _make_ema(self, net: nn.Module) -> nn.Module:
-        """Copy the network; on resume the average itself comes from the checkpoint."""
-        ema = deepcopy(net)
-        if self.path_options.resume_state and self.path_options.pretrain_network_g:
-            load_weights(ema, self.path_options.pretrain_network_g, True, 'params_ema')
-        return ema.requires_grad_(False).to(self.device).eval()
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides weights: the kind of priors, what made their tokens, and what was tuned."""
@@ -270,9 +265,7 @@ class SemanticVSRModel(VideoBaseModel):
         setup_optimizers(self)
         self.setup_schedulers()
         frozen = [(n, p) for n, p in self.get_bare_model(self.net_g).named_parameters() if not p.requires_grad]
-        self._frozen_names = {name for name, _ in frozen}
         self._unchecked_versions = {name: p._version for name, p in frozen}
-        self._ema_pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One optimiser step on the fed batch.
@@ -338,13 +331,8 @@ class SemanticVSRModel(VideoBaseModel):
             self._unchecked_versions = {}
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the average towards the weights; what is frozen is equal already."""
-        if not self._ema_pairs:
-            averages = dict(self.net_g_ema.named_parameters())
-            named = self.get_bare_model(self.net_g).named_parameters()
-            self._ema_pairs = [(averages[name], p) for name, p in named if name not in self._frozen_names]
-        with torch.no_grad():
-            torch._foreach_lerp_([a for a, _ in self._ema_pairs], [p for _, p in self._ema_pairs], 1 - decay)
+        """Move the average towards the weights, see :class:`MovingAverage`."""
+        self._average.move(self.get_bare_model(self.net_g), decay)
 
     # --------------------------------------------------------------------------------------------------- tests
 

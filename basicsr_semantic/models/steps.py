@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from copy import deepcopy
 
 import torch
 from torch import nn
+
+from ..engine.checkpoint import load_weights
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -37,8 +40,36 @@ def take_step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | N
         optimizer.step()
 
 
-@torch.no_grad()
-def move_average(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the average of the weights towards the weights that train."""
-    pairs = [(a, p) for a, p in zip(average.parameters(), net.parameters(), strict=True) if p.requires_grad]
-    torch._foreach_lerp_([a for a, _ in pairs], [p for _, p in pairs], 1 - decay)
+class MovingAverage:
+    """The exponential moving average of a network's weights, as a network of its own.
+
+    Only what trains is moved; what is frozen is equal already and stays so. Buffers stay as they were.
+
+    Args:
+        net: The bare network, after freezing and before warm-up stages, which freeze for a while alone.
+        device: Where the average is kept.
+        checkpoint: File whose ``params_ema`` the average goes on from; None: the weights of ``net``.
+
+    Attributes:
+        net: The averaged network, in evaluation mode.
+
+    Raises:
+        UserError: The checkpoint is not that of such a network.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, checkpoint: str | None = None) -> None:
+        self._trains = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        self._pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        average = deepcopy(net)
+        if checkpoint:
+            load_weights(average, checkpoint, True, 'params_ema', role=None)
+        self.net = average.requires_grad_(False).to(device).eval()
+
+    @torch.no_grad()
+    def move(self, net: nn.Module, decay: float) -> None:
+        """Move towards the weights of the bare network, the same one at each call."""
+        if not self._pairs:
+            averages, weights = dict(self.net.named_parameters()), dict(net.named_parameters())
+            self._pairs = [(averages[name], weights[name]) for name in self._trains]
+        if self._pairs:  # in a network that another one trains on, nothing may train itself
+            torch._foreach_lerp_([a for a, _ in self._pairs], [w for _, w in self._pairs], 1 - decay)

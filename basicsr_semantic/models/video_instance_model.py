@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn.parallel import DataParallel
 
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
 from ..config.section import read_section
-from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.checkpoint import load_file, load_weights
 from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..engine.loss_guard import agree_on_losses
 from ..extractors.xdecoder import XDecoder
@@ -30,7 +29,7 @@ from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import REFUSALS, make_network, warn_without_weights
 from .stage_one import StageOne, check_fit, describe, frame_losses
-from .steps import autocast, clip_gradients, move_average, take_step
+from .steps import MovingAverage, autocast, clip_gradients, take_step
 from .video_instance_inference import VideoPrediction, predict_video
 from .video_instance_validation import validate_videos
 
@@ -125,7 +124,7 @@ class VideoInstanceModel(VideoBaseModel):
         self.net_f = self._build_frames()
         check_fit(self.net_g, self.net_f)
         self.trains_frames = False
-        self.averages: dict[str, Any] = {}
+        self.averages: dict[str, MovingAverage] = {}
         if self.is_train:
             self.init_training_settings()
         else:
@@ -168,7 +167,7 @@ class VideoInstanceModel(VideoBaseModel):
         """Write ``net_g_*.pth``, ``net_f_*.pth`` if the frame decoder trains, and last the state."""
         for label, net in self._trained_networks().items():
             average = self.averages.get(label)
-            nets = [net] if average is None else [net, average]
+            nets = [net] if average is None else [net, average.net]
             keys: Any = ['params', 'params_ema'][: len(nets)]
             self._saved_config = dict(net.config)
             self.save_network(nets, label, current_iter, keys)
@@ -234,13 +233,10 @@ class VideoInstanceModel(VideoBaseModel):
         self.classes = class_embeddings(text, self.net_g.config['num_classes'], width, self.trains_frames)
         self.classes = self.classes.to(self.device)
 
-    def _average(self, label: str, net: nn.Module) -> nn.Module:
-        """Copy a network; on resume the average itself comes from the checkpoint."""
-        average = deepcopy(net)
+    def _average(self, label: str, net: nn.Module) -> MovingAverage:
+        """The average of a network; on resume it comes from the checkpoint itself."""
         path = getattr(self.path_options, f'pretrain_network_{label.removeprefix("net_")}')
-        if self.path_options.resume_state and path:
-            average.load_state_dict(read_weights(path, 'params_ema'))
-        return average.requires_grad_(False).to(self.device).eval()
+        return MovingAverage(net, self.device, path if self.path_options.resume_state else None)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch.
@@ -298,14 +294,15 @@ class VideoInstanceModel(VideoBaseModel):
         self.log_dict = agree_on_losses(losses, current_iter, self.opt['dist'], also)
         take_step(self.optimizer_g, self.scaler)
         for label, average in self.averages.items():
-            move_average(average, self._trained_networks()[label], train.ema_decay)
+            average.move(self._trained_networks()[label], train.ema_decay)
 
     # ---------------------------------------------------------------------------------------------- validation
 
     def predict(self, frames: torch.Tensor, size: tuple[int, int], num_classes: int) -> list[VideoPrediction]:
         """The instances of a video, by the averages of the weights where there are any; see :func:`predict_video`."""
         val = self.val_options
-        networks = [self.averages.get('net_f', self.net_f), self.averages.get('net_g', self.net_g)]
+        averages: dict[str, Any] = {label: average.net for label, average in self.averages.items()}
+        networks = [averages.get('net_f', self.net_f), averages.get('net_g', self.net_g)]
         modes = [net.training for net in networks]
         try:
             decoder, instances = (net.eval() for net in networks)

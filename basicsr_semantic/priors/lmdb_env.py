@@ -110,18 +110,26 @@ class SharedReadEnv:
         return env
 
 
-def _refuse_truncated(env: lmdb.Environment, path: Path) -> None:
-    """Reading behind the end of a truncated file would kill the process with SIGBUS, so look first.
+def truncated_to(env: lmdb.Environment, path: Path) -> tuple[int, int] | None:
+    """(bytes that data.mdb has, bytes that its header speaks of) where it was cut short, else None.
 
-    Raises:
-        UserError: The file is shorter than its header says; the environment is closed.
+    LMDB maps the file into memory, so reading behind the end of a truncated one would kill the process with SIGBUS.
     """
     needed, there = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
-    if there < needed:
+    return (there, needed) if there < needed else None
+
+
+def _refuse_truncated(env: lmdb.Environment, path: Path) -> None:
+    """Look at the size before reading.
+
+    Raises:
+        UserError: The file is truncated; the environment is closed.
+    """
+    if (sizes := truncated_to(env, path)) is not None:
         env.close()
         raise UserError(
-            f'The store {path} is damaged: data.mdb has {there} bytes where {needed} are expected. Copy it again, or '
-            'delete it and make it again.'
+            f'The store {path} is damaged: data.mdb has {sizes[0]} bytes where {sizes[1]} are expected. Copy it again, '
+            'or delete it and make it again.'
         )
 
 

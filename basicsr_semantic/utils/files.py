@@ -1,36 +1,80 @@
-"""Small files that are either whole or not there, and what only looks like a file."""
+"""Files that are either whole or not there, and what only looks like a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import UserError
 
+_UNFINISHED = re.compile(r'\..+\.[0-9]+\.tmp', re.DOTALL)
+"""Names that :func:`whole_file` gives; others' temporary files are none of our business."""
 
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file beside its place and rename it; folders are made.
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file that takes its place only when the block ends, whole and on disk; if the block fails, it never does.
+
+    It is written next to its place, as ``.NAME.PID.tmp``, and renamed.
 
     Args:
-        path: Destination; an older file of that name is replaced only by a whole one.
+        path: Destination, in a folder that exists; an older file of that name stays until then.
+
+    Yields:
+        The file, open for writing bytes.
+
+    Raises:
+        UserError: The file could not be written (full disk, read-only folder), or the block raised an OSError.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with unfinished.open('wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut after the renaming could leave neither the old nor the new one
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(_unwritten(path, error)) from error
+    finally:
+        with contextlib.suppress(OSError):  # the folder itself may be what failed, and that has been said
+            unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a :func:`whole_file` in one go; folders are made.
+
+    Args:
+        path: Destination.
         content: The bytes.
 
     Raises:
         UserError: Full disk, read-only folder.
     """
     path = Path(path)
-    beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
     except OSError as error:
-        raise UserError(f'{path} could not be written: {error}. Earlier files are untouched.') from error
-    finally:
-        with contextlib.suppress(OSError):  # the folder itself may be what failed, and that has been said
-            beside.unlink(missing_ok=True)
+        raise UserError(_unwritten(path, error)) from error
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the unfinished files that killed processes left in a folder; nobody may be writing to it."""
+    for file in Path(folder).glob('.*.tmp'):
+        if _UNFINISHED.fullmatch(file.name):
+            with contextlib.suppress(OSError):  # it harms nobody
+                file.unlink()
+
+
+def _unwritten(path: Path, error: OSError) -> str:
+    return f'{path} could not be written: {error}. Earlier files are untouched.'
 
 
 def why_no_file(path: Path) -> str | None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from basicsr_semantic.utils.files import write_whole
+
 #: glibc otherwise keeps freed blocks, and the peak says nothing about what was needed.
 MEMORY_ENVIRONMENT = {'MALLOC_MMAP_THRESHOLD_': '1000000'}
 
@@ -115,12 +117,9 @@ def table(rows: list[Row]) -> str:
 
 
 def write_record(record: dict, rows: list[Row], out: str) -> None:
-    """Write every figure as JSON, beside and renamed."""
+    """Write every figure as JSON."""
     record = record | {'rows': [{**asdict(row), 'verdict': row.verdict} for row in rows]}
-    path = Path(out)
-    beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    beside.write_text(json.dumps(record, indent=2) + '\n')
-    beside.replace(path)
+    write_whole(out, (json.dumps(record, indent=2) + '\n').encode())
 
 
 def make_parser(description: str | None, cases: Sequence[Case], pairs: int) -> argparse.ArgumentParser:

@@ -113,7 +113,8 @@ def measure(file: OptionFile, precision: str) -> Memory:
         UserError: See :func:`build`.
     """
     model, batch = build(file, precision)
-    averages = [*getattr(model, 'averages', {}).values()] + ([model.net_g_ema] if hasattr(model, 'net_g_ema') else [])
+    averages = [one.net for one in getattr(model, 'averages', {}).values()]
+    averages += [model.net_g_ema] if hasattr(model, 'net_g_ema') else []
     average = sum(bytes_of([*one.parameters(), *one.buffers()]) for one in averages)
     optimizer = _optimizer_state(model.optimizer_g)
     train = file.values['train']

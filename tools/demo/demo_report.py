@@ -13,6 +13,7 @@ import numpy as np
 from demo_table import Result
 
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import write_whole
 
 CROP = 64
 """Side of the enlarged crop, in pixels of the frame."""
@@ -37,18 +38,15 @@ def read_frame(path: Path) -> np.ndarray:
 
 
 def write_frame(path: Path, image: np.ndarray) -> None:
-    """Writes an RGB picture beside its place, then renames it.
+    """Writes an RGB picture, whole or not at all.
 
     Raises:
         UserError: it could not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'.{path.name}')
     done, data = cv2.imencode(path.suffix, image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise UserError(f'{path} could not be written as a picture.')
-    beside.write_bytes(data.tobytes())
-    beside.replace(path)
+    write_whole(path, data.tobytes())
 
 
 class HeldOut:
@@ -156,11 +154,8 @@ def report(
         file = root / 'results' / test / 'validation' / f'demo_{test}.json'
         results.append(demo_table.result_of_test(name, file, note))
     text = demo_table.markdown(results)
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in (('table.md', text), ('table.json', demo_table.as_json(results))):
-        beside = out / f'.{name}'
-        beside.write_text(content, encoding='utf-8')
-        beside.replace(out / name)
+        write_whole(out / name, content.encode())
     pictured = {name: tests[name][0] for name in shown}
     picture = out / 'comparison.png'
     write_frame(picture, draw(root, held_out, pictured))

@@ -24,6 +24,7 @@ from typing import IO
 from tqdm import tqdm
 
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import write_whole
 
 # "[epoch: 3, iter:   1,200, lr:(...,)] l_pix: 1e-2" of BasicSR's log; "12/32 [00:01<00:02" of tqdm
 ITERATION = re.compile(r'\[epoch:\s*[\d,]+,\s*iter:\s*([\d,]+)')
@@ -84,10 +85,7 @@ class Runner:
             return {}
 
     def _write(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.file.with_suffix('.tmp')
-        beside.write_text(json.dumps(self.steps, indent=1) + '\n', encoding='utf-8')
-        beside.replace(self.file)
+        write_whole(self.file, (json.dumps(self.steps, indent=1) + '\n').encode())
 
     def digest(self, step: Step) -> str:
         """What the outcome of a step depends on: its command, the files it reads, and the steps before it."""

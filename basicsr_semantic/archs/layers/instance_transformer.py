@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...utils.recording import records_arguments
 from .instance_encoder_decoder import InstanceEncoderDecoder, Shift
 from .query_blocks import MLP
 
@@ -65,6 +66,9 @@ class InstanceTransformer(InstanceEncoderDecoder):
         ValueError: An argument is out of its range.
     """
 
+    config: dict[str, Any]
+
+    @records_arguments
     def __init__(
         self,
         *,
@@ -93,21 +97,6 @@ class InstanceTransformer(InstanceEncoderDecoder):
             num_frame_queries,
             shift,
         )
-        self.config: dict[str, Any] = {
-            'hidden_dim': hidden_dim,
-            'num_heads': num_heads,
-            'feedforward_dim': feedforward_dim,
-            'encoder_layers': encoder_layers,
-            'decoder_layers': decoder_layers,
-            'window': window,
-            'num_queries': num_queries,
-            'num_frame_queries': num_frame_queries,
-            'num_classes': num_classes,
-            'mask_dim': mask_dim,
-            'feature_dim': feature_dim,
-            'similarity': similarity,
-            'shift': shift,
-        }
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         # Eq. 5 prints M = O_V . f, tokens times features; the paper keeps the settings of VITA's code, so before the
         # product tokens pass an MLP and features a 1x1 convolution

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...utils.errors import UserError
+from ...utils.recording import records_arguments
 from ..released import CheckpointReport
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
@@ -100,6 +101,9 @@ class OpenSeeD(nn.Module):
         UserError: Sizes that do not fit together.
     """
 
+    config: dict[str, Any]
+
+    @records_arguments
     def __init__(
         self,
         *,
@@ -120,23 +124,6 @@ class OpenSeeD(nn.Module):
         norm_groups: int = 32,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            'embed_dim': embed_dim,
-            'depths': list(depths),
-            'num_heads': list(num_heads),
-            'window_size': window_size,
-            'mlp_ratio': mlp_ratio,
-            'hidden_dim': hidden_dim,
-            'mask_dim': mask_dim,
-            'projection_dim': projection_dim,
-            'num_queries': num_queries,
-            'nheads': nheads,
-            'num_points': num_points,
-            'dim_feedforward': dim_feedforward,
-            'enc_layers': enc_layers,
-            'dec_layers': dec_layers,
-            'norm_groups': norm_groups,
-        }
         _check_sizes(self.config)
         #: Where the weights came from; None if they were not read from a file.
         self.report: CheckpointReport | None = None

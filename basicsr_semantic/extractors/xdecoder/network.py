@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...utils.errors import UserError
+from ...utils.recording import records_arguments
 from ..released import CheckpointReport
 from .focal import FocalNet
 from .pixel_decoder import PixelDecoder
@@ -103,6 +104,9 @@ class XDecoder(nn.Module):
         UserError: Sizes that do not fit together.
     """
 
+    config: dict[str, Any]
+
+    @records_arguments
     def __init__(
         self,
         *,
@@ -127,25 +131,7 @@ class XDecoder(nn.Module):
         super().__init__()
         _check_sizes(depths, focal_levels, focal_windows, hidden_dim, num_queries, nheads, dec_layers, norm_groups)
         projection_dim = hidden_dim if projection_dim is None else projection_dim
-        self.config: dict[str, Any] = {
-            'embed_dim': embed_dim,
-            'depths': list(depths),
-            'focal_levels': list(focal_levels),
-            'focal_windows': list(focal_windows),
-            'mlp_ratio': mlp_ratio,
-            'depthwise': depthwise,
-            'layer_scale': layer_scale,
-            'drop_path': drop_path,
-            'hidden_dim': hidden_dim,
-            'mask_dim': mask_dim,
-            'projection_dim': projection_dim,
-            'num_queries': num_queries,
-            'nheads': nheads,
-            'dim_feedforward': dim_feedforward,
-            'enc_layers': enc_layers,
-            'dec_layers': dec_layers,
-            'norm_groups': norm_groups,
-        }
+        self.config['projection_dim'] = projection_dim  # never None: stage 1 and texts ask for the width
         #: Where the weights came from; None if they were not read from a file.
         self.report: CheckpointReport | None = None
         self.token_dim, self.num_tokens, self.mask_dim = hidden_dim, num_queries - 1, mask_dim
