@@ -178,7 +178,7 @@ def _judge(frame: Frame, judge: Judge, image_path: Path | None) -> dict[str, Any
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
     restored = _quantised(frame.restored)
     if image_path is not None:
-        write_whole(image_path, cv2.imencode('.png', restored)[1].tobytes())
+        write_whole(image_path, cv2.imencode('.png', restored)[1].tobytes(), durable=False)
     gt = _quantised(frame.gt) if frame.gt is not None else None
     if gt is not None and gt.shape != restored.shape:
         raise UserError(

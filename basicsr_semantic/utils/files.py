@@ -17,13 +17,14 @@ _UNFINISHED = re.compile(r'\..+\.[0-9]+\.tmp', re.DOTALL)
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+def whole_file(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A new file that takes its place only when the block ends, whole and on disk; if the block fails, it never does.
 
     It is written next to its place, as ``.NAME.PID.tmp``, and renamed.
 
     Args:
         path: Destination, in a folder that exists; an older file of that name stays until then.
+        durable: Wait until the disk has it, so that not even a power cut leaves neither the old file nor the new one.
 
     Yields:
         The file, open for writing bytes.
@@ -36,8 +37,9 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     try:
         with unfinished.open('wb') as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut after the renaming could leave neither the old nor the new one
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
         raise UserError(_unwritten(path, error)) from error
@@ -46,12 +48,13 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             unfinished.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes, durable: bool = True) -> None:
     """Write a :func:`whole_file` in one go; folders are made.
 
     Args:
         path: Destination.
         content: The bytes.
+        durable: See :func:`whole_file`; of thousands of images none is worth the wait.
 
     Raises:
         UserError: Full disk, read-only folder.
@@ -61,7 +64,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(_unwritten(path, error)) from error
-    with whole_file(path) as file:
+    with whole_file(path, durable) as file:
         file.write(content)
 
 
