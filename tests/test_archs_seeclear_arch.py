@@ -8,6 +8,7 @@ from helpers_seeclear import awake, build, priors
 
 import basicsr_semantic  # noqa: F401
 from basicsr_semantic.archs import SeeClear
+from basicsr_semantic.utils.errors import MissingError
 
 ROWS = {  # Table 2
     1: {'semantic': False, 'mfsa': False, 'incam': False, 'category': False},
@@ -192,8 +193,9 @@ def test_tokens_of_another_width_pass_a_layer():
 
 def test_missing_priors():
     lq, x, base = clip()
-    with pytest.raises(ValueError, match=r'needs frame_tokens, pixel_features .*--extractor openseed'):
+    with pytest.raises(MissingError, match='needs frame_tokens, pixel_features with the frames') as caught:
         build().condition(lq)
+    assert caught.value.what == 'features'
     net = awake(build(missing_priors='neutral'))
     assert net.denoise(x, torch.tensor([2]), base, net.condition(lq))[0].isfinite().all()
     bare = build(**ROWS[1])

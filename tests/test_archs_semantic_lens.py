@@ -14,6 +14,7 @@ from basicsr_semantic.archs.layers.recurrent_enhancer import BRANCHES, Step
 from basicsr_semantic.archs.semantic_arch import SemanticArch
 from basicsr_semantic.engine.checkpoint import load_weights
 from basicsr_semantic.priors import SemanticPriors
+from basicsr_semantic.utils.errors import MissingError
 
 CORE = {'embed_dim': 8, 'mid_channels': 4, 'depths': [1, 2], 'num_heads': [2, 1], 'window_size': [3, 4, 4]}
 SMALL = {**CORE, 'token_dim': 6, 'global_dim': 5, 'image_window': 5}
@@ -227,9 +228,10 @@ def test_missing_priors_are_an_error_that_says_what_to_do(switches):
         assert run(net, lq).isfinite().all()
         return
     for field in net.prior_fields:
-        with pytest.raises(ValueError, match=rf'needs {field} .*basicsr extract --extractor xdecoder'):
+        with pytest.raises(MissingError, match=rf'needs {field} with the frames.*missing_priors') as caught:
             net(lq, SemanticPriors(**{k: v for k, v in priors.present().items() if k != field}))
-    with pytest.raises(ValueError, match='basicsr extract --extractor xdecoder'):
+        assert caught.value.what == 'tokens'
+    with pytest.raises(MissingError):
         net(lq)
 
 

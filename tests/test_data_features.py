@@ -10,7 +10,7 @@ from helpers_clips import make_coded_clips, places, seeded
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 CLIPS = {'000': 5, '001': 4}
 HEIGHT, WIDTH = 22, 39  # 6 x 10 cells
@@ -129,7 +129,7 @@ def test_a_global_token_is_given_where_there_is_one(root, tmp_path):
 
 def test_frames_without_priors_have_zero_features_where_neutral_ones_are_allowed(root, tmp_path):
     store = make_store(tmp_path / 's', [('000', 1)])
-    with pytest.raises(UserError, match=r"lacks 8 of 9 frames, for example '000/00000000'.*basicsr extract"):
+    with pytest.raises(MissingError, match=r"lacks 8 of 9 frames, for example '000/00000000'"):
         training(root, dataroot_priors=str(store))
     dataset = training(root, dataroot_priors=str(store), missing_priors='neutral')
     item = dataset[0]

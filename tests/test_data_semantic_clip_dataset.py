@@ -30,7 +30,7 @@ from basicsr_semantic.data.prepare_clips import prepare_clips
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 CLIPS = {'000': 7, '001': 9, '011': 6}
 
@@ -327,7 +327,7 @@ BAD_OPTIONS = {
     'masks': ({'num_masks': 0}, 'at least 1'),
     'missing_priors': ({'missing_priors': 'zero'}, 'One of error, neutral is expected'),
     'centre masks': ({'center_masks_only': True}, 'goes with center_frame_only'),
-    'no store': ({'dataroot_priors': '/nowhere/priors'}, '/nowhere/priors does not exist.*basicsr extract'),
+    'no store': ({'dataroot_priors': '/nowhere/priors'}, 'dataroot_priors: The store /nowhere/priors does not exist'),
     'kind': ({'prior_kind': 'sam'}, "holds priors of kind 'regions', but prior_kind asks for 'sam'"),
     'backend': ({'io_backend': {'type': 'lmdb'}}, 'is not an LMDB folder'),
 }
@@ -393,7 +393,7 @@ def test_missing_and_misfitting_masks_are_named(own, tmp_path):
         for number in range(3):
             store.put(f'a/{number:08d}', np.ones((1, 12, 20), bool))
     given = options(own, num_frame=3, dataroot_priors=str(tmp_path / 'other'))
-    with pytest.raises(UserError, match=r"lacks 3 of 6 frames, for example 'b/00000000'.*basicsr extract"):
+    with pytest.raises(MissingError, match=r"lacks 3 of 6 frames, for example 'b/00000000'"):
         SemanticClipDataset(given)
     with pytest.raises(UserError, match=r'other.*a frame of 20x12, not 40x24'):
         SemanticClipDataset(given | {'exclude_clips': ['b']})

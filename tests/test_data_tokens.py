@@ -11,7 +11,7 @@ from helpers_clips import NUM_MASKS, SCALE, coded_masks, make_coded_clips, place
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 CLIPS = {'000': 7, '001': 6}
 SIZES = {'num': 3, 'dim': 4, 'global_dim': 2}
@@ -90,7 +90,7 @@ def test_a_store_of_masks_alone_gives_no_tokens(root):
 def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(root, tmp_path, monkeypatch):
     make_store(tmp_path / 'some', [('000', 1)])
     roots = {'dataroot_priors': str(tmp_path / 'some')}
-    with pytest.raises(UserError, match=r"lacks 12 of 13 frames, for example '000/00000000'.*basicsr extract"):
+    with pytest.raises(MissingError, match=r"lacks 12 of 13 frames, for example '000/00000000'"):
         training(root, **roots)
     said: list[str] = []
     monkeypatch.setattr(get_root_logger(), 'warning', said.append)

@@ -14,7 +14,7 @@ from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, FramePrio
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.models.semantic_source import SemanticSource
 from basicsr_semantic.priors import PriorStore
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import UserError, missing_in
 
 LENS = {
     'type': 'SemanticLens', 'mid_channels': 8, 'embed_dim': 12, 'depths': [1, 1], 'num_heads': [2, 2],
@@ -177,9 +177,11 @@ def test_tokens_for_a_store_alone_are_no_priors_of_a_run():
             raise AssertionError
 
     assert Offline.by_frames() and Offline.fills_stores() and not Offline.online()
-    said = 'offline gives tokens to a store alone and none in the run, .* --extractor offline" .*type: stored_tokens'
-    with pytest.raises(UserError, match=said):
+    said = 'offline gives tokens to a store alone and none in the run, .*type: stored_tokens'
+    with pytest.raises(UserError, match=said) as caught:
         SemanticSource({'type': 'offline'}, ('frame_tokens',), CPU)
+    missing = missing_in(caught.value)
+    assert missing is not None and (missing.what, missing.values) == ('priors', {'kind': 'offline'})
 
 
 def test_what_is_no_extractor_or_has_a_name_that_is_taken_is_not_registered():

@@ -16,7 +16,7 @@ from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.models import SemanticVSRModel
 from basicsr_semantic.models.semantic_source import SemanticSource
 from basicsr_semantic.priors import SemanticPriors
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 LENS = {
     'type': 'SemanticLens', 'mid_channels': 8, 'embed_dim': 12, 'depths': [1, 1], 'num_heads': [2, 2],
@@ -255,20 +255,19 @@ class SizeOf32:
 @pytest.mark.parametrize(
     ('data', 'sections', 'message'),
     [
-        (
-            {},
-            {},
-            r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder .*missing_priors: neutr',
-        ),
+        ({}, {}, r'needs masks, global_tokens, instance_tokens, .*missing_priors: neutral'),
         ({'dataroot_priors'}, {}, r'needs instance_tokens, .*network_s: \{type: stored_tokens, instance_checkpoint: '),
-        ({}, {'network_s'}, r'needs masks, global_tokens, instance_tokens, .*extract --extractor xdecoder'),
+        ({}, {'network_s'}, r'needs masks, global_tokens, instance_tokens, '),
     ],
 )
 def test_missing_priors_name_what_makes_them(options, clips, tmp_path, store, files, data, sections, message):
     roots = {'dataroot_priors': store} if data else {}
     model = make_model(options, tmp_path, **({'network_s': section(files, 'cached')} if sections else {}))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         model.feed_data(batch_of(dataset(options, clips, num_frame=3, **roots), (0,)))
+    assert getattr(caught.value, 'what', None) == (
+        None if data else 'tokens'
+    )  # of which a store with tokens needs none
 
 
 def test_neutral_priors_are_the_networks_own(options, clips, tmp_path):
@@ -354,5 +353,6 @@ def test_a_store_of_another_instance_network_is_a_warning(files, store, tmp_path
 
 def test_one_object_cannot_be_divided_between_gpus_by_data_parallel(options, tmp_path, monkeypatch):
     monkeypatch.setattr(SemanticVSRModel, 'model_to_device', lambda self, net: torch.nn.DataParallel(net))
-    with pytest.raises(UserError, match='torchrun'):
+    with pytest.raises(MissingError, match='start one process a GPU') as caught:
         make_model(options, tmp_path)
+    assert caught.value.what == 'processes'

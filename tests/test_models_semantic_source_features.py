@@ -11,7 +11,7 @@ from helpers_semantics import WIDTH, checkpoints
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.models.padding import pad_clip
-from basicsr_semantic.models.semantic_source import SemanticSource, check_token_widths, how_to_get
+from basicsr_semantic.models.semantic_source import SemanticSource, check_token_widths, missing_priors
 from basicsr_semantic.priors import SemanticPriors
 from basicsr_semantic.utils.errors import UserError
 
@@ -107,8 +107,8 @@ def test_crops_must_not_divide_cells(files):
 
 
 def test_missing_features_name_what_makes_them():
-    text = how_to_get(['pixel_features'], False, True)
-    assert 'extract --extractor openseed' in text and 'xdecoder --pixel-features' in text and 'network_s' in text
+    error = missing_priors(torch.nn.Identity(), ['pixel_features'], True)
+    assert error.what == 'features' and 'network_s' in str(error) and 'missing_priors: neutral' in str(error)
 
 
 def test_widths_of_tokens_and_features_are_compared():

@@ -12,7 +12,7 @@ from basicsr.utils import get_root_logger
 
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.models import SemanticVSRModel
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 SEEM = {'type': 'BasicVSRSEEM', 'num_feat': 8, 'num_block': 1, 'num_masks': 4, 'reduction': 4, 'zero_flow': True}
 
@@ -229,8 +229,9 @@ def test_a_data_set_is_refused_before_its_first_batch(options, tmp_path):
         model.check_dataset(with_kind[kind])
     with pytest.raises(UserError, match="kind 'sam', but dataroot_priors holds 'regions'"):
         model.check_dataset(with_kind['regions'])
-    with pytest.raises(UserError, match=r'needs masks, but the data set gives none\. .*basicsr extract'):
+    with pytest.raises(MissingError, match=r'needs masks, but the data set gives none\.') as caught:
         model.check_dataset(with_kind[None])
+    assert (caught.value.what, caught.value.values) == ('priors', {'kind': 'sam'})
     make_model(options, tmp_path, network_g=SEEM | {'missing_priors': 'neutral'}).check_dataset(with_kind[None])
     without = make_model(options, tmp_path)
     for dataset in with_kind.values():
@@ -240,7 +241,7 @@ def test_a_data_set_is_refused_before_its_first_batch(options, tmp_path):
 
 def test_missing_priors_are_an_error_unless_neutral_ones_are_asked_for(options, tmp_path):
     model = make_model(options, tmp_path, network_g=SEEM)
-    with pytest.raises(UserError, match='basicsr extract'):
+    with pytest.raises(MissingError, match='needs masks'):
         model.feed_data(batch())
     neutral = make_model(options, tmp_path, network_g=SEEM | {'missing_priors': 'neutral'})
     neutral.feed_data(batch())

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from basicsr_semantic.priors import ClipGeometry, PriorStore, PriorStoreWriter, store_metadata
-from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.errors import MissingError, UserError
 
 META = store_metadata('regions', {'scales': (50, 150)})
 SHAPE = (5, 20, 30)
@@ -209,10 +209,9 @@ def test_slow_frames_are_written_without_waiting_for_a_full_batch(tmp_path):
 
 
 def test_a_missing_store(tmp_path):
-    with pytest.raises(
-        UserError, match=r'none does not exist. To make it: basicsr extract --extractor .* --out .*none'
-    ):
+    with pytest.raises(MissingError, match=r'none does not exist\.$') as caught:
         PriorStore(tmp_path / 'none')
+    assert caught.value.what == 'priors' and caught.value.values == {'store': str(tmp_path / 'none')}
 
 
 def test_a_folder_or_file_that_is_no_store(tmp_path):
@@ -227,17 +226,18 @@ def test_an_lmdb_of_frames_is_no_store(tmp_path):
     with lmdb.open(str(tmp_path / 'lq.lmdb')) as env, env.begin(write=True) as transaction:
         transaction.put(b'000/00000000', b'png')
     for use in (PriorStore, lambda path: PriorStoreWriter(path, META)):
-        with pytest.raises(UserError, match=r'is an LMDB, but no store of priors.*--frames .*lq.lmdb'):
+        with pytest.raises(MissingError, match=r'is an LMDB, but no store of priors') as caught:
             use(tmp_path / 'lq.lmdb')
+        assert caught.value.values == {'frames': str(tmp_path / 'lq.lmdb')}
 
 
 def test_a_missing_frame(store):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(MissingError) as caught:
         PriorStore(store).masks('000/00000003')
     text = str(caught.value)
     assert "no masks for the frame '000/00000003'" in text
     assert "has 3 frames, the first is '000/00000000'" in text
-    assert f'basicsr extract --extractor regions --frames LR_FRAMES --out {store}' in text
+    assert caught.value.what == 'priors' and caught.value.values == {'kind': 'regions', 'store': str(store)}
 
 
 def test_an_empty_store_says_so(tmp_path):

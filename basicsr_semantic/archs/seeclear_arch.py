@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..priors import SemanticPriors
+from ..utils.errors import MissingError
 from .layers.condenser import AttentionStage, GuidedStage, Textures
 from .layers.incam import InstanceAlignment, InstanceGuide
 from .layers.instance_encoder_decoder import InstanceEncoderDecoder
@@ -362,9 +363,10 @@ class SeeClear(nn.Module, SemanticArch):
         }
         missing = [name for name in self.prior_fields if getattr(priors, name) is None]
         if missing and self.missing_priors != 'neutral':
-            raise ValueError(
-                f'SeeClear needs {", ".join(missing)} beside the frames. Make them with "basicsr extract --extractor '
-                "openseed\", or build the network with missing_priors='neutral' to go on without any."
+            raise MissingError(
+                f'SeeClear needs {", ".join(missing)} with the frames. Give them, or build the network with '
+                "missing_priors='neutral' to go on without any.",
+                'features',
             )
         found = {}
         for name in self.prior_fields:

@@ -11,6 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from ..priors import SemanticPriors
+from ..utils.errors import MissingError
 from .layers.image_alignment import ImageAlignment, instance_labels
 from .layers.mask_input import MissingPriors, check_missing_priors
 from .layers.mfsa import run
@@ -149,9 +150,10 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         given = {name: getattr(priors, name) for name in self.prior_fields}
         missing = [name for name, value in given.items() if value is None]
         if missing and self.missing_priors != 'neutral':
-            raise ValueError(
-                f'{type(self).__name__} needs {", ".join(missing)} beside the frames. Make them with "basicsr extract '
-                "--extractor xdecoder\", or build the network with missing_priors='neutral' to go on without any."
+            raise MissingError(
+                f'{type(self).__name__} needs {", ".join(missing)} with the frames. Give them, or build the network '
+                "with missing_priors='neutral' to go on without any.",
+                'tokens',
             )
         b, t, _, h, w = lq.shape
         neutral = {

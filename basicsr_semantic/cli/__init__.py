@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -108,13 +109,13 @@ def _sentence(error: Exception) -> str:
     """The message alone; a DataLoader wraps that of a worker in the worker's trace."""
     text = str(error)
     if 'Original Traceback' in text:
-        text = text.rsplit('UserError: ', 1)[-1].rsplit('Error: ', 1)[-1].strip()
+        text = re.split(r'^[\w.]*Error: ', text, flags=re.MULTILINE)[-1].strip()
     if short_of_memory(error):  # before anything is imported, for which there may be no memory either
         first = text if isinstance(error, UserError) else text.partition('\n')[0]  # PyTorch adds its own stack
         return f'{full_stop(first or "Out of memory")} {_MEMORY}'
     from ..config.problems import OptionError
-    from .remedies import with_remedies
+    from .remedies import with_remedies, with_remedy
 
     if isinstance(error, OptionError) and error.options is not None:
         return str(OptionError(with_remedies(error.problems, error.options)))
-    return text
+    return with_remedy(text, error)

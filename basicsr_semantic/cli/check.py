@@ -53,14 +53,14 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     from ..config.building import check_building
     from ..config.check import check_options
     from ..config.option_file import OptionFile
-    from .remedies import with_remedies
+    from .remedies import with_remedies, with_remedy
 
     try:
         file = OptionFile.read(path, overrides)
         is_train = 'train' in file.values
         checked = check_options(file, is_train)
     except UserError as error:
-        say(short(error))
+        say(short(with_remedy(str(error), error)))
         return False
     found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
     problems = with_remedies(found, file)

@@ -11,17 +11,44 @@ from typing import Any
 from ..config.files import META_INFO_FOLDER
 from ..config.option_file import OptionFile
 from ..config.problems import Problem
+from ..utils.errors import What, full_stop, missing_in
 from ..utils.nearest import nearest
 
 _DEMO = 'datasets/demo'
+_REMEDIES: dict[What, str] = {
+    'priors': 'Extract the priors with: basicsr extract --extractor {kind} --frames {frames} --out {store}',
+    'tokens': (
+        'Extract the priors with: basicsr extract --extractor xdecoder --checkpoint XDECODER --instance-checkpoint '
+        'STAGE1 --frames {frames} --out {store}'
+    ),
+    'features': (
+        'Extract the priors with: basicsr extract --extractor openseed --checkpoint OPENSEED --text-embeddings WORDS '
+        '--frames {frames} --out {store} (or --extractor xdecoder --pixel-features)'
+    ),
+    'openseed text': (
+        'Make the file with: basicsr prepare text OPENSEED {file} --tokenizer FOLDER --classes coco_panoptic'
+    ),
+    'xdecoder text': (
+        'Make the file with: basicsr prepare text XDECODER {file} --tokenizer FOLDER --classes ytvis2019 (or ytvis2021)'
+    ),
+    'clips': 'Make the data set of frames or videos with: basicsr prepare clips {source} {folder}',
+    'component': '"basicsr components --kind {kind}" lists all; --import brings in those of your own modules.',
+    'processes': (
+        'Start the processes with: torchrun --nproc_per_node=N -m basicsr_semantic {verb} -opt FILE --launcher pytorch'
+    ),
+}
+"""What is missing -> the command that makes, lists or starts it."""
+_NOT_KNOWN = {'kind': 'sam|regions|annotations|xdecoder|openseed', 'frames': 'LR_FRAMES', 'store': 'STORE'}
+_NOT_KNOWN |= {'file': 'FILE', 'source': 'FRAMES_OR_VIDEOS', 'folder': 'FOLDER', 'verb': 'train'}
+"""What stands in a command for a value that an error does not know."""
+
 _STAGE_ONE = 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml'
-_OPENSEED_TEXT = 'Make it with: basicsr prepare text OPENSEED FILE --tokenizer FOLDER --classes coco_panoptic'
-_REMEDIES = {
+_MISSING_FILES = {
     ('network_s', 'checkpoint', 'openseed'): 'Give the released file of OpenSeeD, model_state_dict_swint_51.2ap.pt.',
     ('network_s', 'checkpoint', 'xdecoder'): (
         'Give the released file of X-Decoder, or net_f_*.pth of a stage 1 that trained it.'
     ),
-    ('network_s', 'text_embeddings', 'openseed'): _OPENSEED_TEXT,
+    ('network_s', 'text_embeddings', 'openseed'): _REMEDIES['openseed text'],
     ('network_s', 'instance_checkpoint', 'xdecoder'): _STAGE_ONE,
     ('network_s', 'instance_checkpoint', 'stored_tokens'): _STAGE_ONE,
     ('path', 'pretrain_frame_decoder', None): (
@@ -29,24 +56,42 @@ _REMEDIES = {
         'frame decoder, too: train:trainable: [frame_decoder, instance].'
     ),
     ('frame_decoder', 'text_embeddings', 'xdecoder'): (
-        'Make it with: basicsr prepare text XDECODER {value} --tokenizer FOLDER --classes ytvis2019 (or '
-        'ytvis2021); or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
+        f'{_REMEDIES["xdecoder text"]}; or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
     ),
 }
 """What to do about a missing file that comes from somewhere certain: (section, key, type) -> sentence."""
 
 
+def remedy_of(error: BaseException | None) -> str:
+    """The command for what is missing by an error, or by the one that it was raised from; empty where there is none."""
+    missing = missing_in(error)
+    return '' if missing is None or missing.what is None else _filled(missing.what, **missing.values)
+
+
+def with_remedy(said: str, error: BaseException) -> str:
+    """What an error says, and the command that mends it."""
+    remedy = remedy_of(error)
+    return f'{full_stop(said)} {remedy}' if remedy else said
+
+
 def with_remedies(problems: Iterable[Problem], file: OptionFile) -> list[Problem]:
-    """The problems, each missing file with what to do about it.
+    """The problems, each that is a missing file or for which there is a command with what to do about it.
 
     Args:
         problems: What the check found.
         file: The options.
     """
-    return [replace(one, suggestion=_remedy(one, file)) if one.missing_file else one for one in problems]
+    return [replace(one, suggestion=_suggestion(one, file)) for one in problems]
 
 
-def _remedy(problem: Problem, file: OptionFile) -> str:
+def _filled(what: What, **values: str) -> str:
+    """The entry of the table."""
+    return _REMEDIES[what].format_map(_NOT_KNOWN | values)
+
+
+def _suggestion(problem: Problem, file: OptionFile) -> str:
+    if not problem.missing_file:
+        return f'{problem.suggestion} {remedy_of(problem.error)}'.strip()
     path = tuple(problem.key.split(':'))
     key, section = path[-1], file.value(path[:-1])
     if path[0] != 'datasets':
@@ -66,11 +111,11 @@ def _how(opt: Mapping[str, Any], key: str, root: str, dataset: Mapping[str, Any]
         frames = dataset.get('dataroot_lq') or dataset.get('dataroot_gt') or 'FRAMES'
         extractor = _extractor(opt, root, dataset)
         other = ' (or --extractor regions, which needs no weights)' if extractor == 'sam' else ''
-        return f'Extract the priors with: basicsr extract --extractor {extractor} --frames {frames} --out {root}{other}'
+        return _filled('priors', kind=extractor, frames=str(frames), store=root) + other
     if isinstance(dataset.get('prepare'), str) and dataset['prepare']:
         return f'Make it with: {dataset["prepare"].replace("{folder}", str(Path(root).parent))}'
     if 'Clip' in str(dataset.get('type')) or root.endswith('.lmdb'):
-        return f'Make it from frames or videos with: basicsr prepare clips FRAMES_OR_VIDEOS {Path(root).parent}'
+        return _filled('clips', folder=str(Path(root).parent))
     return 'Give the folder of your data; datasets/README.md shows the layout.'
 
 
@@ -120,8 +165,8 @@ def _advice(file: str, path: tuple[str, ...], key: str, value: str, kind: Any) -
         return 'Write ~ to download the official file once; docs/metrics.md names it.'
     if (near := nearest(place.name, names)) is not None:
         return f'Did you mean {place.parent / near}?'
-    if (remedy := _REMEDIES.get((path[-1], key, kind))) is not None:
-        return remedy.format(value=value)
+    if (remedy := _MISSING_FILES.get((path[-1], key, kind))) is not None:
+        return remedy.format(file=value)
     if 'models' in place.parts[-2:-1] and len(place.parts) > 2 and place.parts[-3] != 'pretrained_models':
         option_file = Path(file).parent / f'{place.parts[-3]}.yml'
         how = f': basicsr train -opt {option_file}' if option_file.is_file() else '.'

@@ -34,8 +34,8 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
         UserError: The network needs priors, which this model class does not hand on.
     """
     if (lost := lost_priors(type(self), self.opt, net)) is not None:
-        if not lost[1]:
-            raise UserError(lost[0])
+        if isinstance(lost[0], UserError):
+            raise lost[0]
         get_root_logger().warning(lost[0])
     net = net.to(self.device)
     if self.opt['dist'] and any(p.requires_grad for p in net.parameters()):

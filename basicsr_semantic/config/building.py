@@ -20,12 +20,12 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..archs.semantic_arch import arch_of, wrong_scale
-from ..utils.errors import UserError, full_stop, reason, shown
+from ..utils.errors import UserError, reason, shown
 from .check import Checked
 from .components import find
 from .lost_priors import lost_priors
 from .option_file import KeyPath, OptionFile
-from .problems import Problem
+from .problems import Problem, problem_of
 from .signatures import package_of
 
 _KNOWN = ('basicsr', 'basicsr_semantic', 'torch')
@@ -60,8 +60,7 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
         try:
             built[path] = _build(target, deepcopy(section), is_data)
         except Exception as error:  # code of others: whatever it raises would end the run
-            ours = isinstance(error, UserError)
-            said = full_stop(error) if ours else f'{target.__name__} cannot be built: {reason(error)}'
+            said = error if isinstance(error, UserError) else f'{target.__name__} cannot be built: {reason(error)}'
             found.append(((*path, *(() if is_data else _at_fault(target, section))), said))
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
@@ -69,11 +68,10 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     if net is not None and hasattr(model.target if model else None, 'check_parts') and not found:
         data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
         found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
-    problems = [Problem(*file.place(path), ':'.join(path), file.value(path), said) for path, said in found]
+    problems = [problem_of(file, path, said) for path, said in found]
     lost = None if net is None else lost_priors(model.target if model else None, opt, net)
     if lost is not None:
-        place, name = file.place(('model_type',)), opt.get('model_type')
-        problems.append(Problem(*place, 'model_type', name, lost[0], warning=lost[1]))
+        problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))
     return problems
 
 

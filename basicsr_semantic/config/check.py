@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 import torch
 from pydantic import ValidationError
 
-from ..utils.errors import shown
+from ..utils.errors import MissingError, UserError, shown
 from ..utils.nearest import nearest
 from ..utils.signatures import wrong_signature
 from . import sections
@@ -22,7 +22,7 @@ from .components import KINDS, components, find
 from .declared import Declared, declared, metric_arguments, with_options
 from .files import missing_files, shipped_meta_info
 from .option_file import KeyPath, OptionFile
-from .problems import Problem
+from .problems import Problem, problem_of
 from .section import Built, NeededInTraining, Section, subsection, wrong_values
 from .signatures import arguments_of, package_of
 
@@ -97,8 +97,8 @@ class _Checker:
                 path = (name,) if parent is None else (parent, name)
                 self.keys(path, section, Declared(options, name, unknown, options))
         if hasattr(model, 'problems'):
-            for keys, sentence in cast(Any, model).problems(opt, self.is_train):
-                self.add(keys, sentence)
+            for keys, said in cast(Any, model).problems(opt, self.is_train):
+                self.add(keys, said)
         said = {one.key for one in self.found}
         for path, message in wrong_numbers(self.file.values):
             if ':'.join(path) not in said:
@@ -107,10 +107,16 @@ class _Checker:
         ordered = sorted(once.values(), key=lambda p: (p.line is None, p.line or 0))
         return Checked(ordered, opt, self.classes)
 
-    def add(self, path: KeyPath, message: str, advice: str = '', missing_file: bool = False, warning: bool = False):
+    def add(
+        self,
+        path: KeyPath,
+        said: str | UserError,
+        advice: str = '',
+        missing_file: bool = False,
+        warning: bool = False,
+    ):
         """Add a problem with the key at ``path``, which need not exist."""
-        place, value = self.file.place(path), self.file.value(path)
-        self.found.append(Problem(*place, ':'.join(path), value, message, advice, missing_file, warning))
+        self.found.append(problem_of(self.file, path, said, advice, missing_file, warning))
 
     def is_section(self, path: KeyPath, value: Any) -> bool:
         """Whether ``value`` is a section; a problem if it is something else."""
@@ -132,9 +138,9 @@ class _Checker:
             self.add(path, f'{shown(name)} is no {kind}.', advice)
         else:
             others = [other for other in KINDS if other != kind and find(other, name)]
-            listed = f'"basicsr components --kind {kind}" lists all; --import brings in those of your own modules.'
-            advice = f'{name} is {_a(others[0])}.' if others else f'Did you mean {near}?' if near else listed
-            self.add(path, f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.', advice)
+            said = f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.'
+            advice = f'{name} is {_a(others[0])}.' if others else f'Did you mean {near}?' if near else ''
+            self.add(path, said if advice else MissingError(said, 'component', kind=kind), advice)
         return None
 
     def keys(self, path: KeyPath, section: Any, known: Declared, given: Iterable[str] = ()) -> bool:
@@ -225,7 +231,7 @@ class _Checker:
         unfit = target.not_for_models() if target is not None and mark.kind == 'extractor' else None
         if unfit is not None:
             fit = [name for name, one in components('extractor').items() if one.target.not_for_models() is None]
-            self.add((*path, 'type'), f'{section["type"]} {unfit}', f'There are: {", ".join(fit)}.')
+            self.add((*path, 'type'), unfit, f'There are: {", ".join(fit)}.')
         elif mark.kind == 'optimiser' and target is not None and section.get('lr') is None:
             said = f"The key 'lr', which {target.__name__} needs, is missing."  # BasicSR hands it on by name
             self.add((*path, 'lr'), said, 'It is the learning rate.')

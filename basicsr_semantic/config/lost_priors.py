@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..archs.semantic_arch import arch_of
+from ..utils.errors import MissingError, UserError
 from .components import find
 from .signatures import package_of
 
@@ -17,10 +18,10 @@ _MENDED = """Write
   datasets:
     train: {type: SemanticClipDataset, dataroot_priors: STORE, ...}
     val: {type: SemanticClipTestDataset, dataroot_priors: STORE, ...}
-with the STORE that "basicsr extract" makes; or, to do without them, network_g: {missing_priors: neutral}."""
+with a STORE of priors; or, to do without them, network_g: {missing_priors: neutral}."""
 
 
-def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> tuple[str, bool] | None:
+def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> tuple[str | UserError, bool] | None:
     """What is wrong where a network needs priors and nobody hands them on.
 
     Frames may carry masks as further channels: data sets that are neither BasicSR's nor ours may give such.
@@ -31,7 +32,8 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
         net: The network.
 
     Returns:
-        A sentence and the lines that mend it, and whether it is a warning only; None where nothing is wrong.
+        A sentence, or an error with the lines that mend it, and whether it is a warning only; None where nothing is
+        wrong.
     """
     arch = arch_of(net)
     if not arch.prior_fields or arch.missing_priors == 'neutral':
@@ -43,5 +45,5 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
     network, what = type(net).__name__, ' and '.join(arch.prior_fields)
     if package_of(model) == 'basicsr' and known:
         said = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
-        return f'{said} {_MENDED}', False
+        return MissingError(f'{said} {_MENDED}', 'priors'), False
     return f'{network} needs {what} with its frames; see to it that {model.__name__} hands them on.', True

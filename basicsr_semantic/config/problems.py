@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, full_stop
 from ..utils.printing import printable
+
+if TYPE_CHECKING:
+    from .option_file import KeyPath, OptionFile
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,37 @@ class Problem:
     """Whether all that is wrong is that a file or folder is not there."""
     warning: bool = False
     """Whether the run goes on all the same."""
+    error: BaseException | None = None
+    """What the message is of, where that is an error: the command line may know a command for it."""
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
         said = f'{"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
         return f'{printable(place)}: {printable(self.key)}: {said}'
+
+
+def problem_of(
+    file: OptionFile,
+    path: KeyPath,
+    said: str | UserError,
+    suggestion: str = '',
+    missing_file: bool = False,
+    warning: bool = False,
+) -> Problem:
+    """A problem of an option file.
+
+    Args:
+        file: The file, for places.
+        path: Keys down to the one that is wrong; it need not exist.
+        said: A sentence, or an error that says it.
+        suggestion: See `Problem`.
+        missing_file: See `Problem`.
+        warning: See `Problem`.
+    """
+    error = said if isinstance(said, UserError) else None
+    message = str(said) if error is None else full_stop(said)
+    key = ':'.join(path)
+    return Problem(*file.place(path), key, file.value(path), message, suggestion, missing_file, warning, error)
 
 
 class OptionError(UserError):

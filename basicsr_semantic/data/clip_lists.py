@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..utils.errors import UserError, shown
+from ..utils.errors import MissingError, UserError, shown
 from ..utils.names import wrong_inner_name
 from ..utils.nearest import nearest
 from .clip_folders import natural_order
@@ -30,9 +30,10 @@ def resolve_meta_info(path: str | Path) -> Path:
     names = sorted(file.name for file in META_INFO_FOLDER.glob('*.txt'))
     near = nearest(path.name, names)
     hint = f"'basicsr/data/meta_info/{near}' is there. " if near else ''
-    raise UserError(
+    raise MissingError(
         f"meta_info_file: there is no file '{path}'. {hint}For Vimeo-90K give the sep_trainlist.txt or "
-        "sep_testlist.txt that comes with it; 'basicsr prepare clips' writes a meta_info.txt for your own clips."
+        'sep_testlist.txt that comes with it, for clips of your own the meta_info.txt in the LMDB made of them.',
+        'clips',
     )
 
 

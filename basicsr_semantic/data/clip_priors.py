@@ -13,7 +13,7 @@ from ..priors.feature_records import cells
 from ..priors.geometry import ClipGeometry
 from ..priors.store import PriorStore
 from ..priors.store_meta import feature_dim, token_origin, token_shape
-from ..utils.errors import UserError
+from ..utils.errors import MissingError, UserError
 from .dataset_options import ClipOptions
 
 NEUTRAL = 'neutral'
@@ -80,7 +80,7 @@ class ClipPriorSource:
         if lacking:
             said = f'The store {store.path} lacks {len(lacking)} of {len(keys)} frames, for example {lacking[0]!r}.'
             if not self._neutral:
-                raise UserError(f'{said} What is in it is kept. {store.how_to_make()}')
+                raise store.missing(f'{said} What is in it is kept.')
             get_root_logger().warning(f'{said} Neutral priors stand in for them (missing_priors).')
         return next(key for key in keys if key in there)
 
@@ -202,9 +202,10 @@ def _open_priors(options: ClipOptions) -> tuple[PriorStore | None, str | None]:
     """The store and its kind."""
     if options.dataroot_priors is None:
         if options.with_features and not getattr(options, 'whole_frames', False):
-            raise UserError(
-                f"Data set '{options.name}': with_features is true, but there is no store. Give dataroot_priors, made "
-                "by 'basicsr extract --extractor openseed', or leave with_features out."
+            raise MissingError(
+                f"Data set '{options.name}': with_features is true, but there is no store. Give dataroot_priors, or "
+                'leave with_features out.',
+                'features',
             )
         return None, NEUTRAL if options.missing_priors == 'neutral' else None
     try:
@@ -212,15 +213,17 @@ def _open_priors(options: ClipOptions) -> tuple[PriorStore | None, str | None]:
     except UserError as error:
         raise UserError(f'dataroot_priors: {error}') from error
     if options.prior_kind is not None and options.prior_kind != reader.kind:
-        raise UserError(
+        raise MissingError(
             f"The store '{options.dataroot_priors}' holds priors of kind '{reader.kind}', but prior_kind asks for "
             f"'{options.prior_kind}'. Masks of one kind mean nothing to a network trained with another: give a store "
-            f"made by 'basicsr extract --extractor {options.prior_kind}', or change prior_kind."
+            'of that kind, or change prior_kind.',
+            'priors',
+            kind=options.prior_kind,
         )
     if options.with_features and not reader.has_features:
-        raise UserError(
+        raise MissingError(
             f"Data set '{options.name}': with_features is true, but the store '{options.dataroot_priors}' (extractor "
-            f"'{reader.kind}') has no pixel features. Make one that has: basicsr extract --extractor openseed (or "
-            'xdecoder --pixel-features) --frames LQ --out STORE'
+            f"'{reader.kind}') has no pixel features. Make one that has.",
+            'features',
         )
     return reader, reader.kind

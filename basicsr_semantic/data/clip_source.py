@@ -10,7 +10,7 @@ import torch
 from basicsr.utils import get_root_logger
 
 from ..priors.geometry import ClipGeometry
-from ..utils.errors import UserError
+from ..utils.errors import MissingError, UserError
 from .clip_lists import read_lmdb_sizes
 from .clip_priors import ClipPriorSource
 from .clips import Clip, ClipIndex, val_partition_clips
@@ -156,9 +156,10 @@ class ClipSource:
             if geometry is None:
                 size, geometry = this, geometry_for(*this)
             elif this != size:
-                raise UserError(
+                raise MissingError(
                     f"Frame '{key}' has {_by(this)} low-resolution pixels, but '{keys[0]}' of its clip {_by(size)}. "
-                    "All frames of a clip need one size; 'basicsr prepare clips' sorts out those that differ."
+                    'All frames of a clip need one size; what makes data sets of clips sorts out those that differ.',
+                    'clips',
                 )
             if lq is None and whole_frames:
                 assert gt is not None

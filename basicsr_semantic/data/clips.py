@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..utils.errors import UserError
+from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
 from .clip_folders import frame_names_of_folder, image_files, is_image, parts_of_clip, scan_clip_folders
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
@@ -270,9 +270,11 @@ def _clips_of_lmdb(
     found = read_lmdb_meta_info(root) if filename_tmpl is None else None
     if listed is None:
         if found is None:
-            raise UserError(
-                f"The LMDB '{root}' has no meta_info.txt with its keys. If 'basicsr prepare clips' was "
-                'interrupted, run it again; otherwise give a meta_info_file.'
+            raise MissingError(
+                f"The LMDB '{root}' has no meta_info.txt with its keys. If the command that makes it was "
+                'interrupted, run it again; otherwise give a meta_info_file.',
+                'clips',
+                folder=root.parent,
             )
         yield from (Clip(name, frames) for name, frames in found.items())
         return

@@ -11,7 +11,7 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from ..priors.lmdb_env import truncated_to
-from ..utils.errors import UserError, short_of_memory
+from ..utils.errors import MissingError, UserError, short_of_memory
 from ..utils.files import why_no_file
 from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
 
@@ -53,9 +53,11 @@ class FrameReader:
             raise UserError(f"{option}: there is no folder '{root}'.")
         is_lmdb = (self.root / 'data.mdb').is_file()
         if self.backend == 'lmdb' and not is_lmdb:
-            raise UserError(
-                f"{option}: '{root}' is not an LMDB folder (it has no data.mdb). Make one with "
-                "'basicsr prepare clips', or set io_backend: type to disk for a folder of images."
+            raise MissingError(
+                f"{option}: '{root}' is not an LMDB folder (it has no data.mdb). Give one, or set io_backend: type to "
+                'disk for a folder of images.',
+                'clips',
+                source=root,
             )
         if self.backend == 'disk' and is_lmdb:
             raise UserError(f"{option}: '{root}' is an LMDB folder. Set io_backend: type to lmdb.")

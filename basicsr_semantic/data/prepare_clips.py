@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
-from ..utils.errors import UserError, short_of_memory
+from ..utils.errors import MissingError, UserError, short_of_memory
 from ..utils.files import write_whole
 from ..utils.names import as_text
 from .clip_folders import part_name
@@ -143,7 +143,7 @@ def verify_clips(target: Path) -> Prepared:
     """
     if not (target / MANIFEST).is_file():
         state = 'is not finished' if (target / UNFINISHED).is_file() else 'has no manifest.json'
-        raise UserError(f"'{target}' {state}. Run 'basicsr prepare' with its source folder first.")
+        raise MissingError(f"'{target}' {state}. Prepare it of its source folder first.", 'clips', folder=target)
     prepared = Prepared.from_json(target / MANIFEST)
     wrong = [
         f'{name} differs from the manifest'

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..utils.errors import UserError, full_stop, reason
+from ..utils.errors import MissingError, UserError, full_stop, missing_in, reason
 
 _PATIENCE = datetime.timedelta(days=7)
 """How long processes wait for one that restores a large validation set alone; one that dies is noticed at once."""
@@ -52,10 +52,9 @@ def init_distributed(
             raise UserError(f'--launcher {launcher!r} is not known. Use none, pytorch (torchrun) or slurm.')
         for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
             if name not in os.environ:
-                raise UserError(
-                    f'--launcher {launcher} needs the environment variable {name}, which is not set. Start the command '
-                    'with torchrun, for example: torchrun --nproc_per_node=2 -m basicsr_semantic train -opt F.yml '
-                    '--launcher pytorch'
+                raise MissingError(
+                    f'--launcher {launcher} needs the environment variable {name}, which is not set; torchrun sets it.',
+                    'processes',
                 )
         if torch.cuda.is_available() and not on_cpu:
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', os.environ['RANK'])) % torch.cuda.device_count())
@@ -158,11 +157,12 @@ def together() -> Iterator[None]:
         error = raised
     if not any_process(error is not None):
         return
-    said = [] if error is None else [str(error) if isinstance(error, UserError) else reason(error)]
-    failed = [(rank, one) for rank, rows in enumerate(gather_lists([said])) for one in rows]
+    said = [] if error is None else [(str(error) if isinstance(error, UserError) else reason(error), missing_in(error))]
+    failed = [(rank, *one) for rank, rows in enumerate(gather_lists([said])) for one in rows]
     if error is not None:
         raise error
-    raise UserError(f'Process {failed[0][0]} of {dist.get_world_size()} failed: {full_stop(failed[0][1])}')
+    rank, sentence, missing = failed[0]
+    raise UserError(f'Process {rank} of {dist.get_world_size()} failed: {full_stop(sentence)}') from missing
 
 
 class DistributedNetwork(DistributedDataParallel):

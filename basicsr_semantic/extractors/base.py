@@ -14,7 +14,7 @@ from basicsr.utils.registry import Registry
 from torch import Tensor
 
 from ..priors.store_meta import LARGEST_SIZE
-from ..utils.errors import UserError, shown
+from ..utils.errors import MissingError, UserError, shown
 from .names import EXTRACTORS
 
 MAX_MASKS = 64  # "a maximum of 64 masks" a frame (SEEM paper, implementation details)
@@ -184,16 +184,20 @@ class Extractor:
         return _overrides(cls, 'instances_for_store')
 
     @classmethod
-    def not_for_models(cls) -> str | None:
-        """Why it cannot stand in ``network_s``, as what follows its name in a sentence; None where it can."""
+    def not_for_models(cls) -> UserError | None:
+        """Why it cannot stand in ``network_s``; None where it can."""
         if cls.online() or cls.makes_instances():
             return None
         if cls.by_clips() or cls.by_frames():
-            return (
-                'gives tokens to a store alone and none in the run, for which it needs a method describe. Make a store '
-                f'with "basicsr extract --extractor {cls.kind}" and take its tokens by network_s:type: stored_tokens.'
+            return MissingError(
+                f'{cls.kind} gives tokens to a store alone and none in the run, for which it needs a method describe. '
+                'Make a store with it and take its tokens by network_s:type: stored_tokens.',
+                'priors',
+                kind=cls.kind,
             )
-        return 'gives masks alone, no tokens; masks come from dataroot_priors and need no network_s.'
+        return UserError(
+            f'{cls.kind} gives masks alone, no tokens; masks come from dataroot_priors and need no network_s.'
+        )
 
 
 def _overrides(cls: type[Extractor], method: str) -> bool:

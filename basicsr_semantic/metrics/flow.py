@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config.section import Built, Section
 from ..engine.checkpoint import load_weights
-from ..utils.errors import UserError, full_stop
+from ..utils.errors import MissingError, UserError, full_stop
 from .frames import rgb_tensor
 
 FARNEBACK = 'farneback'
@@ -72,7 +72,7 @@ def _network(section: str, device: torch.device) -> Flow:
     name, path = options.pop('type', None), options.pop('load_path', None)
     arch = find('arch', name)
     if arch is None:
-        raise UserError(f'flow: no arch is registered as {name!r}. "basicsr components --kind arch" lists all.')
+        raise MissingError(f'flow: no arch is registered as {name!r}.', 'component', kind='arch')
     if path is not None and not Path(path).expanduser().is_file():
         raise UserError(f"flow:load_path: the file '{path}' does not exist.")
     file = str(Path(path).expanduser()) if path else None

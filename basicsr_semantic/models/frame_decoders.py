@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..engine.checkpoint import load_file, read_weights
 from ..extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
-from ..utils.errors import UserError
+from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
 
 _NOT_IN_WEIGHTS = ('drop_path',)
@@ -83,7 +83,7 @@ def class_embeddings(path: str | None, num_classes: int, width: int, trains: boo
     content = load_file(path)
     rows = content.get('embeddings') if isinstance(content, dict) else content
     if not torch.is_tensor(rows) or rows.dim() != 2:
-        raise UserError(f'{path} holds no text embeddings; make the file with: basicsr prepare text.')
+        raise MissingError(f'{path} holds no text embeddings.', 'xdecoder text')
     names: list[str] = []
     if isinstance(content, dict):
         names = [str(name) for name in content.get('names') or ()]

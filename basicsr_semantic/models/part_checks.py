@@ -19,8 +19,8 @@ from ..utils.errors import UserError
 from .adapter_files import load_adapter
 from .semantic_source import check_token_widths, missing_priors
 
-Said = Iterator[tuple[tuple[str, ...], str]]
-"""Keys of the option, and a sentence."""
+Said = Iterator[tuple[tuple[str, ...], str | UserError]]
+"""Keys of the option, and a sentence or an error that says it."""
 
 
 def wrong_trainable(opt: Mapping[str, Any], net: nn.Module) -> Said:
@@ -43,7 +43,7 @@ def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:
             warnings.simplefilter('ignore')  # of weights copied to nowhere, as the network has no memory
             load_weights(net, Path(place).expanduser(), strict, key)
     except UserError as error:
-        yield ('path', 'pretrain_network_g'), str(error)
+        yield ('path', 'pretrain_network_g'), error
 
 
 def wrong_adapter(opt: Mapping[str, Any], net: nn.Module) -> Said:
@@ -58,7 +58,7 @@ def wrong_adapter(opt: Mapping[str, Any], net: nn.Module) -> Said:
             warnings.simplefilter('ignore')  # as above
             load_adapter(net, str(files[0]), path.get('param_key_g', 'params'), base)
     except UserError as error:
-        yield ('path', 'pretrain_adapter_g'), str(error)
+        yield ('path', 'pretrain_adapter_g'), error
 
 
 def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
@@ -80,7 +80,7 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
                         made = {'instance_tokens'}
                         given['instance_tokens'] = instances(torch.zeros(1, 1, *given['frame_tokens'].shape))
             except UserError as error:
-                made, said = {'instance_tokens'}, str(error)
+                made, said = {'instance_tokens'}, error
         missing = [field for field in wanted if field not in {*given, *made}]
         if missing and arch.missing_priors != 'neutral':
             yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens)
@@ -90,7 +90,7 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
         try:
             check_token_widths(net, given)
         except UserError as error:
-            yield ('datasets', name, 'dataroot_priors'), str(error)
+            yield ('datasets', name, 'dataroot_priors'), error
 
 
 def tokens_of(dataset: Any) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from ..utils.printing import printable
 from . import seeclear_options as options
 from .base_upsamplers import BASE, NetworkUpsampler, make_base_upsampler
 from .clip_windows import clip_windows
-from .part_checks import tokens_of
+from .part_checks import Said, tokens_of
 from .seeclear_checks import problems
 from .seeclear_sampling import sample_video
 from .semantic_vsr_model import SemanticVSRModel
@@ -82,15 +82,13 @@ class SeeClearModel(SemanticVSRModel):
         return cast(SeeClear, self.get_bare_model(self.net_g))
 
     @staticmethod
-    def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
         """What the option checker is to say about sections that do not go together; see :func:`problems`."""
         yield from SemanticVSRModel.problems(opt, is_train)
         yield from problems(opt, is_train)
 
     @staticmethod
-    def check_parts(
-        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
-    ) -> Iterator[tuple[tuple[str, ...], str]]:
+    def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
         """See :meth:`SemanticVSRModel.check_parts`; of each frame there must be as many tokens as the network takes."""
         yield from SemanticVSRModel.check_parts(opt, net, datasets)
         wanted = cast(SeeClear, net).num_tokens
@@ -106,7 +104,7 @@ class SeeClearModel(SemanticVSRModel):
                     warnings.simplefilter('ignore')  # what the log of a run would say
                     make_base_upsampler(base, cast(SeeClear, net).scale, str(Path(weights).expanduser()), key)
             except UserError as error:
-                yield ('base_upsampler',), str(error)
+                yield ('base_upsampler',), error
 
     # ------------------------------------------------------------------------------------------------- weights
 

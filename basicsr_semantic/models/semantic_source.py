@@ -16,7 +16,7 @@ from ..extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor
 from ..extractors.xdecoder.instance_tokens import InstanceTokens
 from ..priors import CELL, ClipGeometry, PriorStore
 from ..priors.store_meta import token_origin
-from ..utils.errors import UserError, shown
+from ..utils.errors import MissingError, UserError, shown
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
@@ -54,10 +54,9 @@ class SemanticSource:
         arguments = dict(options)
         kind, mode = arguments.pop('type', None), arguments.pop('extract_mode', 'cached')
         chosen = EXTRACTOR_REGISTRY.get(kind) if kind in EXTRACTOR_REGISTRY else None
-        unfit = f'It must be {_fit()}.' if chosen is None else chosen.not_for_models()
+        unfit = UserError(f'It must be {_fit()}.') if chosen is None else chosen.not_for_models()
         if chosen is None or unfit is not None:
-            said = '' if chosen is None else f' {kind}'
-            raise UserError(f'network_s:type is {shown(kind)}.{said} {unfit}')
+            raise UserError(f'network_s:type is {shown(kind)}. {unfit}') from unfit
         if mode not in MODES:
             raise UserError(f'network_s:extract_mode is {mode!r}; choose one of {", ".join(MODES)}.')
         if (wrong := _wrong_mode(chosen, mode)) is not None:
@@ -216,34 +215,6 @@ def _wrong_mode(chosen: type[Extractor], mode: Any) -> str | None:
     )
 
 
-def how_to_get(missing: Sequence[str], any_masks: bool, has_tokens: bool) -> str:
-    """What to do about priors that a network takes and nobody gives.
-
-    Args:
-        missing: Fields that are missing.
-        any_masks: Whether the network takes masks of any kind, and nothing else.
-        has_tokens: Whether the data set gives frame tokens.
-    """
-    if list(missing) == ['instance_tokens'] and has_tokens:
-        return (
-            'The store has the tokens of the frames; name the network that makes instances of them: network_s: '
-            '{type: stored_tokens, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
-            '{type: stored_tokens, instance_source: mean_over_time})'
-        )
-    if 'pixel_features' in missing:
-        return (
-            'Make them with "basicsr extract --extractor openseed --checkpoint OPENSEED --text-embeddings WORDS '
-            '--frames LQ --out STORE" (or --extractor xdecoder --pixel-features) and set dataroot_priors: STORE, or '
-            'let network_s make them in the run (type: openseed, or xdecoder with pixel_features: true)'
-        )
-    if any_masks:
-        return 'Make them with "basicsr extract --extractor sam --frames LQ --out STORE" and set dataroot_priors: STORE'
-    return (
-        'Make them with "basicsr extract --extractor xdecoder --checkpoint XDECODER --instance-checkpoint STAGE1 '
-        '--frames LQ --out STORE" and set dataroot_priors: STORE'
-    )
-
-
 def check_token_widths(net: torch.nn.Module, given: Mapping[str, Tensor]) -> None:
     """Refuse tokens and features of another width than a network was built for.
 
@@ -285,16 +256,26 @@ def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ('network_s', key), f'extract_mode: {mode} needs the {what.get(key, key)} of {section["type"]}.'
 
 
-def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool) -> str:
-    """The sentence about priors that a network needs and nobody gives, with what would give them.
+def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool) -> UserError:
+    """The error about priors that a network needs and nobody gives.
 
     Args:
         net: The network.
         missing: Fields of SemanticPriors.
         has_tokens: Whether the data set gives frame tokens.
     """
-    any_masks = arch_of(net).prior_fields == ('masks',)
-    return (
-        f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none. '
-        f'{how_to_get(missing, any_masks, has_tokens)}, or set network_g:missing_priors: neutral.'
-    )
+    said = f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none.'
+    neutral = 'or set network_g:missing_priors: neutral.'
+    if list(missing) == ['instance_tokens'] and has_tokens:
+        return UserError(
+            f'{said} The store has the tokens of the frames; name the network that makes instances of them: network_s: '
+            '{type: stored_tokens, instance_checkpoint: FILE OF STAGE 1} (or, without one, {type: stored_tokens, '
+            f'instance_source: mean_over_time}}), {neutral}'
+        )
+    said += ' Give a store that has them, dataroot_priors: STORE,'
+    if 'pixel_features' in missing:
+        made = 'let network_s make them in the run (type: openseed, or xdecoder with pixel_features: true),'
+        return MissingError(f'{said} {made} {neutral}', 'features')
+    if arch_of(net).prior_fields == ('masks',):
+        return MissingError(f'{said} {neutral}', 'priors', kind='sam')
+    return MissingError(f'{said} {neutral}', 'tokens')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -25,14 +25,14 @@ from ..engine.checkpoint import load_file, load_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..engine.loss_guard import agree_on_losses
 from ..priors import SemanticPriors
-from ..utils.errors import UserError
+from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
 from . import options
 from .adapter_files import PartOf, Tuning, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import run_padded
-from .part_checks import wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
+from .part_checks import Said, wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
 from .steps import MovingAverage, autocast, clip_gradients, take_step
 from .trained_priors import TrainedPriors
@@ -60,7 +60,7 @@ class SemanticVSRModel(VideoBaseModel):
     ValOptions = options.ValOptions
 
     @staticmethod
-    def problems(opt: Mapping[str, Any], is_train: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
         """What sections of an option file say against each other: (path of the key, sentence)."""
         yield from source_problems(opt.get('network_s'))
         train = opt.get('train')
@@ -71,9 +71,7 @@ class SemanticVSRModel(VideoBaseModel):
                 yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
 
     @staticmethod
-    def check_parts(
-        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
-    ) -> Iterator[tuple[tuple[str, ...], str]]:
+    def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
         """What the network of an option file, its weights and data sets say against each other, as `problems`.
 
         Args:
@@ -114,10 +112,11 @@ class SemanticVSRModel(VideoBaseModel):
         self.net_g = self.model_to_device(net)
         self._divides = isinstance(self.net_g, DataParallel)
         if self._divides and set(self.arch.prior_fields) - {'masks'}:
-            raise UserError(
+            raise MissingError(
                 f'{type(net).__name__} takes its priors in one object, which DataParallel cannot divide. Set num_gpu: '
-                '1, or start one process a GPU: torchrun --nproc_per_node=N -m basicsr_semantic train -opt FILE '
-                '--launcher pytorch'
+                '1, or start one process a GPU.',
+                'processes',
+                verb='train' if self.is_train else 'test',
             )
         self.print_network(self.net_g)
         if self.is_train:
@@ -241,7 +240,7 @@ class SemanticVSRModel(VideoBaseModel):
 
     def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
         net = self.get_bare_model(self.net_g)
-        raise UserError(missing_priors(net, missing, has_tokens))
+        raise missing_priors(net, missing, has_tokens)
 
     def _inputs(self) -> tuple[Any, ...]:
         """What the network takes: frames, then its priors (all of them or, where neutral ones are allowed, none)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +23,12 @@ from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
 from ..engine.loss_guard import agree_on_losses
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
-from ..utils.errors import UserError, full_stop
+from ..utils.errors import MissingError, UserError, full_stop
 from . import video_instance_options as options
 from .common_options import read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import REFUSALS, make_network, warn_without_weights
+from .part_checks import Said
 from .stage_one import StageOne, check_fit, describe, frame_losses
 from .steps import MovingAverage, autocast, clip_gradients, take_step
 from .video_instance_inference import VideoPrediction, predict_video
@@ -64,9 +65,7 @@ class VideoInstanceModel(VideoBaseModel):
     ValOptions = options.ValOptions
 
     @staticmethod
-    def check_parts(
-        opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]
-    ) -> Iterator[tuple[tuple[str, ...], str]]:
+    def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
         """What the networks of an option file, what trains, and the data sets say against each other.
 
         Args:
@@ -87,7 +86,7 @@ class VideoInstanceModel(VideoBaseModel):
                 with torch.device('meta'):
                     frames = build_frame_decoder(opt['frame_decoder'], None)
             except (UserError, *REFUSALS) as error:
-                yield ('frame_decoder',), full_stop(error)
+                yield ('frame_decoder',), error if isinstance(error, UserError) else full_stop(error)
                 return
             checks: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
                 (('network_g',), lambda: check_fit(net, frames)),
@@ -103,7 +102,7 @@ class VideoInstanceModel(VideoBaseModel):
                 try:
                     check()
                 except UserError as error:
-                    yield keys, str(error)
+                    yield keys, error
         classes = net.config['num_classes']
         for name, dataset in datasets.items():
             if isinstance(found := getattr(dataset, 'num_classes', None), int) and found > classes:
@@ -112,9 +111,10 @@ class VideoInstanceModel(VideoBaseModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt['is_train'] and not opt['dist'] and opt['num_gpu'] > 1:
-            raise UserError(
+            raise MissingError(
                 f'VideoInstanceModel trains on one GPU in a process, but num_gpu is {opt["num_gpu"]}. Set num_gpu: 1, '
-                'or start one process a GPU with torchrun and --launcher pytorch.'
+                'or start one process a GPU.',
+                'processes',
             )
         BaseModel.__init__(self, opt)
         self.train_options = read_section(options.TrainOptions, opt.get('train'), 'train') if self.is_train else None
@@ -224,10 +224,10 @@ class VideoInstanceModel(VideoBaseModel):
         if not self.trains_frames and self.cri.sim_weight == 0:
             return
         if text is None and not self.trains_frames:
-            raise UserError(
+            raise MissingError(
                 'The similarity loss needs to know which query of the frozen frame decoder names which class: give '
-                'frame_decoder:text_embeddings, a file of basicsr prepare text, or set '
-                'train:instance_opt:sim_weight: 0.'
+                'frame_decoder:text_embeddings, or set train:instance_opt:sim_weight: 0.',
+                'xdecoder text',
             )
         width = self.net_f.config['projection_dim']
         self.classes = class_embeddings(text, self.net_g.config['num_classes'], width, self.trains_frames)

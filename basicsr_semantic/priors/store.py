@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import MissingError
 from .feature_records import decode_features
 from .lmdb_env import SharedReadEnv, lmdb_errors
 from .records import decode_records
@@ -39,7 +39,7 @@ class PriorStore:
         self.path = Path(path)
         self._shared = SharedReadEnv(self.path)
         if not self.path.exists():
-            raise UserError(f'The store {self.path} does not exist. {self.how_to_make()}')
+            raise self.missing(f'The store {self.path} does not exist.')
         try:
             self.meta = self._read_meta()
         finally:
@@ -130,9 +130,9 @@ class PriorStore:
             together = ([records[0], record] for record in records)
             culprits = (_fails(pair, num_masks, box, frame_size) for pair in together)
             key = next(key for key, fails in zip(keys, culprits, strict=True) if fails)
-            raise UserError(
+            raise self.missing(
                 f'The masks of the frame {key!r} in the store {self.path} cannot be used: {error}. Frames and masks '
-                f'must be of the same LR frames; delete the store and make it again from those. {self.how_to_make()}'
+                'must be of the same LR frames; delete the store and make it again from those.'
             ) from error
 
     def clip_tokens(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -149,9 +149,10 @@ class PriorStore:
         """
         shape = token_shape(self.meta)
         if shape is None:
-            raise UserError(
-                f'The store {self.path} was made by the extractor {self.kind!r} and holds masks alone, no tokens. '
-                f'To make one with tokens: basicsr extract --extractor xdecoder --frames LR_FRAMES --out STORE'
+            raise MissingError(
+                f'The store {self.path} was made by the extractor {self.kind!r} and holds masks alone, no tokens. Make '
+                'one with tokens.',
+                'tokens',
             )
         records = [self._record(token_key(key), key, 'tokens') for key in keys]
         try:
@@ -161,9 +162,9 @@ class PriorStore:
                 try:
                     decode_tokens([record], shape)
                 except ValueError as error:
-                    raise UserError(
+                    raise self.missing(
                         f'The tokens of the frame {key!r} in the store {self.path} cannot be used: {error}. Delete '
-                        f'the store and make it again. {self.how_to_make()}'
+                        'the store and make it again.'
                     ) from error
             raise
 
@@ -188,10 +189,10 @@ class PriorStore:
         """
         dim = feature_dim(self.meta)
         if dim is None:
-            raise UserError(
-                f'The store {self.path} was made by the extractor {self.kind!r} without pixel features. To make one '
-                'with them: basicsr extract --extractor openseed (or xdecoder --pixel-features) --frames '
-                'LR_FRAMES --out STORE'
+            raise MissingError(
+                f'The store {self.path} was made by the extractor {self.kind!r} without pixel features. Make one with '
+                'them.',
+                'features',
             )
         if box is not None and (box[0] % CELL or box[1] % CELL):
             raise ValueError(f'The box {tuple(box)} must begin at multiples of {CELL} pixels to have pixel features.')
@@ -203,10 +204,10 @@ class PriorStore:
                 try:
                     decode_features([records[0], record], dim, box, frame_size)
                 except ValueError as error:
-                    raise UserError(
+                    raise self.missing(
                         f'The pixel features of the frame {key!r} in the store {self.path} cannot be used: {error}. '
                         f'Frames and features must be of the same LR frames; delete the store and make it again from '
-                        f'those. {self.how_to_make()}'
+                        'those.'
                     ) from error
             raise
 
@@ -228,9 +229,7 @@ class PriorStore:
     def _record(self, place: bytes, key: str, what: str) -> bytes:
         record = self._read(place)
         if record is None:
-            raise UserError(
-                f'The store {self.path} has no {what} for the frame {key!r}. {self._what_it_has()} {self.how_to_make()}'
-            )
+            raise self.missing(f'The store {self.path} has no {what} for the frame {key!r}. {self._what_it_has()}')
         return record
 
     def _get(self, key: str) -> bytes | None:
@@ -249,10 +248,14 @@ class PriorStore:
             first = next(frame_keys(transaction, self.path), None)
         return 'It is empty.' if first is None else f'It has {len(self)} frames, the first is {first!r}.'
 
-    def how_to_make(self) -> str:
-        """The call that makes the store, or adds what it lacks."""
-        kind = self.meta['kind'] if hasattr(self, 'meta') else 'sam|regions|annotations|xdecoder|openseed'
-        return f'To make it: basicsr extract --extractor {kind} --frames LR_FRAMES --out {self.path}'
+    def missing(self, sentence: str) -> MissingError:
+        """The error that the store, or something in it, has to be made.
+
+        Args:
+            sentence: What is wrong.
+        """
+        kind = {'kind': self.meta['kind']} if hasattr(self, 'meta') else {}
+        return MissingError(sentence, 'priors', store=self.path, **kind)
 
 
 def _fails(records: Sequence[bytes], *arguments: Any) -> bool:

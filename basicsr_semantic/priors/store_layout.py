@@ -9,7 +9,7 @@ from typing import Any
 
 import lmdb
 
-from ..utils.errors import UserError, shown
+from ..utils.errors import MissingError, UserError, shown
 from .store_meta import FORMAT, META_KEY, wrong_metadata
 
 LONGEST_KEY = 511  # bytes; LMDB's own limit
@@ -102,19 +102,22 @@ def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
     """
     record = transaction.get(META_KEY)
     if record is None:
-        raise UserError(
-            f'{path} is an LMDB, but no store of priors: it has no {META_KEY.decode()!r}. If these are frames, make '
-            'their priors with: basicsr extract --extractor sam|regions|annotations|xdecoder|openseed '
-            f'--frames {path} --out STORE'
+        raise MissingError(
+            f'{path} is an LMDB, but no store of priors: it has no {META_KEY.decode()!r}. If these are frames, make a '
+            'store of their priors.',
+            'priors',
+            frames=path,
         )
     try:
         meta = dict(json.loads(bytes(record)))
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f'The metadata of the store {path} are damaged ({error}). Make the store again.') from error
     if meta.get('format') != FORMAT:
-        raise UserError(
-            f'The store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. '
-            f'Make the store again with: basicsr extract'
+        raise MissingError(
+            f'The store {path} has the format {meta.get("format")!r}, but this version reads {FORMAT!r}. Make it '
+            'again.',
+            'priors',
+            store=path,
         )
     if wrong := wrong_metadata(meta):
         raise UserError(f'The metadata of the store {path} are damaged ({wrong}). Make the store again.')

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import inspect
+import json
 import os
 import reprlib
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .printing import printable
 
@@ -15,9 +17,50 @@ from .printing import printable
 class UserError(ValueError):
     """A mistake or a condition outside the program: misspelt option, missing file, wrong checkpoint, full disk.
 
-    The message is one or more full sentences that say what was wrong, where (file, key, frame) and what to do.
-    The command line prints it alone; every other exception is a defect of ours and keeps its trace.
+    The message is one or more full sentences that say what was wrong, where (file, key, frame) and what to do; which
+    command does it is for the command line to say, see :class:`MissingError`. That prints it without a trace; every
+    other exception is a defect of ours and keeps its trace.
     """
+
+
+What = Literal['priors', 'tokens', 'features', 'openseed text', 'xdecoder text', 'clips', 'component', 'processes']
+"""What can be missing and a command makes, lists or starts; ``cli.remedies`` has one for each."""
+
+_CARRIED = '\0missing: '
+"""Between a sentence and its data in JSON; no name of a file holds it."""
+
+
+class MissingError(UserError):
+    """Something is missing that a command makes: a sentence of what is wrong and where, and what fills the command.
+
+    Args:
+        sentence: What is wrong, where, and what to do about it but for the command.
+        what: What is missing; None: no command makes it.
+        values: What is known of it: ``kind``, ``frames`` and ``store`` of priors, ``file``, ``folder``, ....
+    """
+
+    def __init__(self, sentence: str, what: What | None = None, **values: object) -> None:
+        said, _, carried = sentence.rpartition(_CARRIED) if what is None else (sentence, '', '')
+        self.what: What | None = what
+        self.values = {name: str(value) for name, value in values.items()}
+        if said and carried:  # out of a process of a loader
+            self.what, self.values = json.loads(carried)
+        super().__init__(said or sentence)
+
+    def __str__(self) -> str:
+        """The sentence; in a process of a loader also the data, as PyTorch hands on class and text alone."""
+        data = sys.modules.get('torch.utils.data')
+        carried = self.what is not None and data is not None and data.get_worker_info() is not None
+        return super().__str__() + (_CARRIED + json.dumps([self.what, self.values]) if carried else '')
+
+
+def missing_in(error: BaseException | None) -> MissingError | None:
+    """What is missing by an error or by what it was raised from; None where nothing is that a command makes."""
+    while error is not None:
+        if isinstance(error, MissingError) and error.what is not None:
+            return error
+        error = error.__cause__
+    return None
 
 
 def full_stop(message: object) -> str:

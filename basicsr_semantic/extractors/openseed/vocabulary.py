@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from ...utils.errors import UserError
+from ...utils.errors import MissingError, UserError
 from ...utils.torch_files import load_plain
 from ..checkpoints import verified_sha256
 
@@ -44,7 +44,6 @@ def _split(names: str) -> tuple[str, ...]:
 #: The 133 categories of COCO's panoptic task (Lin et al., ECCV 2014; Kirillov et al., CVPR 2019), 80 things before 53
 #: kinds of stuff, in the order of their ids.
 COCO_PANOPTIC: tuple[str, ...] = _split(_THINGS) + _split(_STUFF)
-_COMMAND = 'basicsr prepare text CHECKPOINT FILE --tokenizer FOLDER --classes coco_panoptic'
 
 
 @dataclass
@@ -86,7 +85,7 @@ def load_vocabulary(path: str | os.PathLike[str], checksum: str | None = None) -
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f'The text embeddings {path} do not exist. Make them with: {_COMMAND}')
+        raise MissingError(f'The text embeddings {path} do not exist.', 'openseed text', file=path)
     digest = verified_sha256(path, checksum, 'the checksum that was asked for')
     content = load_plain(path)
     wanted = ('names', 'embeddings', 'checkpoint')
@@ -100,6 +99,6 @@ def load_vocabulary(path: str | os.PathLike[str], checksum: str | None = None) -
         or not isinstance(names, list)
         or len(names) != len(rows)
     ):
-        raise UserError(f'{path} holds no names with their text embeddings. Make them with: {_COMMAND}')
+        raise MissingError(f'{path} holds no names with their text embeddings.', 'openseed text')
     made_with = made_with if isinstance(made_with, str) else None
     return Vocabulary(tuple(map(str, names)), F.normalize(rows.float(), dim=-1), digest, made_with, path)
