@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -48,54 +49,60 @@ def clips(tmp_path_factory) -> Path:
     return root
 
 
+def training_options(clips: Path, **sections) -> dict:
+    """The options of a tiny training run on clips like those of `clips`; sections given replace keys of the defaults.
+
+    Args:
+        clips: Folder with ``gt`` and ``lq``.
+        sections: Sections of the file; keys whose value is ``...`` are left out.
+    """
+    opt = {
+        'name': 'tiny',
+        'model_type': 'SemanticVSRModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 3,
+        'datasets': {
+            'train': {
+                'name': 'tiny',
+                'type': 'SemanticClipDataset',
+                'dataroot_gt': str(clips / 'gt'),
+                'dataroot_lq': str(clips / 'lq'),
+                'io_backend': {'type': 'disk'},
+                'num_frame': 3,
+                'gt_size': 64,
+                'interval_list': [1, 2],
+                'random_reverse': True,
+                'use_hflip': True,
+                'use_rot': True,
+                'num_worker_per_gpu': 0,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 1,
+            },
+        },
+        'network_g': {'type': 'TinyVSR'},
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'total_iter': 6,
+            'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [6], 'restart_weights': [1]},
+            'pixel_opt': {'type': 'CharbonnierLoss', 'loss_weight': 1.0, 'reduction': 'mean'},
+            'ema_decay': 0.9,
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+    }
+    for section, content in sections.items():
+        if isinstance(content, dict) and isinstance(opt.get(section), dict):
+            opt[section] = {k: v for k, v in (opt[section] | content).items() if v is not ...}
+        else:
+            opt[section] = content
+    return opt
+
+
 @pytest.fixture
 def options(clips):
-    """A function that gives the options of a tiny training run; sections given replace keys of the defaults."""
-
-    def make(**sections) -> dict:
-        opt = {
-            'name': 'tiny',
-            'model_type': 'SemanticVSRModel',
-            'scale': 4,
-            'num_gpu': 0,
-            'manual_seed': 3,
-            'datasets': {
-                'train': {
-                    'name': 'tiny',
-                    'type': 'SemanticClipDataset',
-                    'dataroot_gt': str(clips / 'gt'),
-                    'dataroot_lq': str(clips / 'lq'),
-                    'io_backend': {'type': 'disk'},
-                    'num_frame': 3,
-                    'gt_size': 64,
-                    'interval_list': [1, 2],
-                    'random_reverse': True,
-                    'use_hflip': True,
-                    'use_rot': True,
-                    'num_worker_per_gpu': 0,
-                    'batch_size_per_gpu': 2,
-                    'dataset_enlarge_ratio': 1,
-                },
-            },
-            'network_g': {'type': 'TinyVSR'},
-            'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
-            'train': {
-                'total_iter': 6,
-                'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
-                'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [6], 'restart_weights': [1]},
-                'pixel_opt': {'type': 'CharbonnierLoss', 'loss_weight': 1.0, 'reduction': 'mean'},
-                'ema_decay': 0.9,
-            },
-            'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
-        }
-        for section, content in sections.items():
-            if isinstance(content, dict) and isinstance(opt.get(section), dict):
-                opt[section] = {k: v for k, v in (opt[section] | content).items() if v is not ...}
-            else:
-                opt[section] = content
-        return opt
-
-    return make
+    """A function that gives the options of a tiny training run; see `training_options`."""
+    return partial(training_options, clips)
 
 
 def write_options(opt: dict, path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,3 +122,29 @@ def whole_clips(root: Path, priors: str, **changes) -> SemanticClipTestDataset:
         'dataroot_priors': str(root / priors),
     }
     return SemanticClipTestDataset(opt | changes)
+
+
+def data_sets(folder: Path, height: int = 38, width: int = 42, gt_size: int = 144) -> dict[str, dict[str, Any]]:
+    """Sections ``datasets`` of a training: batches of two crops, and whole clips of one and of four frames to judge.
+
+    Each frame has the masks of :func:`make_coded_clips`.
+
+    Args:
+        folder: Where the clips are written.
+        height: Of LQ frames; no multiple of what networks like.
+        width: The same.
+        gt_size: Side of the crops of GT.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for phase, clips in (('train', {'a': 6, 'b': 6}), ('val', {'c': 1, 'd': 4})):
+        root = make_coded_clips(folder / phase, clips, height, width)
+        places = {
+            'dataroot_gt': str(root / 'gt'),
+            'dataroot_lq': str(root / 'lq'),
+            'dataroot_priors': str(root / 'priors'),
+        }
+        sections[phase] = {'name': phase, 'io_backend': {'type': 'disk'}, 'num_masks': NUM_MASKS, **places}
+    sections['train'] |= {'type': 'SemanticClipDataset', 'num_frame': 3, 'gt_size': gt_size, 'interval_list': [1]}
+    sections['train'] |= {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}
+    sections['val'] |= {'type': 'SemanticClipTestDataset'}
+    return sections

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.nn import functional as F
 
+from basicsr_semantic.extractors.xdecoder import build_xdecoder
 from basicsr_semantic.priors.segmentations import encode_mask
 
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
@@ -110,3 +113,44 @@ class MovingSquaresTest(torch.utils.data.Dataset):
     @staticmethod
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         return items[0]
+
+
+def frozen_weights(tmp_path: Path) -> str:
+    """A frame decoder to stay frozen, and a text embedding for each class."""
+    torch.manual_seed(5)
+    net = build_xdecoder(**{k: v for k, v in FRAMES.items() if k != 'type'})
+    torch.save({'params': net.state_dict(), 'network': net.config}, tmp_path / 'frames.pth')
+    torch.save(torch.randn(3, 16), tmp_path / 'names.pth')
+    return str(tmp_path / 'frames.pth')
+
+
+def make_options(tmp_path: Path, trainable: list[str], total_iter: int = 4, points: int | None = None, **train) -> dict:
+    frozen = 'frame_decoder' not in trainable
+    return {
+        'name': 'stage1',
+        'model_type': 'VideoInstanceModel',
+        'num_gpu': 0,
+        'manual_seed': 3,
+        'datasets': {
+            'train': {'name': 'squares', 'type': 'MovingSquares', 'batch_size_per_gpu': 2},
+            'val': {'name': 'held_out', 'type': 'MovingSquaresTest'},
+        },
+        'network_g': dict(INSTANCES),
+        'frame_decoder': FRAMES | ({'text_embeddings': str(tmp_path / 'names.pth')} if frozen else {}),
+        'path': {'pretrain_frame_decoder': frozen_weights(tmp_path)} if frozen else {},
+        'train': {
+            'total_iter': total_iter,
+            'optim_g': {'type': 'AdamW', 'lr': 0.001, 'weight_decay': 0.05},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [10000], 'gamma': 0.1},
+            'instance_opt': {'type': 'VideoInstanceLoss', 'num_points': points},
+            'trainable': trainable,
+            **train,
+        },
+        'val': {'val_freq': 1000},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2},
+    }
+
+
+def small_video_instance_model(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Instances on top of a frozen frame decoder."""
+    return make_options(folder, ['instance'], ema_decay=0.9)

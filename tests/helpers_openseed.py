@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 Shapes = dict[str, tuple[int, ...]]
@@ -105,6 +106,11 @@ def openseed_files(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     files = {'checkpoint': released_file(folder / 'openseed.pt'), 'text_embeddings': text_file(folder / 'words.pt')}
     return {name: str(path) for name, path in files.items()}
+
+
+def small_openseed(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The tiny one, of few tokens."""
+    return {**openseed_files(folder), 'num_tokens': 4, 'short_side': 32}
 
 
 def _with_bias(name: str, *shape: int) -> Shapes:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
+from conftest import training_options
+from helpers_clips import NUM_MASKS, data_sets
 from torch import nn
 from torch.nn import functional as F
 
@@ -83,3 +89,15 @@ def upsample(state: dict, feat: torch.Tensor, frame: torch.Tensor) -> torch.Tens
     x = lrelu(F.pixel_shuffle(conv(state, 'upconv2', x), 2))
     x = conv(state, 'conv_last', lrelu(conv(state, 'conv_hr', x)))
     return x + F.interpolate(frame, scale_factor=4, mode='bilinear', align_corners=False)
+
+
+def small_semantic_vsr_model(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An adapter that trains on a frozen network, with masks of a store."""
+    network = {'type': 'BasicVSRSEEM', 'num_feat': 8, 'num_block': 1, 'reduction': 4, 'zero_flow': True}
+    return training_options(
+        folder,
+        datasets=data_sets(folder),
+        network_g=network | {'num_masks': NUM_MASKS},
+        train={'trainable': ['sam_embed', 'seem_']},
+        val={'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -67,3 +69,14 @@ def checkpoints(folder: Path) -> dict[str, str]:
         'checkpoint': save_network(tiny_xdecoder(), folder / 'net_f.pth'),
         'instance_checkpoint': save_network(tiny_instances(), folder / 'net_g.pth'),
     }
+
+
+def small_xdecoder(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The extractor of these files with all that it can give."""
+    sizes = {'short_side': 32, 'max_instances': 4, 'score_threshold': 0.0, 'pixel_features': True}
+    return {**checkpoints(folder), **sizes}
+
+
+def small_stored_tokens(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Instances of tokens of any size."""
+    return {'instance_source': 'mean_over_time'}

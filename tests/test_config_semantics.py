@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jsonschema
@@ -9,10 +10,13 @@ import pytest
 import yaml
 from helpers_options import problems_of
 
+from basicsr_semantic import config
 from basicsr_semantic.cli.schema import option_schema
+from basicsr_semantic.config import sections
+from basicsr_semantic.config.components import components
 from basicsr_semantic.config.declared import with_options
 from basicsr_semantic.config.option_file import OptionFile
-from basicsr_semantic.config.signatures import arguments_of
+from basicsr_semantic.config.signatures import arguments_of, package_of
 
 LENS = {
     'type': 'SemanticLens', 'embed_dim': 12, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4],
@@ -149,6 +153,16 @@ def test_files_that_a_mode_needs(check, stage_two):
     assert all(problem.missing_file for problem in missing.values())
     assert 'Stage 1 trains it: basicsr train -opt' in str(missing['network_s:instance_checkpoint'])
     assert check(stage_two(extract_mode='cached', checkpoint='no.pth')) == {}
+
+
+def test_what_a_model_declares_is_named_in_no_module_of_the_checker():
+    """Sections beyond the network itself are known to those who declare them, whatever they are called."""
+    models = [one.target for one in components('model').values() if package_of(one.target) == 'basicsr_semantic']
+    own = {key for model in models for key in model.TopOptions.model_fields} - sections.TopOptions.model_fields.keys()
+    own -= {'network_g'}  # the network itself, which BasicSR's models have too
+    assert own
+    for file in Path(config.__file__).parent.glob('*.py'):
+        assert not [key for key in own if re.search(rf'\b{key}\b', file.read_text(encoding='utf-8'))], file
 
 
 def test_the_extractor_has_no_keys_in_path(check, stage_two):

@@ -12,36 +12,18 @@ import numpy as np
 import pytest
 import segment_anything
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from helpers_sam import KEEP_ALL, tiny_checkpoint, tiny_sam
 
 from basicsr_semantic.extractors import build_extractor, sam
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import PriorStore, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
-KEEP_ALL = {'pred_iou_thresh': 0.0, 'stability_score_thresh': 0.0, 'box_nms_thresh': 1.0}
-
-
-def tiny_sam() -> Sam:
-    """Segment Anything with 64x64 inputs and one block; all else as in the package."""
-    encoder = ImageEncoderViT(
-        img_size=64, patch_size=16, embed_dim=24, depth=1, num_heads=2, out_chans=16, use_rel_pos=True, window_size=2
-    )
-    prompts = PromptEncoder(embed_dim=16, image_embedding_size=(4, 4), input_image_size=(64, 64), mask_in_chans=4)
-    transformer = TwoWayTransformer(depth=1, embedding_dim=16, mlp_dim=16, num_heads=2)
-    decoder = MaskDecoder(transformer_dim=16, transformer=transformer, iou_head_hidden_dim=16)
-    return Sam(encoder, prompts, decoder).eval()
-
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path) -> str:
     """A checkpoint of the tiny network, known as model type ``tiny``."""
-    torch.manual_seed(0)
-    path = tmp_path / 'tiny.pth'
-    torch.save(tiny_sam().state_dict(), path)
-    monkeypatch.setitem(sam.MODEL_SIZES, 'tiny', (24, 1))
-    monkeypatch.setitem(segment_anything.sam_model_registry, 'tiny', tiny_sam)
-    return str(path)
+    return tiny_checkpoint(tmp_path, monkeypatch)
 
 
 @pytest.fixture

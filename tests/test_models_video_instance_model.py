@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import python, write_options
-from helpers_instances import FRAMES, INSTANCES, MovingSquares, MovingSquaresTest
+from helpers_instances import FRAMES, INSTANCES, MovingSquares, MovingSquaresTest, frozen_weights, make_options
 from test_engine_pipeline import torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
-from basicsr_semantic.extractors.xdecoder import build_xdecoder, load_xdecoder
+from basicsr_semantic.extractors.xdecoder import load_xdecoder
 from basicsr_semantic.models import VideoInstanceModel
 from basicsr_semantic.models.frame_decoders import class_embeddings
 from basicsr_semantic.models.video_instance_inference import VideoPrediction, predict_video
@@ -22,42 +22,6 @@ from basicsr_semantic.models.video_instance_validation import validate_videos
 from basicsr_semantic.utils.errors import UserError
 
 BOTH = ['frame_decoder', 'instance']
-
-
-def frozen_weights(tmp_path) -> str:
-    """A frame decoder to stay frozen, and a text embedding for each class."""
-    torch.manual_seed(5)
-    net = build_xdecoder(**{k: v for k, v in FRAMES.items() if k != 'type'})
-    torch.save({'params': net.state_dict(), 'network': net.config}, tmp_path / 'frames.pth')
-    torch.save(torch.randn(3, 16), tmp_path / 'names.pth')
-    return str(tmp_path / 'frames.pth')
-
-
-def make_options(tmp_path, trainable, total_iter: int = 4, points: int | None = None, **train) -> dict:
-    frozen = 'frame_decoder' not in trainable
-    return {
-        'name': 'stage1',
-        'model_type': 'VideoInstanceModel',
-        'num_gpu': 0,
-        'manual_seed': 3,
-        'datasets': {
-            'train': {'name': 'squares', 'type': 'MovingSquares', 'batch_size_per_gpu': 2},
-            'val': {'name': 'held_out', 'type': 'MovingSquaresTest'},
-        },
-        'network_g': dict(INSTANCES),
-        'frame_decoder': FRAMES | ({'text_embeddings': str(tmp_path / 'names.pth')} if frozen else {}),
-        'path': {'pretrain_frame_decoder': frozen_weights(tmp_path)} if frozen else {},
-        'train': {
-            'total_iter': total_iter,
-            'optim_g': {'type': 'AdamW', 'lr': 0.001, 'weight_decay': 0.05},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [10000], 'gamma': 0.1},
-            'instance_opt': {'type': 'VideoInstanceLoss', 'num_points': points},
-            'trainable': trainable,
-            **train,
-        },
-        'val': {'val_freq': 1000},
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2},
-    }
 
 
 def make_model(opt: dict, tmp_path, is_train: bool = True) -> VideoInstanceModel:

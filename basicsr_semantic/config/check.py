@@ -173,7 +173,7 @@ class _Checker:
             mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
             if mark is not None and isinstance(section.get(key), Mapping):
                 self.built((*path, key), section[key], mark)
-        for key, message in missing_files(path, section):  # a list that a class may not read stops no run
+        for key, message in missing_files(path, section, options):  # a list that a class may not read stops no run
             doubtful = key not in fields and path[:1] == ('datasets',) and not key.startswith('dataroot')
             self.add((*path, key), message, missing_file=message.endswith('exist.'), warning=doubtful)
         in_order = all(problem.warning or problem.missing_file for problem in self.found[before:])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..utils.errors import shown
 from ..utils.files import why_no_file
+from .section import Section
 
 META_INFO_FOLDER = Path(__file__).parents[1] / 'data' / 'meta_info'
 """Our copies of BasicSR's lists of clips."""
@@ -32,14 +33,16 @@ def shipped_meta_info(path: str) -> Path | None:
     return ours if ours.is_file() else None
 
 
-def missing_files(path: tuple[str, ...], section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def missing_files(
+    path: tuple[str, ...], section: Mapping[str, Any], options: type[Section]
+) -> Iterator[tuple[str, str]]:
     """(key, sentence) for what a section names and what is not there; a folder in the place of a file is neither.
 
     Args:
         path: Where the section is: a data set, ``path`` (pretrain_*, resume_state), a network or a metric.
         section: The section.
+        options: Its model, which knows the files that a run reads.
     """
-    cached = path == ('network_s',) and str(section.get('extract_mode', 'cached')) == 'cached'
     for key, value in section.items():
         if not isinstance(value, str) or not isinstance(key, str):
             continue
@@ -49,7 +52,7 @@ def missing_files(path: tuple[str, ...], section: Mapping[str, Any]) -> Iterator
         else:
             named = key.startswith('pretrain') or key in ('resume_state', 'text_embeddings', 'checkpoint', 'weights')
             named |= path != ('path',) and key.endswith(('_path', '_weights', '_checkpoint'))
-            named &= not cached or key == 'instance_checkpoint'
+            named = named and options.reads_file(key, section)
         if not named:
             continue
         if not value:

@@ -51,6 +51,16 @@ class Section(BaseModel):
         defer_build=True,  # a run checks a few of the many sections there are
     )
 
+    @classmethod
+    def reads_file(cls, key: str, values: Mapping[str, Any]) -> bool:
+        """Whether a run reads the file that a key names; a section of which a run may leave some out says which.
+
+        Args:
+            key: A key of the section, whose value is a path.
+            values: The section.
+        """
+        return True
+
 
 AnySection = TypeVar('AnySection', bound=Section)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from ..config import sections
@@ -17,6 +18,11 @@ class SourceOptions(Section):
     extract_mode: Literal['cached', 'online_full', 'online_patch'] = 'cached'
     """cached: priors from dataroot_priors, only instances are worked out in the run; online_full: from whole frames in
     the run (needs whole_frames: true in the training data); online_patch: from the crops in the run."""
+
+    @classmethod
+    def reads_file(cls, key: str, values: Mapping[str, Any]) -> bool:
+        """Of an extractor whose priors are cached only the instance network runs."""
+        return key == 'instance_checkpoint' or values.get('extract_mode', 'cached') != 'cached'
 
 
 class TopOptions(sections.TopOptions):

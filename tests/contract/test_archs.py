@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -20,7 +22,7 @@ import basicsr_semantic  # noqa: F401  (registers)
 from basicsr_semantic.archs.layers.mask_input import MissingPriors
 from basicsr_semantic.archs.layers.size_requirements import SizeRequirements
 from basicsr_semantic.archs.semantic_arch import SemanticArch, arch_of
-from basicsr_semantic.priors import SemanticPriors
+from basicsr_semantic.priors import CELL, SemanticPriors
 from basicsr_semantic.priors.semantic_priors import AXES
 from basicsr_semantic.utils.docstrings import argument_docs
 
@@ -44,23 +46,47 @@ def build(cls: type, **changes: Any) -> Any:
     return cls(**{name: value for name, value in (SMALL | changes).items() if name in known}).eval()
 
 
-def clip_of(net: SemanticArch, batch: int = 1, frames: int = 3) -> tuple[torch.Tensor, SemanticPriors]:
-    """Frames that the network accepts, and whatever priors it reads."""
-    needs = arch_of(net).size_requirements
-    side = max(-(-max(needs.minimum, 8) // needs.multiple_of) * needs.multiple_of, 8)
-    generator = torch.Generator().manual_seed(1)
-    sizes = {'b': batch, 'T': frames, 'I': net.num_masks or 3, 'h': side, 'w': side, 'K': 4, 'N': 3, 'hp': 2, 'wp': 2}
+def clip_of(
+    net: SemanticArch, batch: int = 1, frames: int = 3, size: tuple[int, int] | None = None, seed: int = 1
+) -> tuple[torch.Tensor, SemanticPriors]:
+    """Frames that the network accepts, and whatever priors it reads; those of a seed of their own."""
+    h, w = size or (least_side(net, 8), least_side(net, 8))
+    generator = torch.Generator().manual_seed(seed)
+    sizes = {'b': batch, 'T': frames, 'I': net.num_masks or 3, 'h': h, 'w': w, 'K': 4, 'N': 3}
+    sizes |= {'hp': -(-h // CELL), 'wp': -(-w // CELL)}
     given = {}
     for field in net.prior_fields:
         width = net.token_dims.get(field, 0)
         shape = [sizes.get(axis, width) for axis in AXES[field].split()]
         values = torch.rand(shape, generator=generator)
         given[field] = (values < 0.5).byte() if field == 'masks' else values
-    return torch.rand(batch, frames, 3, side, side, generator=generator), SemanticPriors(**given)
+    lq = torch.rand(batch, frames, 3, h, w, generator=torch.Generator().manual_seed(0))
+    return lq, SemanticPriors(**given)
+
+
+def least_side(net: SemanticArch, side: int = 1) -> int:
+    """The smallest side that the network accepts and that is no smaller than this one."""
+    needs = arch_of(net).size_requirements
+    return -(-max(needs.minimum, side) // needs.multiple_of) * needs.multiple_of
+
+
+def awake(net: Any) -> Any:
+    """The same with numbers in the layers that start at zero."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return net
+
+
+ADDS = [name for name, cls in RESTORES.items() if build(cls).adapter_prefixes]
+"""Networks that are a base network and modules of their own."""
+READS = [(name, field) for name, cls in RESTORES.items() for field in build(cls).prior_fields]
 
 
 def test_there_are_networks_to_check():
-    assert SEMANTIC and RESTORES
+    assert SEMANTIC and RESTORES and ADDS and READS
 
 
 @pytest.mark.parametrize('name', OURS)
@@ -98,7 +124,9 @@ def test_state_dicts_copies_and_options_travel(name):
     assert all(torch.equal(a, b) for a, b in zip(copied.state_dict().values(), loaded.values(), strict=True))
     assert arch_of(copied).prior_fields == net.prior_fields
     defaults = {key: one.default for key, one in inspect.signature(SEMANTIC[name]).parameters.items()}
+    small = {key: value for key, value in SMALL.items() if key in defaults}
     assert pickle.loads(pickle.dumps(defaults)) == defaults
+    assert json.loads(json.dumps(small)) == small
 
 
 @torch.no_grad()
@@ -142,6 +170,48 @@ def test_any_number_of_frames_or_the_one_that_it_says(name):
         else:
             with pytest.raises(ValueError, match='num_frame'):
                 net(*net.inputs(lq, priors))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', RESTORES)
+def test_it_accepts_the_sizes_that_it_says_and_refuses_others(name):
+    net = build(RESTORES[name])
+    needs, least = net.size_requirements, least_side(net)
+    lq, priors = clip_of(net, frames=net.num_frame or 2, size=(least, least + needs.multiple_of))
+    restored = net(*net.inputs(lq, priors))
+    assert restored.shape[-2:] == (net.scale * least, net.scale * (least + needs.multiple_of))
+    wrong = {least - needs.multiple_of, least + 1 if needs.multiple_of > 1 else 0} - {0}
+    for side in [side for side in wrong if side > 0]:
+        lq, priors = clip_of(net, frames=net.num_frame or 2, size=(least, side))
+        with pytest.raises(ValueError, match=f'{name} needs'):
+            net(*net.inputs(lq, priors))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', ADDS)
+def test_what_it_adds_to_a_base_network_starts_as_nothing(name):
+    """To the bit: priors change nothing, and BasicSR's own network of these weights gives the same."""
+    net = build(RESTORES[name])
+    lq, priors = clip_of(net, frames=net.num_frame or 3)
+    shown = net(*net.inputs(lq, priors))
+    for other in (clip_of(net, frames=net.num_frame or 3, seed=2)[1], SemanticPriors()):
+        assert torch.equal(net(*net.inputs(lq, other)), shown)
+    weights = {key: value for key, value in net.state_dict().items() if not key.startswith(net.adapter_prefixes)}
+    for base in [cls for cls in type(net).__mro__ if cls.__module__.startswith('basicsr.')]:
+        host = build(base)
+        host.load_state_dict(weights)
+        assert torch.equal(host(lq), shown)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(('name', 'field'), READS)
+def test_priors_act(name, field):
+    """Once the layers that start at zero hold numbers, each field that it reads changes what it gives."""
+    net = awake(build(RESTORES[name]))
+    lq, priors = clip_of(net, frames=net.num_frame or 3)
+    other = clip_of(net, frames=net.num_frame or 3, seed=2)[1]
+    changed = replace(priors, **{field: getattr(other, field)})
+    assert not torch.allclose(net(*net.inputs(lq, changed)), net(*net.inputs(lq, priors)), atol=1e-6)
 
 
 # ----------------------------------------------------------------------------------------------- networks of others
