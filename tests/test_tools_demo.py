@@ -285,7 +285,7 @@ class TestSetUp:
         for name, option in self.options.items():
             assert option['name'] == name
             lines = (ROOT / 'options' / 'demo' / f'{name}.yml').read_text().splitlines()
-            assert lines[0].startswith('# The table of `make demo`') and lines[1].startswith('# ')
+            assert lines[1].startswith('# The table of `make demo`') and lines[2].startswith('# ')
 
     def test_control_and_seem_differ_in_nothing_but_what_is_trained(self):
         control, seem = self.options[demo.CONTROL], self.options[demo.SEEM]

@@ -107,7 +107,7 @@ def train(model: Any, opt: Mapping[str, Any], steps: int = 2) -> None:
 def networks(model: Any) -> dict[str, nn.Module]:
     """The networks of a model, which BasicSR calls net_*, and their averages, by name."""
     found = {key: one for key, one in vars(model).items() if key.startswith('net_') and isinstance(one, nn.Module)}
-    found |= {f'{key}_ema': average for key, average in getattr(model, 'averages', {}).items()}
+    found |= {f'{key}_ema': average.net for key, average in getattr(model, 'averages', {}).items()}
     return {key: model.get_bare_model(net) for key, net in found.items()}
 
 
