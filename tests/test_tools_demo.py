@@ -422,7 +422,7 @@ class TestReport:
 
 @pytest.mark.slow(300)
 def test_the_whole_demo_at_a_tiny_size(tmp_path):
-    command = [sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--root', str(tmp_path)]
+    command = [sys.executable, str(ROOT / 'tools' / 'demo' / 'demo.py'), '--quick', '--root', str(tmp_path)]
     settings = {'capture_output': True, 'text': True, 'check': False, 'env': demo_steps.environment()}
     first = subprocess.run(command, **settings)
     assert first.returncode == 0, first.stdout + first.stderr
