@@ -11,7 +11,7 @@ from helpers_clips import coded_frame, write_png
 from helpers_ytvis import make_ytvis
 
 from basicsr_semantic.cli import main, prepare
-from basicsr_semantic.data.prepare_output import only_writer
+from basicsr_semantic.data.prepare.output import only_writer
 from basicsr_semantic.utils.errors import UserError
 
 

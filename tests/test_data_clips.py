@@ -8,7 +8,7 @@ from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
 from basicsr_semantic.data.clip_folders import natural_order, scan_clip_folders
 from basicsr_semantic.data.clip_lists import META_INFO_FOLDER, read_meta_info, resolve_meta_info
 from basicsr_semantic.data.clips import VAL_PARTITIONS, Clip, ClipIndex, val_partition_clips
-from basicsr_semantic.data.prepare_clips import prepare_clips
+from basicsr_semantic.data.prepare.clips import prepare_clips
 from basicsr_semantic.utils.errors import UserError
 
 

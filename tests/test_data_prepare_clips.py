@@ -17,14 +17,14 @@ import pytest
 from conftest import environment
 from helpers_clips import write_png
 
-from basicsr_semantic.data import prepare_clips as module
 from basicsr_semantic.data.clips import ClipIndex
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import decode
-from basicsr_semantic.data.prepare_clips import prepare_clips, verify_clips
-from basicsr_semantic.data.prepare_input import find_source_clips
-from basicsr_semantic.data.prepare_output import Prepared, PreparedClip, original_keys
+from basicsr_semantic.data.prepare import clips as module
+from basicsr_semantic.data.prepare.clips import prepare_clips, verify_clips
+from basicsr_semantic.data.prepare.input import find_source_clips
+from basicsr_semantic.data.prepare.output import Prepared, PreparedClip, original_keys
 from basicsr_semantic.priors import lmdb_env
 from basicsr_semantic.utils.errors import UserError
 
@@ -309,7 +309,7 @@ def test_sigkill_and_rerun_equal_an_uninterrupted_run(tmp_path):
         sys.executable, '-c',
         'import sys; from pathlib import Path; import basicsr_semantic\n'
         'from basicsr_semantic.data import prepare_output; prepare_output._BATCH_BYTES = 1 << 19\n'
-        'from basicsr_semantic.data.prepare_clips import prepare_clips\n'
+        'from basicsr_semantic.data.prepare.clips import prepare_clips\n'
         'prepare_clips(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)',
         str(source),
     ]  # fmt: skip

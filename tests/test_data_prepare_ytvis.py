@@ -17,9 +17,9 @@ from basicsr_semantic.data import SemanticClipDataset
 from basicsr_semantic.data import prepare_clips as machinery
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
-from basicsr_semantic.data.prepare_clips import verify_clips
-from basicsr_semantic.data.prepare_output import only_writer, original_keys
-from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
+from basicsr_semantic.data.prepare.clips import verify_clips
+from basicsr_semantic.data.prepare.output import only_writer, original_keys
+from basicsr_semantic.data.prepare.ytvis import prepare_ytvis
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.priors import lmdb_env
 from basicsr_semantic.priors.youtube_vis import read_youtube_vis

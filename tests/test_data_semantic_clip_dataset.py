@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
-from basicsr_semantic.data.prepare_clips import prepare_clips
+from basicsr_semantic.data.prepare.clips import prepare_clips
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata

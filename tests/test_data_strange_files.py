@@ -17,9 +17,9 @@ from basicsr_semantic.data.clip_folders import gaps_of_numbers, scan_clip_folder
 from basicsr_semantic.data.clips import ClipIndex
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import DamagedImageError, decode, header_size
-from basicsr_semantic.data.prepare_clips import prepare_clips
-from basicsr_semantic.data.prepare_input import clean_name, find_source_clips, old_name
-from basicsr_semantic.data.prepare_output import MANIFEST
+from basicsr_semantic.data.prepare.clips import prepare_clips
+from basicsr_semantic.data.prepare.input import clean_name, find_source_clips, old_name
+from basicsr_semantic.data.prepare.output import MANIFEST
 from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.files import why_no_file
 

@@ -14,7 +14,7 @@ from helpers_ytvis import LISTED, STEP, box_mask, make_ytvis
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.data import VideoInstanceDataset
-from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
+from basicsr_semantic.data.prepare.ytvis import prepare_ytvis
 from basicsr_semantic.data.video_instance_dataset import sample_frames
 from basicsr_semantic.engine.seeding import SeededDataset
 from basicsr_semantic.utils.errors import UserError

@@ -12,7 +12,7 @@ from helpers_ytvis import LISTED, SIZES, STEP, box_mask, make_ytvis
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.data import VideoInstanceTestDataset
-from basicsr_semantic.data.prepare_ytvis import prepare_ytvis
+from basicsr_semantic.data.prepare.ytvis import prepare_ytvis
 from basicsr_semantic.utils.errors import UserError
 
 

@@ -9,7 +9,7 @@ from helpers_options import problems_of
 
 from basicsr_semantic.config.components import better_of, components
 from basicsr_semantic.config.option_file import load_yaml
-from basicsr_semantic.engine.judging import wants
+from basicsr_semantic.engine.evaluator import wants
 from basicsr_semantic.metrics import clip_iqa, perceptual
 
 TEXT = (ROOT / 'docs/metrics.md').read_text(encoding='utf-8')

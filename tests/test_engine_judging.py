@@ -9,7 +9,7 @@ import pytest
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from basicsr_semantic.config.components import better_of, components
-from basicsr_semantic.engine.judging import Judge, prepare_metrics, wants
+from basicsr_semantic.engine.evaluator import Judge, prepare_metrics, wants
 from basicsr_semantic.metrics.frames import prepared_by
 from basicsr_semantic.utils.errors import UserError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from basicsr_semantic.extractors.pixel_features import extend_to_cells, features_of_cells
+from basicsr_semantic.extractors.layers.pixel_features import extend_to_cells, features_of_cells
 
 
 def test_frames_are_extended_by_their_last_row_and_column():

@@ -21,7 +21,7 @@ from helpers_xdecoder_files import (
 )
 
 from basicsr_semantic.extractors.checkpoints import file_sha256
-from basicsr_semantic.extractors.released import split_state
+from basicsr_semantic.extractors.pretrained import split_state
 from basicsr_semantic.extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
 from basicsr_semantic.extractors.xdecoder.checkpoint import OFFICIAL_FILES, RELEASED, xdecoder_config
 from basicsr_semantic.utils.errors import UserError

@@ -125,7 +125,7 @@ def _parse(
 
 def run(args: argparse.Namespace) -> int:
     """Extract; prints what was done."""
-    from ..data.prepare_output import original_keys
+    from ..data.prepare.output import original_keys
     from ..extractors import build_extractor
     from ..extractors.runner import extract, parse_shard
     from .extractor_flags import given

@@ -10,7 +10,7 @@ from ..utils.printing import printable, say
 from .limits import add_max_megapixels, check_max_megapixels
 
 if TYPE_CHECKING:
-    from ..data.prepare_output import Prepared
+    from ..data.prepare.output import Prepared
 
 CLIPS_EXAMPLES = """examples:
   basicsr prepare clips datasets/REDS/train_sharp datasets/REDS_lmdb
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; mistakes and damage are raised as UserError.
     """
-    from ..data.prepare_clips import prepare_clips
+    from ..data.prepare.clips import prepare_clips
 
     if not _only_verifies(args):
         how = args.degradation, args.scale, args.strict, args.workers, args.max_megapixels
@@ -158,7 +158,7 @@ def run_ytvis(args: argparse.Namespace) -> int:
     Returns:
         0; mistakes and damage are raised as UserError.
     """
-    from ..data.prepare_ytvis import INSTANCES, prepare_ytvis
+    from ..data.prepare.ytvis import INSTANCES, prepare_ytvis
     from ..priors.youtube_vis import read_youtube_vis
 
     if not _only_verifies(args):
@@ -186,7 +186,7 @@ def run_ytvis(args: argparse.Namespace) -> int:
 
 def _only_verifies(args: argparse.Namespace) -> bool:
     """Whether the source is gone and what was made of it is to be verified."""
-    from ..data.prepare_output import MANIFEST
+    from ..data.prepare.output import MANIFEST
     from ..utils.errors import UserError
 
     check_max_megapixels(args)
@@ -199,7 +199,7 @@ def _only_verifies(args: argparse.Namespace) -> bool:
 
 
 def _tell(args: argparse.Namespace, prepared: Prepared) -> None:
-    from ..data.prepare_output import MANIFEST
+    from ..data.prepare.output import MANIFEST
 
     target: Path = args.target
     for skipped in prepared.skipped[:20]:
@@ -212,8 +212,8 @@ def _tell(args: argparse.Namespace, prepared: Prepared) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from ..data.prepare_clips import verify_clips
-    from ..data.prepare_output import MANIFEST
+    from ..data.prepare.clips import verify_clips
+    from ..data.prepare.output import MANIFEST
 
     if args.verify:
         prepared = verify_clips(args.target)

@@ -19,7 +19,7 @@ from .clip_lists import read_lmdb_meta_info
 from .dataset_options import DatasetOptions
 from .degradations import degrade, mod_crop, wrong_degradation
 from .frame_reader import FrameReader
-from .prepare_output import original_keys
+from .prepare.output import original_keys
 
 
 class InstanceOptions(DatasetOptions):

@@ -46,7 +46,7 @@ from ..utils.signatures import wrong_signature
 from .arguments import add_run_arguments
 from .checkpoint import load_file, read_once
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
-from .judging import prepare_metrics
+from .evaluator import prepare_metrics
 from .loading import FirstItem, loader_died, make_prefetcher
 from .log import start_log, write_log
 from .loss_guard import SkippedSteps, begin_iteration, refuse_seen

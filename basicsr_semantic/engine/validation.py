@@ -21,7 +21,7 @@ from ..utils.files import write_whole
 from ..utils.names import inside
 from ..utils.printing import printable
 from .distributed import gather_lists, together
-from .judging import Judge
+from .evaluator import Judge
 
 
 @dataclass

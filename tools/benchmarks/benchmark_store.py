@@ -28,7 +28,7 @@ import torch
 from tqdm import tqdm
 
 from basicsr_semantic.cli.extract import open_frames
-from basicsr_semantic.data.prepare_clips import prepare_clips
+from basicsr_semantic.data.prepare.clips import prepare_clips
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset
 from basicsr_semantic.extractors import build_extractor
 from basicsr_semantic.extractors.runner import extract

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
 from basicsr_semantic.config.option_file import load_yaml
-from basicsr_semantic.engine.judging import Judge
+from basicsr_semantic.engine.evaluator import Judge
 from basicsr_semantic.utils.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]

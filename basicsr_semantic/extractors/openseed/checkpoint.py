@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..released import PIXELS, PREDICTOR, Released, Sizes, load_released, merge_config
+from ..pretrained import PIXELS, PREDICTOR, Released, Sizes, load_released, merge_config
 from .network import OpenSeeD
 from .pixel_decoder import LEVELS
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ...priors import CELL
 from ...utils.errors import UserError
 from ..base import EXTRACTOR_REGISTRY, Extractor, FramePriors, check_enlarged, frame_to_tensor
-from ..pixel_features import extend_to_cells, features_of_cells
+from ..layers.pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_openseed
 from .vocabulary import load_vocabulary
 

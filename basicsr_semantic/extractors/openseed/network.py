@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ...utils.errors import UserError
 from ...utils.recording import records_arguments
-from ..released import CheckpointReport
+from ..pretrained import CheckpointReport
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder
 from .swin import SwinTransformer

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..released import PIXELS, PREDICTOR, Released, Sizes, load_released, merge_config
+from ..pretrained import PIXELS, PREDICTOR, Released, Sizes, load_released, merge_config
 from .network import XDecoder
 
 #: Official file -> its SHA-256, None where its makers publish none: give the one that was noted at the first download.

@@ -18,7 +18,7 @@ from ...priors import CELL
 from ...priors.feature_records import cells
 from ...utils.errors import UserError
 from ..base import EXTRACTOR_REGISTRY, ClipPriors, Extractor, check_max_masks, frame_to_tensor
-from ..pixel_features import extend_to_cells, features_of_cells
+from ..layers.pixel_features import extend_to_cells, features_of_cells
 from .checkpoint import load_xdecoder
 from .clip_maps import ClipMaps, masks_at_frame_size, resize_short_side
 from .descriptions import BothPasses, ClipSemantics, FramePass

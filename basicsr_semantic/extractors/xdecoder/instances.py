@@ -8,7 +8,7 @@ from pathlib import Path
 from ...archs.layers.instance_transformer import InstanceTransformer, instance_config
 from ...utils.errors import UserError
 from ..checkpoints import read_network_file
-from ..released import merge_config, misfit
+from ..pretrained import merge_config, misfit
 
 
 def load_instance_transformer(path: str | os.PathLike[str]) -> InstanceTransformer:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ...archs.layers.query_blocks import Attention
 from ...utils.errors import UserError
 from ..checkpoints import read_network_file
-from ..released import misfit
+from ..pretrained import misfit
 from .transformer_decoder import unit
 
 #: Name of the text encoder in released files.

@@ -16,11 +16,11 @@ from typing import NoReturn, TypeVar
 import cv2
 import numpy as np
 
-from ..utils.errors import UserError
-from ..utils.files import why_no_file
-from ..utils.names import LONGEST, as_text
-from .clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
-from .images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
+from ...utils.errors import UserError
+from ...utils.files import why_no_file
+from ...utils.names import LONGEST, as_text
+from ..clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
+from ..images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
 

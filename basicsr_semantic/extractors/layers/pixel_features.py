@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..priors import CELL
-from ..priors.feature_records import cells
+from ...priors import CELL
+from ...priors.feature_records import cells
 
 #: A network's mask features have this share of the side of what it saw.
 _STRIDE = 4

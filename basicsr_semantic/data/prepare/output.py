@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..priors.lmdb_env import GrowingEnv
-from ..priors.run_lengths import LARGEST_SIDE, is_side
-from ..priors.store_layout import decode_key, is_text
-from ..utils.errors import UserError, shown
-from ..utils.files import remove_leftovers
-from .images import PNG_LEVEL, png_size
+from ...priors.lmdb_env import GrowingEnv
+from ...priors.run_lengths import LARGEST_SIDE, is_side
+from ...priors.store_layout import decode_key, is_text
+from ...utils.errors import UserError, shown
+from ...utils.files import remove_leftovers
+from ..images import PNG_LEVEL, png_size
 
 FORMAT = 'basicsr_semantic.clips/1'
 MANIFEST = 'manifest.json'
@@ -300,7 +300,7 @@ def only_writer(target: Path) -> Iterator[None]:
     Raises:
         UserError: Somebody else does.
     """
-    from ..engine.run_lock import RunLock
+    from ...engine.run_lock import RunLock
 
     lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
     try:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..priors.segmentations import encode_mask
-from ..priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
-from ..utils.errors import UserError
-from ..utils.files import why_no_file, write_whole
-from ..utils.names import inside
-from .clip_folders import image_files
-from .images import MAX_MEGAPIXELS, header_size
-from .prepare_clips import prepare_found
-from .prepare_input import FolderClip, clean_name, in_order
-from .prepare_output import Prepared, only_writer
+from ...priors.segmentations import encode_mask
+from ...priors.youtube_vis import AnnotatedVideo, YouTubeVIS, read_youtube_vis
+from ...utils.errors import UserError
+from ...utils.files import why_no_file, write_whole
+from ...utils.names import inside
+from ..clip_folders import image_files
+from ..images import MAX_MEGAPIXELS, header_size
+from .clips import prepare_found
+from .input import FolderClip, clean_name, in_order
+from .output import Prepared, only_writer
 
 INSTANCES = 'instances.json'
 """The annotations beside the LMDBs."""

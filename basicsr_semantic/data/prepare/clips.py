@@ -10,15 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..priors.lmdb_env import SharedReadEnv, lmdb_errors
-from ..utils.errors import MissingError, UserError, short_of_memory
-from ..utils.files import write_whole
-from ..utils.names import as_text
-from .clip_folders import part_name
-from .degradations import check_degradation, degrade, mod_crop
-from .images import MAX_MEGAPIXELS, DamagedImageError, encode_png
-from .prepare_input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
-from .prepare_output import (
+from ...priors.lmdb_env import SharedReadEnv, lmdb_errors
+from ...utils.errors import MissingError, UserError, short_of_memory
+from ...utils.files import write_whole
+from ...utils.names import as_text
+from ..clip_folders import part_name
+from ..degradations import check_degradation, degrade, mod_crop
+from ..images import MAX_MEGAPIXELS, DamagedImageError, encode_png
+from .input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
+from .output import (
     MANIFEST,
     SIDES,
     UNFINISHED,

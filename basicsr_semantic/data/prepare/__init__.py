@@ -1,0 +1,1 @@
+"""Archives of other forms -> the LMDBs that data sets read."""
