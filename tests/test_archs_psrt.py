@@ -95,13 +95,13 @@ def straight_line(net, lq, options):
     features = dict(enumerate(conv(s, 'conv_first', lq).unbind(1)))
     for branch in ('backward_1', 'forward_1', 'backward_2', 'forward_2'):
         order = list(range(t)) if branch.startswith('forward') else list(reversed(range(t)))
-        made = {}
+        result = {}
         for n, i in enumerate(order):
-            first = made[order[n - 1]] if n > 0 else features[i]
-            second = features[i] if n == 0 else made[order[n - 2]] if n > 1 else torch.zeros_like(first)
+            first = result[order[n - 1]] if n > 0 else features[i]
+            second = features[i] if n == 0 else result[order[n - 2]] if n > 1 else torch.zeros_like(first)
             stack = torch.stack([first, features[i], second], 1)
-            made[i] = branch_body(below(s, f'patch_align.{branch}.'), stack, options)
-        features = made
+            result[i] = branch_body(below(s, f'patch_align.{branch}.'), stack, options)
+        features = result
     frames = []
     for i in range(t):
         x = conv(s, 'conv_before_upsample', features[i])
@@ -153,19 +153,19 @@ def released_state(net):
 def test_released_weights_load_strictly_and_what_is_not_needed_is_reported(tmp_path, monkeypatch):
     from basicsr_semantic.engine import checkpoint
 
-    said = []
-    monkeypatch.setattr(checkpoint, 'get_root_logger', lambda: type('', (), {'info': lambda _, x: said.append(x)})())
+    message = []
+    monkeypatch.setattr(checkpoint, 'get_root_logger', lambda: type('', (), {'info': lambda _, x: message.append(x)})())
     source = lively(PSRTRecurrent(**SMALL), seed=3)
     torch.save({'params': released_state(source)}, tmp_path / 'psrt.pth')
     net = PSRTRecurrent(**SMALL)
     assert load_weights(net, tmp_path / 'psrt.pth', strict=True) == ([], [])
     for key, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[key], value)
-    assert said[0] == f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.'
-    assert said[1:] == [f'Loaded PSRTRecurrent from {tmp_path / "psrt.pth"} [params].']
+    assert message[0] == f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.'
+    assert message[1:] == [f'Loaded PSRTRecurrent from {tmp_path / "psrt.pth"} [params].']
     without_flow = PSRTRecurrent(**PLAIN)
     load_weights(without_flow, tmp_path / 'psrt.pth', strict=True)
-    assert 'spynet' in said[2]
+    assert 'spynet' in message[2]
     with pytest.raises(UserError, match='differ'):
         load_weights(PSRTRecurrent(**{**SMALL, 'embed_dim': 4}), tmp_path / 'psrt.pth', strict=True)
 

@@ -125,8 +125,8 @@ def test_a_lack_of_memory_is_said_as_such(monkeypatch, capsys, error):
 
     monkeypatch.setattr(cli.components, 'run', fail)
     assert cli.main(['components']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and '. Memory is short, or the address space' in said
+    message = capsys.readouterr().err
+    assert message.count('\n') == 1 and '. Memory is short, or the address space' in message
 
 
 def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_path, monkeypatch, capsys):
@@ -144,8 +144,8 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_pat
         assert cli.main(['components']) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
-    said = capsys.readouterr().err
-    assert 'a.lmdb' in said and 'Memory is short' in said and 'again' not in said
+    message = capsys.readouterr().err
+    assert 'a.lmdb' in message and 'Memory is short' in message and 'again' not in message
 
 
 def test_the_limit_of_megapixels_is_that_of_the_decoder():

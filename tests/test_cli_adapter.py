@@ -159,18 +159,18 @@ SEEM = {'type': 'BasicVSRSEEM', **SMALL, 'zero_flow': True}
 def test_base_and_adapter_make_the_trained_network_and_split_again(tuned, tmp_path, network, trainable, written):
     model, base = tuned(network, trainable)
     adapter, merged, again = (tmp_path / name for name in (written, 'merged.pth', 'again.pth'))
-    said = torch.load(adapter, weights_only=True)
+    message = torch.load(adapter, weights_only=True)
     before = torch.load(base, weights_only=True)['params']
-    assert set(said['tuned']['keys']) == set(said['params'])
-    assert set(said['tuned']['overwrites']) == set(said['params']) & set(before)
-    assert said['tuned']['base_sha256'] == hashlib.sha256(base.read_bytes()).hexdigest()
+    assert set(message['tuned']['keys']) == set(message['params'])
+    assert set(message['tuned']['overwrites']) == set(message['params']) & set(before)
+    assert message['tuned']['base_sha256'] == hashlib.sha256(base.read_bytes()).hexdigest()
     assert main(['adapter', 'merge', str(base), str(adapter), str(merged)]) == 0
     whole = torch.load(merged, weights_only=True)
     for key, net in (('params', model.net_g), ('params_ema', model.net_g_ema)):
         assert whole[key].keys() == net.state_dict().keys()
         assert all(torch.equal(value, whole[key][name]) for name, value in net.state_dict().items())
     assert main(['adapter', 'split', str(merged), str(again)]) == 0
-    assert torch.load(again, weights_only=True)['params_ema'].keys() == said['params_ema'].keys()
+    assert torch.load(again, weights_only=True)['params_ema'].keys() == message['params_ema'].keys()
     with pytest.raises(UserError, match=r'is an adapter, a part of a BasicVSR.* trained on base\.pth'):
         load(adapter)
     assert load(merged).description['network']['type'] == network['type']

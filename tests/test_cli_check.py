@@ -128,6 +128,6 @@ def test_keys_and_values_do_not_steer_the_terminal(tmp_path, capsys):
     known = '"name": "a", "model_type": "SRModel", "datasets": {"val": {"type": "SR\\e[2J\\u202e", "name": "x"}}'
     path.write_text('{' + known + r', "a\n\e[31m\rb": 1}')
     assert main(['check', '-opt', str(path)]) == 1
-    said = capsys.readouterr().out
-    assert all(line.isprintable() for line in said.splitlines())
-    assert 'a\\n\\u001b[31m\\rb' in said
+    message = capsys.readouterr().out
+    assert all(line.isprintable() for line in message.splitlines())
+    assert 'a\\n\\u001b[31m\\rb' in message

@@ -105,8 +105,8 @@ def test_real_frames(tmp_path):
 def test_two_commands_do_not_prepare_one_folder(source, tmp_path, capsys):
     with only_writer(tmp_path / 'dst'):
         assert main(['prepare', 'clips', str(source), str(tmp_path / 'dst')]) == 2
-        said = capsys.readouterr().err
-        assert 'dst is in use: ' in said and 'or choose another folder.' in said
+        message = capsys.readouterr().err
+        assert 'dst is in use: ' in message and 'or choose another folder.' in message
         assert run('clips', source, tmp_path / 'other') == 0
     assert not (tmp_path / 'dst').exists()
     assert run('clips', source, tmp_path / 'dst') == 0

@@ -42,8 +42,8 @@ def test_every_kind_has_a_command_which_the_command_line_says(monkeypatch, capsy
     unknown = said_by_the_command(monkeypatch, capsys, MissingError('X is gone', what))
     assert unknown.startswith('basicsr: X is gone. ') and COMMAND.search(unknown) and not re.search('[{}]', unknown)
     values = {name: f'the_{name}' for name in names}
-    said = said_by_the_command(monkeypatch, capsys, MissingError('X is gone.', what, **values))
-    assert 'X is gone. ' in said and all(value in said for value in values.values())
+    message = said_by_the_command(monkeypatch, capsys, MissingError('X is gone.', what, **values))
+    assert 'X is gone. ' in message and all(value in message for value in values.values())
 
 
 def test_the_table_has_no_entry_for_nothing():
@@ -64,8 +64,8 @@ def test_no_other_room_knows_a_command(path):
 
 
 def test_each_kind_is_in_use():
-    said = {text for path in OUTSIDE if path.parent.name != 'utils' for _, text in literals(path)}
-    assert set(get_args(What)) <= said
+    message = {text for path in OUTSIDE if path.parent.name != 'utils' for _, text in literals(path)}
+    assert set(get_args(What)) <= message
 
 
 def test_an_error_says_what_is_missing_as_data():
@@ -101,8 +101,8 @@ def test_a_process_of_a_loader_hands_on_what_is_missing(monkeypatch, capsys):
     with pytest.raises(MissingError) as caught:
         next(iter(DataLoader(Lacking(), num_workers=1)))
     assert '\0' not in str(caught.value) and caught.value.values == MISSING.values
-    said = said_by_the_command(monkeypatch, capsys, caught.value)
-    assert said == f'basicsr: The record is damaged (no Error: this is). {REMEDY}\n'
+    message = said_by_the_command(monkeypatch, capsys, caught.value)
+    assert message == f'basicsr: The record is damaged (no Error: this is). {REMEDY}\n'
 
 
 def test_a_problem_of_an_option_file_keeps_its_command():

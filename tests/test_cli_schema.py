@@ -62,8 +62,8 @@ def test_the_schema_next_to_the_option_files_is_current(tmp_path):
         parts = {name: one for name, one in schema['$defs'].items() if not name.startswith(('optimiser', 'schedule'))}
         return schema | {'$defs': parts}
 
-    said = 'write it again: basicsr check --schema -o options/schema.json'
-    assert without_torch(stored) == without_torch(current), said
+    message = 'write it again: basicsr check --schema -o options/schema.json'
+    assert without_torch(stored) == without_torch(current), message
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'options').rglob('*.yml')), ids=lambda path: path.stem)

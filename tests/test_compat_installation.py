@@ -70,12 +70,12 @@ def missing(name: str) -> ModuleNotFoundError:
 
 
 def test_sentences_of_missing_modules():
-    said = installation.missing_package
-    assert said(missing('no_such.part'), 'hat.archs') == (
+    message = installation.missing_package
+    assert message(missing('no_such.part'), 'hat.archs') == (
         'hat.archs needs the package no_such, which is not installed: pip install no_such.'
     )
-    assert 'no module hat,' in str(said(missing('hat'), 'hat.archs'))
-    assert 'hat has no module hat.version' in str(said(missing('hat.version'), 'hat.archs'))
-    assert 'needs torch.no_such, which the torch that is installed' in str(said(missing('torch.no_such'), 'hat'))
-    assert said(ImportError('cannot import name x'), 'hat') is None
-    assert said(ValueError(), 'hat') is None
+    assert 'no module hat,' in str(message(missing('hat'), 'hat.archs'))
+    assert 'hat has no module hat.version' in str(message(missing('hat.version'), 'hat.archs'))
+    assert 'needs torch.no_such, which the torch that is installed' in str(message(missing('torch.no_such'), 'hat'))
+    assert message(ImportError('cannot import name x'), 'hat') is None
+    assert message(ValueError(), 'hat') is None

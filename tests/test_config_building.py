@@ -44,8 +44,9 @@ def test_patches_that_the_network_does_not_take(file, size, said):
 
 
 def test_data_and_network_count_the_same_masks():
-    said = 'It is 8, but BasicVSRSEEM takes 64 masks (network_g:num_masks). Make them equal.'
-    assert f'datasets:train:num_masks: {said}' in found('seem/tune_BasicVSRSEEM_REDS.yml', 'datasets:train:num_masks=8')
+    message = 'It is 8, but BasicVSRSEEM takes 64 masks (network_g:num_masks). Make them equal.'
+    problems = found('seem/tune_BasicVSRSEEM_REDS.yml', 'datasets:train:num_masks=8')
+    assert f'datasets:train:num_masks: {message}' in problems
 
 
 def test_nothing_is_wrong_with_the_file_itself():

@@ -32,15 +32,15 @@ TheirModel.__module__ = 'their_project.models'
     [(VideoRecurrentModel, DATA, False), (VideoRecurrentModel, {'train': {'type': 'TheirData'}}, True)],
 )
 def test_frames_alone_are_refused_where_that_is_known(model, datasets, warning):
-    said, is_warning = lost_priors(model, {'datasets': datasets}, BasicVSRSEEM(**SMALL))
-    assert is_warning == warning and 'masks' in str(said) and model.__name__ in str(said)
-    assert warning or (said.what == 'priors' and str(said).count('\n') == 5)
+    message, is_warning = lost_priors(model, {'datasets': datasets}, BasicVSRSEEM(**SMALL))
+    assert is_warning == warning and 'masks' in str(message) and model.__name__ in str(message)
+    assert warning or (message.what == 'priors' and str(message).count('\n') == 5)
 
 
 def test_a_class_of_somebody_else_gets_a_warning(monkeypatch):
     monkeypatch.setitem(sys.modules, 'their_project', torch)
-    said, warning = lost_priors(TheirModel, {'datasets': DATA}, BasicVSRSEEM(**SMALL))
-    assert warning and said == 'BasicVSRSEEM needs masks with its frames; see to it that TheirModel hands them on.'
+    message, warning = lost_priors(TheirModel, {'datasets': DATA}, BasicVSRSEEM(**SMALL))
+    assert warning and message == 'BasicVSRSEEM needs masks with its frames; see to it that TheirModel hands them on.'
 
 
 @pytest.mark.parametrize(

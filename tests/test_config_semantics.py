@@ -116,8 +116,8 @@ def test_mistakes_in_network_s(check, validator, stage_two, changes, key, text):
 
 def test_an_extractor_of_frames_gives_no_tokens(check, stage_two):
     problems = check(stage_two(type='regions'))
-    said = 'regions gives masks alone, no tokens; masks come from dataroot_priors and need no network_s.'
-    assert f'{said} There are: openseed, stored_tokens, xdecoder.' in str(problems['network_s:type'])
+    message = 'regions gives masks alone, no tokens; masks come from dataroot_priors and need no network_s.'
+    assert f'{message} There are: openseed, stored_tokens, xdecoder.' in str(problems['network_s:type'])
 
 
 def test_openseed_as_a_source(check, validator, options, tmp_path):

@@ -213,17 +213,17 @@ def test_strict_refuses_a_finished_target_with_gaps(tmp_path):
 
 def test_nothing_is_done_twice(tmp_path, monkeypatch):
     source, target = make_source(tmp_path / 'src'), tmp_path / 'dst'
-    made = []
+    result = []
     original = module.make_pair
-    monkeypatch.setattr(module, 'make_pair', lambda frame, **k: made.append(frame.label) or original(frame, **k))
+    monkeypatch.setattr(module, 'make_pair', lambda frame, **k: result.append(frame.label) or original(frame, **k))
     prepare_clips(source, target)
-    assert len(made) == 8
-    made.clear()
+    assert len(result) == 8
+    result.clear()
     prepare_clips(source, target)
-    assert made == []
+    assert result == []
     write_png(source / 'd' / '0.png', image(0))
     assert list(prepare_clips(source, target).clips) == ['a', 'b/c', 'd']
-    assert made == ['d/0.png']
+    assert result == ['d/0.png']
     verify_clips(target)
 
 
@@ -308,7 +308,7 @@ def test_sigkill_and_rerun_equal_an_uninterrupted_run(tmp_path):
     command = [
         sys.executable, '-c',
         'import sys; from pathlib import Path; import basicsr_semantic\n'
-        'from basicsr_semantic.data import prepare_output; prepare_output._BATCH_BYTES = 1 << 19\n'
+        'from basicsr_semantic.data.prepare import output; output._BATCH_BYTES = 1 << 19\n'
         'from basicsr_semantic.data.prepare.clips import prepare_clips\n'
         'prepare_clips(Path(sys.argv[1]), Path(sys.argv[2]), workers=1)',
         str(source),
@@ -519,8 +519,8 @@ def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
     command = ['extract', '--extractor', 'annotations', '--annotations', str(tmp_path / 'a.json')]
     assert main([*command, '--frames', frames, '--out', out]) == 0
     store = PriorStore(tmp_path / 'masks')
-    made = store.keys()
-    empty_columns = {key: int((store.masks(key, 1)[0].max(0) == 0).sum()) for key in made}
+    result = store.keys()
+    empty_columns = {key: int((store.masks(key, 1)[0].max(0) == 0).sum()) for key in result}
     assert empty_columns == {  # a quarter of the columns before the instance begins
         'big_dog/00000000': 1,
         'big_dog_from_00002/00000000': 3,

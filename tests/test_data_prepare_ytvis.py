@@ -14,9 +14,9 @@ from helpers_ytvis import LISTED, SIZES, STEP, box_mask, frame, make_ytvis, trai
 from test_data_prepare_clips import KilledError, content
 
 from basicsr_semantic.data import SemanticClipDataset
-from basicsr_semantic.data import prepare_clips as machinery
 from basicsr_semantic.data.degradations import degrade
 from basicsr_semantic.data.frame_reader import FrameReader
+from basicsr_semantic.data.prepare import clips as machinery
 from basicsr_semantic.data.prepare.clips import verify_clips
 from basicsr_semantic.data.prepare.output import only_writer, original_keys
 from basicsr_semantic.data.prepare.ytvis import prepare_ytvis
@@ -57,8 +57,8 @@ def test_frames_lists_and_annotations(source, tmp_path):
         for number, instance in enumerate(video.instances):
             for position in range(LISTED):
                 mask = box_mask(video.name, number, STEP * position)
-                there = file.mask(video, instance, position)
-                assert not there.any() if mask is None else np.array_equal(there, mask[: video.height, : video.width])
+                stored = file.mask(video, instance, position)
+                assert not stored.any() if mask is None else np.array_equal(stored, mask[: video.height, : video.width])
 
 
 def test_boxes_and_areas_are_those_of_the_cut_masks(source, tmp_path):

@@ -206,14 +206,14 @@ def natural_clips(root, size=(100, 132)):
 @pytest.mark.parametrize('kind', ['BI', 'BD', 'BD_DUF'])
 def test_lq_on_the_fly_is_the_crop_of_the_degraded_frame(tmp_path, kind):
     gt = natural_clips(tmp_path / 'gt', (101, 134))
-    made = options(tmp_path, dataroot_lq=None, degradation=kind, dataroot_priors=None, num_frame=3, gt_size=64)
+    result = options(tmp_path, dataroot_lq=None, degradation=kind, dataroot_priors=None, num_frame=3, gt_size=64)
     prepare_clips(gt, tmp_path / 'out', kind, workers=1)
     stored_roots = {side: str(tmp_path / 'out' / f'{side[9:]}.lmdb') for side in ('dataroot_gt', 'dataroot_lq')}
-    stored = made | stored_roots | {'degradation': None, 'io_backend': {'type': 'lmdb'}}
-    on_the_fly, from_store = SemanticClipDataset(made), SemanticClipDataset(stored)
+    stored = result | stored_roots | {'degradation': None, 'io_backend': {'type': 'lmdb'}}
+    on_the_fly, from_store = SemanticClipDataset(result), SemanticClipDataset(stored)
     for seed in range(10):
         assert equal(seeded(on_the_fly, seed % 2, seed), seeded(from_store, seed % 2, seed))
-    whole = SemanticClipDataset(made | {'gt_size': None, 'use_rot': False, 'use_hflip': False})[1]
+    whole = SemanticClipDataset(result | {'gt_size': None, 'use_rot': False, 'use_hflip': False})[1]
     frame = FrameReader(gt, {'type': 'disk'}, 'dataroot_gt').read('b/00000000')[:100, :132, ::-1]
     assert torch.equal(whole['lq'][0], torch.from_numpy(degrade(frame, kind).transpose(2, 0, 1).copy()).float() / 255)
 

@@ -92,10 +92,10 @@ def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(r
     roots = {'dataroot_priors': str(tmp_path / 'some')}
     with pytest.raises(MissingError, match=r"lacks 12 of 13 frames, for example '000/00000000'"):
         training(root, **roots)
-    said: list[str] = []
-    monkeypatch.setattr(get_root_logger(), 'warning', said.append)
+    message: list[str] = []
+    monkeypatch.setattr(get_root_logger(), 'warning', message.append)
     dataset = training(root, missing_priors='neutral', **roots)
-    assert len(said) == 1 and 'lacks 12 of 13 frames' in said[0] and 'Neutral priors stand in' in said[0]
+    assert len(message) == 1 and 'lacks 12 of 13 frames' in message[0] and 'Neutral priors stand in' in message[0]
     item = dataset[0]
     assert item['frame_tokens'][1].eq(1.5).all() and item['global_tokens'][1].eq(1.25).all()
     for number in (0, 2):
@@ -106,8 +106,8 @@ def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(r
 
 
 def test_items_say_which_weights_and_which_vocabulary_made_their_tokens(root, tmp_path):
-    made = {'parameters': {'text_sha256': 'b' * 64}, 'checkpoint': {'file': 'x.pt', 'sha256': 'a' * 64}}
-    meta = store_metadata('openseed', order='id', max_masks=0, tokens=SIZES, **made)
+    result = {'parameters': {'text_sha256': 'b' * 64}, 'checkpoint': {'file': 'x.pt', 'sha256': 'a' * 64}}
+    meta = store_metadata('openseed', order='id', max_masks=0, tokens=SIZES, **result)
     with PriorStoreWriter(tmp_path / 'made', meta) as store:
         for clip, count in CLIPS.items():
             for number in range(count):

@@ -152,12 +152,12 @@ def test_advice_names_only_options_that_there_are(tmp_path):
     save_atomic({'other': nn.Linear(2, 2).state_dict()}, tmp_path / 'b.pth')
     named_otherwise = nn.Sequential(nn.Linear(2, 2))
     for role, options in (('g', {'param_key_g', 'strict_load_g'}), ('base_upsampler', {'param_key_base_upsampler'})):
-        said = ''
+        message = ''
         for file in ('a.pth', 'b.pth'):
             with pytest.raises(UserError) as error:
                 load_weights(named_otherwise, tmp_path / file, role=role)
-            said += str(error.value)
-        assert set(re.findall(r'path:(\w+)', said)) == options
+            message += str(error.value)
+        assert set(re.findall(r'path:(\w+)', message)) == options
     with pytest.raises(UserError, match='arguments that its weights were trained with') as error:
         load_weights(nn.Linear(3, 2), tmp_path / 'a.pth')
     assert 'strict_load_g' not in str(error.value)

@@ -35,7 +35,7 @@ def test_a_misspelt_prefix_names_the_nearest_part():
 def test_a_stage_is_a_function_of_the_iteration():
     net = network()
     stages = Stages(net)
-    stages.rest_until(5, is_flow)
+    stages.freeze_until(5, is_flow)
     for iteration in (1, 4):
         stages.apply(iteration)
         assert trains(net) == {'body', 'seem_pre'}
@@ -49,7 +49,7 @@ def test_the_end_of_a_stage_does_not_thaw_what_the_user_froze():
     net = network()
     train_only(net, ['spynet', 'seem_'])
     stages = Stages(net)
-    stages.rest_until(5, is_flow)
+    stages.freeze_until(5, is_flow)
     stages.apply(1)
     stages.apply(5)
     assert trains(net) == {'spynet', 'seem_pre'}

@@ -43,9 +43,9 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(opt, monkeypatch, capsys):
         logging.getLogger('basicsr').info(number)
     for handler in logging.getLogger('basicsr').handlers:
         handler.close()
-    said = capsys.readouterr().err
-    assert said.count('cannot be written: No space left on device. The run goes on; lines are missing.') == 1
-    assert 'Traceback' not in said and 'INFO: 2\n' in said
+    message = capsys.readouterr().err
+    assert message.count('cannot be written: No space left on device. The run goes on; lines are missing.') == 1
+    assert 'Traceback' not in message and 'INFO: 2\n' in message
 
 
 def test_a_log_that_cannot_be_made_is_a_sentence(opt, tmp_path):

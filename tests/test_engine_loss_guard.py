@@ -50,7 +50,7 @@ def test_a_loss_that_a_scaler_left_out_of_a_step_is_refused_after_it(training):
     scaler.scale(loss(net(torch.full((2, 3), float('nan'))), torch.zeros(2, 1))).backward()
     scaler.step(optimizer)  # leaves the step out, and so the optimiser does not look
     with pytest.raises(UserError, match='L1Loss is nan at iteration 7'):
-        loss_guard.refuse_seen()
+        loss_guard.check_seen()
 
 
 def test_infinite_gradients_of_a_finite_loss_pass_fifty_times_in_a_row(training):
@@ -62,7 +62,7 @@ def test_infinite_gradients_of_a_finite_loss_pass_fifty_times_in_a_row(training)
         scaler.scale(loss(net(torch.full((2, 3), 1e30)), torch.zeros(2, 1))).backward()
         scaler.step(optimizer)
         scaler.update()
-        loss_guard.refuse_seen()
+        loss_guard.check_seen()
         if current_iter < loss_guard.MOST_SKIPPED:
             skipped.look(current_iter)
     with pytest.raises(UserError, match='At iteration 50 the gradients are not finite for the 50th time in a row'):

@@ -130,8 +130,8 @@ def test_what_code_of_others_raises_over_the_options_is_a_sentence(options, tmp_
     opt['datasets']['train'] = {'name': 'x', 'type': 'ForeignData'}
     result = train(write_options(opt, tmp_path / 'foreign.yml'), tmp_path)
     assert result.returncode == 2 and 'Traceback' not in result.stderr
-    said = result.stderr.splitlines()[-1]
-    assert "basicsr: datasets:train cannot be built: KeyError: it needs the key 'secret' (" in said
+    message = result.stderr.splitlines()[-1]
+    assert "basicsr: datasets:train cannot be built: KeyError: it needs the key 'secret' (" in message
     assert not (tmp_path / 'experiments').exists()
 
 
@@ -254,8 +254,8 @@ def test_a_refused_run_leaves_an_older_one_of_its_name_where_it_is(options, tmp_
     done = train(write_options(options(name='same', path=weights), opt_file), tmp_path)
     assert done.returncode == 0, done.stderr
     (log,) = (tmp_path / 'experiments/same').glob('train_same_*.log')
-    said = log.read_text()
-    assert 'Version Information' in said and 'Loaded TinyVSR' in said and 'iter:       6' in said
+    message = log.read_text()
+    assert 'Version Information' in message and 'Loaded TinyVSR' in message and 'iter:       6' in message
     assert len(list((tmp_path / 'experiments').glob('same_archived_*'))) == 1
 
 

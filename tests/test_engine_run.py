@@ -140,9 +140,9 @@ def test_basicsr_lists_of_clips_come_with_us(stock, tmp_path, monkeypatch):
     assert prepare(checked(stock), tmp_path, True)['datasets']['train']['meta_info_file'] == str(ours)
     assert shipped_meta_info('basicsr/data/meta_info/other.txt') is None
     assert shipped_meta_info('elsewhere/meta_info_X.txt') is None
-    there = tmp_path / asked
-    there.parent.mkdir(parents=True)
-    there.write_text('001 100\n')
+    stored = tmp_path / asked
+    stored.parent.mkdir(parents=True)
+    stored.write_text('001 100\n')
     assert prepare(checked(stock), tmp_path, True)['datasets']['train']['meta_info_file'] == asked
 
 

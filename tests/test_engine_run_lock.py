@@ -95,9 +95,11 @@ def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path, processes):
     processes.append(hold(folder))
     with pytest.raises(UserError) as error, RunLock(folder):
         pass
-    said = str(error.value)
-    assert f'{folder} is in use' in said and f'process {processes[0].pid} on {socket.gethostname()} since 2' in said
-    assert said.endswith('Wait until it ends, stop it, or give this run another name.')
+    message = str(error.value)
+    assert (
+        f'{folder} is in use' in message and f'process {processes[0].pid} on {socket.gethostname()} since 2' in message
+    )
+    assert message.endswith('Wait until it ends, stop it, or give this run another name.')
     with RunLock(tmp_path / 'experiments' / 'other'):
         pass
     os.kill(processes[0].pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from basicsr_semantic.engine.seeding import PlaceSampler, SeededDataset, seed_from
+from basicsr_semantic.engine.seeding import ResumableSampler, SeededDataset, seed_from
 
 
 class Draws(Dataset):
@@ -24,7 +24,7 @@ class Draws(Dataset):
 
 def stream(start: int = 0, total: int = 9, batch: int = 2, rank: int = 0, world: int = 1, workers: int = 0, ratio=2):
     dataset = SeededDataset(Draws(), seed=5)
-    sampler = PlaceSampler(dataset, world, rank, ratio, batch, start, total)
+    sampler = ResumableSampler(dataset, world, rank, ratio, batch, start, total)
     return list(DataLoader(dataset, batch_size=batch, sampler=sampler, num_workers=workers, drop_last=True))
 
 
@@ -77,4 +77,4 @@ def test_seed_from_sets_all_three_generators():
 
 def test_an_epoch_smaller_than_a_batch_is_refused():
     with pytest.raises(ValueError, match='dataset_enlarge_ratio'):
-        PlaceSampler(Draws(), 1, 0, 1, 8, 0, 10)
+        ResumableSampler(Draws(), 1, 0, 1, 8, 0, 10)

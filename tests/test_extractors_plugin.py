@@ -48,8 +48,8 @@ def test_it_fills_a_store_from_the_command_line_and_all_its_flags_arrive(clips, 
     assert 'masks and tokens of 21 frames made' in capsys.readouterr().out
     reader = PriorStore(tmp_path / 's')
     assert (reader.kind, len(reader), reader.has_features) == ('toy_stripes', 21, False)
-    said = {'along': 'columns', 'ends': [0.1, 0.9], 'weights': [1.0, 2.5, 3.0], 'brighter': True}
-    assert reader.meta['parameters'] == said
+    message = {'along': 'columns', 'ends': [0.1, 0.9], 'weights': [1.0, 2.5, 3.0], 'brighter': True}
+    assert reader.meta['parameters'] == message
     assert reader.masks('000/00000000', 3).sum((1, 2)).tolist() == [192, 192, 192]
     assert reader.clip_tokens(['000/00000000'])[0].min(where=np.arange(8) < 3, initial=1) >= 0.5
 
@@ -126,9 +126,9 @@ def test_it_makes_priors_in_the_run_of_an_option_file(options, tmp_path, monkeyp
     write_options(opt | {'network_s': opt['network_s'] | {'along': 'diagonals'}}, tmp_path / 'o.yml')
     capsys.readouterr()
     assert main(['check', '-opt', file, '--import', 'toy_extractor']) == 1
-    said = capsys.readouterr().out
-    assert 'extract_mode: online_full needs the levels of toy_stripes' in said
-    assert 'One of rows, columns is expected' in said
+    message = capsys.readouterr().out
+    assert 'extract_mode: online_full needs the levels of toy_stripes' in message
+    assert 'One of rows, columns is expected' in message
 
 
 def test_a_missing_store_of_its_kind_comes_with_the_whole_command(options, tmp_path, clips, capsys):
@@ -136,8 +136,8 @@ def test_a_missing_store_of_its_kind_comes_with_the_whole_command(options, tmp_p
     opt['datasets']['train'] |= {'dataroot_priors': str(tmp_path / 'none'), 'prior_kind': 'toy_stripes'}
     file = str(write_options(opt, tmp_path / 'o.yml'))
     assert main(['check', '-opt', file, '--import', 'toy_extractor']) == 1
-    said = '--extractor toy_stripes --levels LEVELS --import toy_extractor --frames '
-    assert said + str(clips / 'lq') in capsys.readouterr().out
+    message = '--extractor toy_stripes --levels LEVELS --import toy_extractor --frames '
+    assert message + str(clips / 'lq') in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('source', [{'instance_source': 'mean_over_time'}, {}])
@@ -150,8 +150,8 @@ def test_its_tokens_are_taken_as_stored_without_its_name(options, store, tmp_pat
         assert main(['train', '-opt', file, '--dry-run']) == 0
         return
     assert main(['check', '-opt', file]) == 1
-    said = capsys.readouterr().out
-    assert 'needs instance_tokens' in said and 'network_s: {type: stored_tokens, instance_checkpoint:' in said
+    message = capsys.readouterr().out
+    assert 'needs instance_tokens' in message and 'network_s: {type: stored_tokens, instance_checkpoint:' in message
 
 
 def test_stored_tokens_look_at_no_frames(options, tmp_path, clips, capsys):
@@ -177,8 +177,8 @@ def test_tokens_for_a_store_alone_are_no_priors_of_a_run():
             raise AssertionError
 
     assert Offline.by_frames() and Offline.fills_stores() and not Offline.online()
-    said = 'offline gives tokens to a store alone and none in the run, .*type: stored_tokens'
-    with pytest.raises(UserError, match=said) as caught:
+    message = 'offline gives tokens to a store alone and none in the run, .*type: stored_tokens'
+    with pytest.raises(UserError, match=message) as caught:
         SemanticSource({'type': 'offline'}, ('frame_tokens',), CPU)
     missing = missing_in(caught.value)
     assert missing is not None and (missing.what, missing.values) == ('priors', {'kind': 'offline'})

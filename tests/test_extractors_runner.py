@@ -91,9 +91,9 @@ def test_a_second_run_does_nothing(whole, tmp_path):
 
 
 def test_shards_divide_the_frames(whole, tmp_path):
-    made = [extract(Thresholds(), KEYS, read, tmp_path / 's', (i, 4), progress=False).made for i in (3, 1, 4, 2)]
-    assert sum(made) == 30
-    assert max(made) - min(made) <= 1
+    result = [extract(Thresholds(), KEYS, read, tmp_path / 's', (i, 4), progress=False).made for i in (3, 1, 4, 2)]
+    assert sum(result) == 30
+    assert max(result) - min(result) <= 1
     assert content(tmp_path / 's') == whole
 
 

@@ -125,9 +125,9 @@ def test_an_import_that_fails_shows_its_error_and_can_be_tried_again(tmp_path):
         "del sys.modules['cv2']\n"
         'import basicsr\n'
     )
-    *said, last = say(text + IN_PLACE, tmp_path).splitlines()
+    *message, last = say(text + IN_PLACE, tmp_path).splitlines()
     note = 'basicsr needs the package cv2, which is not installed: pip install opencv-python.'
-    assert said == [f'cv2 {note}' if sys.version_info >= (3, 11) else 'cv2 ', '[]'] * 2
+    assert message == [f'cv2 {note}' if sys.version_info >= (3, 11) else 'cv2 ', '[]'] * 2
     assert last == 'repaired'
 
 

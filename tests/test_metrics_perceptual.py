@@ -31,14 +31,14 @@ def fresh_networks():
 def backbones(tmp_path_factory):
     """A function: a backbone with random weights, and the file of its weights with torchvision's keys."""
     folder = tmp_path_factory.mktemp('backbones')
-    made = {}
+    result = {}
 
     def make(net: str):
-        if net not in made:
+        if net not in result:
             features = random_backbone(net)
             torch.save(backbone_state(features), folder / FILES[net])
-            made[net] = features
-        return made[net], str(folder / FILES[net])
+            result[net] = features
+        return result[net], str(folder / FILES[net])
 
     return make
 

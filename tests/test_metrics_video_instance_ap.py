@@ -112,12 +112,12 @@ def test_what_matches_a_crowd_counts_neither_way():
 
 def coco_summary(images: list[tuple[list[dict], list[dict]]], size: tuple[int, int]) -> list[float]:
     """COCO's figures for the same predictions and annotations, each of one frame."""
-    truth, results, number = [], [], 0
+    gt, results, number = [], [], 0
     for image, (predicted, annotated) in enumerate(images, start=1):
         for one in annotated:
             number += 1
             (mask,) = one['masks']
-            truth.append({
+            gt.append({
                 'id': number, 'image_id': image, 'category_id': one['label'], 'segmentation': mask, 'iscrowd': 0,
                 'area': float(coco.area(mask)), 'bbox': coco.toBbox(mask).tolist(),
             })  # fmt: skip
@@ -129,7 +129,7 @@ def coco_summary(images: list[tuple[list[dict], list[dict]]], size: tuple[int, i
         api = COCO()
         api.dataset = {
             'images': [{'id': i, 'height': size[0], 'width': size[1]} for i in range(1, len(images) + 1)],
-            'annotations': truth,
+            'annotations': gt,
             'categories': [{'id': i} for i in range(4)],
         }
         api.createIndex()

@@ -58,9 +58,9 @@ def test_the_official_file_is_downloaded_once(cache, monkeypatch):
 
 
 def test_without_a_network_the_sentence_names_file_address_and_option(cache):
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as message:
         read_weights(None, OFFICIAL, 'calculate_x')
-    sentence = str(said.value)
+    sentence = str(message.value)
     for part in ('calculate_x', OFFICIAL.file, OFFICIAL.url, 'Name or service', 'option weights', str(cache)):
         assert part in sentence
 

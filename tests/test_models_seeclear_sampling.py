@@ -36,7 +36,7 @@ def net():
 def test_an_oracle_gets_its_video_back_whatever_its_length(frames, monkeypatch):
     """Every frame of the result is that of the first clip that shows it."""
     net = build()
-    truth = torch.rand(frames, 3, 64, 96)
+    gt = torch.rand(frames, 3, 64, 96)
     lq, base = video(frames)
 
     def positions(clip, *_):
@@ -44,10 +44,10 @@ def test_an_oracle_gets_its_video_back_whatever_its_length(frames, monkeypatch):
         return [int((2 * lq - 1 - frame).abs().sum((1, 2, 3)).argmin()) for frame in clip[0]]
 
     monkeypatch.setattr(net, 'condition', positions)
-    monkeypatch.setattr(net, 'denoise', lambda x, t, base, shown: (2 * truth[shown][None] - 1, []))
+    monkeypatch.setattr(net, 'denoise', lambda x, t, base, shown: (2 * gt[shown][None] - 1, []))
     monkeypatch.setattr('basicsr_semantic.models.seeclear_sampling.remember', lambda net, memory, *_: memory)
     result = sample_video(net, STEPS, lq, base, None, 'a')
-    torch.testing.assert_close(result, truth)
+    torch.testing.assert_close(result, gt)
 
 
 def test_what_does_not_depend_on_the_step_is_worked_out_once_a_clip(net, monkeypatch):

@@ -157,10 +157,10 @@ def test_frozen_networks_are_untouched_by_training_and_absent_from_checkpoints(
     data = training_data(store, mode)
     sections = {'network_s': section(files, mode), 'datasets': {'train': options()['datasets']['train'] | data}}
     model = make_model(options, tmp_path, **sections)
-    made = model.source
-    assert made is not None
+    result = model.source
+    assert result is not None
     frozen = [
-        one.network for one in (made.instances, made.extractor, getattr(made.extractor, 'instances', None)) if one
+        one.network for one in (result.instances, result.extractor, getattr(result.extractor, 'instances', None)) if one
     ]
     before = [{k: v.clone() for k, v in one.state_dict().items()} for one in frozen if one is not None]
     assert before
@@ -324,11 +324,11 @@ def test_a_network_remembers_what_made_its_instance_tokens(options, clips, tmp_p
     model = make_model(options, tmp_path, network_s=section(files, 'cached'))
     model.save(0, 1)
     path = {'pretrain_network_g': str(tmp_path / 'models' / 'net_g_1.pth')}
-    said = load_file(path['pretrain_network_g'])['instances']
-    assert said['source'] == 'vita' and len(said['sha256']) == 64
+    message = load_file(path['pretrain_network_g'])['instances']
+    assert message['source'] == 'vita' and len(message['sha256']) == 64
     for mode in ('cached', 'online_patch'):
         same = make_model(options, tmp_path, network_s=section(files, mode), path=path)
-        assert same.checkpoint_metadata() == {'instances': said}
+        assert same.checkpoint_metadata() == {'instances': message}
     other = section(files, 'cached', instance_source='mean_over_time', instance_checkpoint=None)
     with pytest.raises(
         UserError, match=r'trained with instance tokens of another origin \(vita, SHA.*than .*\(mean_over'
@@ -337,7 +337,7 @@ def test_a_network_remembers_what_made_its_instance_tokens(options, clips, tmp_p
     allowed = make_model(options, tmp_path, network_s=other, path=path | {'allow_prior_mismatch': True})
     assert allowed.checkpoint_metadata()['instances'] == {'source': 'mean_over_time', 'sha256': None}
     without = make_model(options, tmp_path, is_train=False, network_g=LENS | {'missing_priors': 'neutral'}, path=path)
-    assert without.checkpoint_metadata() == {'instances': said}
+    assert without.checkpoint_metadata() == {'instances': message}
     no_isee = make_model(options, tmp_path, network_g=LENS | {'isee': False}, network_s=section(files, 'cached'))
     assert no_isee.checkpoint_metadata() == {}
 

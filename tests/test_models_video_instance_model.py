@@ -318,8 +318,8 @@ def test_a_test_run_needs_only_checkpoints(tmp_path):
 def test_mistakes_are_sentences(tmp_path):
     opt = make_options(tmp_path, ['instance'])
 
-    def refuse(said: str, **changes) -> None:
-        with pytest.raises(UserError, match=said):
+    def refuse(message: str, **changes) -> None:
+        with pytest.raises(UserError, match=message):
             make_model(opt | changes, tmp_path)
 
     refuse('its tokens would mean nothing', path={})

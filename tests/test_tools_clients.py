@@ -215,8 +215,8 @@ def test_dropped_keys_are_warnings(toy, name):
     assert accepted.accepted
     # `dist` may be told apart: BasicSR writes that key itself
     expected = {key for key in DROPPED[name] if key != 'dist'}
-    said = ' '.join(accepted.warnings)
-    assert [key for key in expected if key.split(':')[-1] not in said] == []
+    message = ' '.join(accepted.warnings)
+    assert [key for key in expected if key.split(':')[-1] not in message] == []
 
 
 @pytest.mark.slow

@@ -149,9 +149,9 @@ class TestPicture:
         ],
     )
     def test_panels_that_do_not_fit_are_refused(self, panels, crop, message):
-        made = [(name, figure, np.zeros((*size, 3), np.uint8)) for name, figure, size in panels]
+        result = [(name, figure, np.zeros((*size, 3), np.uint8)) for name, figure, size in panels]
         with pytest.raises(ValueError, match=message):
-            demo_picture.compose(made, *crop)
+            demo_picture.compose(result, *crop)
 
 
 @pytest.fixture

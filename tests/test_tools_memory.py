@@ -165,7 +165,7 @@ def test_attention_saves_what_the_fused_kernel_saves(mask):
 def test_what_cannot_be_counted_is_refused_in_a_sentence(tmp_path, capsys):
     path = tmp_path / 'a.yml'
     values = CASES['BasicVSRSEEM'].values
-    for change, said in (
+    for change, message in (
         ({'model_type': 'VideoRecurrentModel'}, 'model_type is VideoRecurrentModel'),
         ({'train': values['train'] | {'perceptual_opt': {'type': 'PerceptualLoss'}}}, 'perceptual_opt'),
         ({'datasets': {'train': values['datasets']['train'] | {'gt_size': None}}}, 'gt_size is missing'),
@@ -173,7 +173,7 @@ def test_what_cannot_be_counted_is_refused_in_a_sentence(tmp_path, capsys):
     ):
         path.write_text(yaml.safe_dump(values | change))
         assert memory.main([str(path)]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_the_page_has_every_full_size_file_and_what_the_tool_says(capsys):
@@ -184,8 +184,8 @@ def test_the_page_has_every_full_size_file_and_what_the_tool_says(capsys):
     assert sorted(rows) == sorted(path.relative_to(ROOT / 'options').as_posix() for path in files)
     name = 'seem/tune_EDVRSEEM_M_REDS.yml'
     assert memory.main(['--markdown', str(ROOT / 'options' / name)]) == 0
-    said = capsys.readouterr().out.splitlines()[2]
+    line = capsys.readouterr().out.splitlines()[2]
     numbers = [
-        [float(one) for one in re.findall(r'\d+\.\d+', line)] for line in (said, rows['seem/tune_EDVRSEEM_M_REDS.yml'])
+        [float(one) for one in re.findall(r'\d+\.\d+', text)] for text in (line, rows['seem/tune_EDVRSEEM_M_REDS.yml'])
     ]
     assert numbers[0] == pytest.approx(numbers[1], abs=0.011)

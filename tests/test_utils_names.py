@@ -52,10 +52,10 @@ def test_plain_names_are_fine(name):
     ],
 )
 def test_other_names_are_refused_with_the_reason(name, why):
-    said = wrong_folder_name(name)
-    assert said is not None
-    assert re.search(why, said)
-    assert said.isprintable()  # it goes to a terminal
+    message = wrong_folder_name(name)
+    assert message is not None
+    assert re.search(why, message)
+    assert message.isprintable()  # it goes to a terminal
 
 
 OUTSIDE = [

@@ -136,7 +136,7 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
     def get_flow(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Forward and backward flows (b, t - 1, 2, h, w) of frames (b, t, 3, h, w).
 
-        A SPyNet that rests at zero flow is not run: at small widths it would be most of the time of a step.
+        A SPyNet that stays at zero flow is not run: at small widths it would be most of the time of a step.
         """
         if self.zero_flow and rests_at_zero_flow(self.spynet):
             zero = x.new_zeros(x.size(0), x.size(1) - 1, 2, *x.shape[-2:])
@@ -154,14 +154,14 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
         Both branches use it. Training works each out once, since autograd keeps it anyway. Inference works it out
         anew for each branch: that is 2 % more arithmetic, and nothing is kept that grows with the clip.
         """
-        made: dict[int, torch.Tensor] = {}
+        result: dict[int, torch.Tensor] = {}
 
         def represent(i: int) -> torch.Tensor:
-            if i in made:
-                return made[i]
+            if i in result:
+                return result[i]
             representation = self.sam_embed(x[:, i], None if masks is None else masks[:, i])
             if torch.is_grad_enabled():
-                made[i] = representation
+                result[i] = representation
             return representation
 
         return represent

@@ -100,7 +100,7 @@ def _parse(
         _with_listing(kind, prog, summaries()).parse_known_args(arguments)
 
     from ..extractors import extractor_class
-    from .extractor_flags import add_flags, known_extractors, refuse_others
+    from .extractor_flags import add_flags, check_flags, known_extractors
 
     load_plugins(seen.imports)
     if seen.extractor is None:
@@ -118,7 +118,7 @@ def _parse(
     found, left = parser.parse_known_args(arguments, namespace or argparse.Namespace())
     if found.extractor != seen.extractor:
         raise UserError(f'Two extractors are named, {seen.extractor!r} and {found.extractor!r}; give --extractor once.')
-    refuse_others(left, seen.extractor, parser)
+    check_flags(left, seen.extractor, parser)
     found.chosen = chosen
     return found, left
 
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
     made = {'masks': extractor.max_masks, 'tokens': extractor.tokens, 'pixel features': extractor.features}
-    *first, last = [what for what, there in made.items() if there] or ['priors']
+    *first, last = [what for what, stored in made.items() if stored] or ['priors']
     what = f'{", ".join(first)} and {last}' if first else last
     say(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0

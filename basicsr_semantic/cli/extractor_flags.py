@@ -75,7 +75,7 @@ def given(args: argparse.Namespace, extractor: type[Extractor]) -> dict[str, Any
     return values
 
 
-def refuse_others(left: Sequence[str], name: str, parser: argparse.ArgumentParser) -> None:
+def check_flags(left: Sequence[str], name: str, parser: argparse.ArgumentParser) -> None:
     """Refuse flags that are none of this extractor's.
 
     Args:

@@ -68,10 +68,10 @@ def remedy_of(error: BaseException | None) -> str:
     return '' if missing is None or missing.what is None else _filled(missing.what, **missing.values)
 
 
-def with_remedy(said: str, error: BaseException) -> str:
+def with_remedy(message: str, error: BaseException) -> str:
     """What an error says, and the command that mends it."""
     remedy = remedy_of(error)
-    return f'{full_stop(said)} {remedy}' if remedy else said
+    return f'{full_stop(message)} {remedy}' if remedy else message
 
 
 def with_remedies(problems: Iterable[Problem], file: OptionFile) -> list[Problem]:

@@ -47,7 +47,7 @@ def flow_warp(
     assert x.size()[-2:] == flow.size()[1:3]
     h, w = x.shape[-2:]
     exact = torch.promote_types(x.dtype, torch.float32)
-    refuse_non_finite(flow, 'The optical flow')
+    check_finite(flow, 'The optical flow')
     rows, columns = (torch.arange(size, device=x.device, dtype=exact) for size in (h, w))
     x_position = 2.0 * (columns + flow[..., 0]) / max(w - 1, 1) - 1.0
     y_position = 2.0 * (rows[:, None] + flow[..., 1]) / max(h - 1, 1) - 1.0
@@ -85,7 +85,7 @@ def deform(self: Any, x: Tensor, feat: Tensor) -> Tensor:
     """
     first, second, mask = torch.chunk(self.conv_offset(feat), 3, dim=1)
     offset = torch.cat((first, second), dim=1)
-    refuse_non_finite(offset, 'The offset of a deformable convolution')
+    check_finite(offset, 'The offset of a deformable convolution')
     self.forwards = getattr(self, 'forwards', 0) + 1
     if self.forwards % _LOOK_EVERY == 0 and not torch.compiler.is_compiling():
         mean = offset.detach().abs().mean().item()
@@ -95,7 +95,7 @@ def deform(self: Any, x: Tensor, feat: Tensor) -> Tensor:
     return torchvision.ops.deform_conv2d(x, offset, self.weight, self.bias, *settings, mask=torch.sigmoid(mask))
 
 
-def refuse_non_finite(geometry: Tensor, what: str) -> None:
+def check_finite(geometry: Tensor, what: str) -> None:
     """On a CPU, refuse positions at which PyTorch and torchvision would read or write beyond their memory.
 
     grid_sample (backward, padding ``border`` and ``reflection``) and deform_conv2d end the process there. On a GPU

@@ -116,7 +116,7 @@ class _Finder:
         Raises:
             UserError: BasicSR was imported, but it cannot be repaired.
         """
-        there = set(sys.modules)
+        stored = set(sys.modules)
         self._thread = threading.get_ident()
         try:
             if self.wanted:
@@ -128,7 +128,7 @@ class _Finder:
             _complete(self.wanted)
             self.done = True
         except BaseException:
-            _forget(there)
+            _forget(stored)
             raise
         finally:
             self._thread = None
@@ -136,7 +136,7 @@ class _Finder:
             sys.meta_path.remove(self)
 
 
-class _Loader:
+class _RepairingLoader:
     """A loader in the place of another, which stays the loader of the module."""
 
     def __init__(self, loader: Any) -> None:
@@ -155,7 +155,7 @@ class _Loader:
         module.__spec__.loader = module.__loader__ = self._loader
 
 
-class _BasicSRLoader(_Loader):
+class _BasicSRLoader(_RepairingLoader):
     """Runs BasicSR's code between the repairs."""
 
     def exec_module(self, module: Any) -> None:
@@ -169,7 +169,7 @@ class _BasicSRLoader(_Loader):
             raise
 
 
-class _OwnLoader(_Loader):
+class _OwnLoader(_RepairingLoader):
     """Imports BasicSR before a module of ours."""
 
     _made: Any = None
@@ -212,10 +212,10 @@ def _complete(with_repairs: bool) -> None:
         warnings.warn(f'{hidden} It is the one that runs.', stacklevel=2)
 
 
-def _forget(there: set[str]) -> None:
+def _forget(stored: set[str]) -> None:
     """Drop what an import that failed has left of BasicSR and of us."""
     all_repairs.forget()
-    for name in [name for name in sys.modules if name not in there]:
+    for name in [name for name in sys.modules if name not in stored]:
         if name.partition('.')[0] in ('basicsr', PACKAGE):
             del sys.modules[name]
             parent, _, child = name.rpartition('.')

@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
-from .geometry import refuse_non_finite
+from .geometry import check_finite
 
 
 def replace_everywhere(original: Any, replacement: Any) -> None:
@@ -94,7 +94,7 @@ def modulated_deform_conv(
     deformable_groups: int = 1,
 ) -> Tensor:
     """Modulated deformable convolution, in the same order of offsets as BasicSR's."""
-    refuse_non_finite(offset, 'The offset of a deformable convolution')
+    check_finite(offset, 'The offset of a deformable convolution')
     pairs: Any = [(v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding, dilation)]
     return torchvision.ops.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
 

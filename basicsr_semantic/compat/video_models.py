@@ -65,13 +65,13 @@ def setup_optimizers(self) -> None:
 
 
 def optimize_recurrent(self, current_iter: int) -> None:
-    """One step of VideoRecurrentModel; SPyNet rests before ``fix_flow``, in a resumed run too."""
+    """One step of VideoRecurrentModel; SPyNet is frozen before ``fix_flow``, in a resumed run too."""
     _stages(self, self.fix_flow_iter, is_flow).apply(current_iter)
     VideoBaseModel.optimize_parameters(self, current_iter)
 
 
 def optimize_edvr(self, current_iter: int) -> None:
-    """One step of EDVRModel; all but TSA rests before ``tsa_iter``, in a resumed run too."""
+    """One step of EDVRModel; all but TSA is frozen before ``tsa_iter``, in a resumed run too."""
     _stages(self, self.train_tsa_iter, is_not_fusion).apply(current_iter)
     VideoBaseModel.optimize_parameters(self, current_iter)
 
@@ -87,8 +87,8 @@ def with_stages(optimize: Callable[[Any, int], None]) -> Callable[[Any, int], No
     return optimize_in_stages
 
 
-def _stages(model, until: int | None, rests) -> Stages:
+def _stages(model, until: int | None, is_frozen) -> Stages:
     if not hasattr(model, 'stages'):
         model.stages = Stages(model.net_g)
-        model.stages.rest_until(until, rests)
+        model.stages.freeze_until(until, is_frozen)
     return model.stages

@@ -60,15 +60,15 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
         try:
             built[path] = _build(target, deepcopy(section), is_data)
         except Exception as error:  # code of others: whatever it raises would end the run
-            said = error if isinstance(error, UserError) else f'{target.__name__} cannot be built: {reason(error)}'
-            found.append(((*path, *(() if is_data else _at_fault(target, section))), said))
+            message = error if isinstance(error, UserError) else f'{target.__name__} cannot be built: {reason(error)}'
+            found.append(((*path, *(() if is_data else _at_fault(target, section))), message))
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
         found += contradictions(opt, net)
     if net is not None and hasattr(model.target if model else None, 'check_parts') and not found:
         data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
         found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
-    problems = [problem_of(file, path, said) for path, said in found]
+    problems = [problem_of(file, path, message) for path, message in found]
     lost = None if net is None else lost_priors(model.target if model else None, opt, net)
     if lost is not None:
         problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))
@@ -148,28 +148,29 @@ def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, 
     """What the network and the data say against each other."""
     scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
     arch = arch_of(net)
-    if (said := wrong_scale(net, scale)) is not None:
-        yield ('network_g',), said
+    if (message := wrong_scale(net, scale)) is not None:
+        yield ('network_g',), message
     size, needs = datasets.get('train', {}).get('gt_size'), arch.size_requirements
     if isinstance(size, int) and isinstance(scale, int) and 'train' in opt:
         patch, step = size // scale, needs.multiple_of
         least = -(-needs.minimum // step) * step
         if patch < least or patch % step:
-            said = f'It is {size}, LR patches of {patch} pixels'
+            message = f'It is {size}, LR patches of {patch} pixels'
             if patch < least:
-                said += f', too few for {name}: it must be at least {least * scale}'
-                said += f', a multiple of {step * scale}.' if step > 1 else '.'
+                message += f', too few for {name}: it must be at least {least * scale}'
+                message += f', a multiple of {step * scale}.' if step > 1 else '.'
             else:
                 below = patch // step * step
-                said += f'; {name} takes multiples of {step}: it must be {below * scale} or {(below + step) * scale}.'
-            yield ('datasets', 'train', 'gt_size'), said
+                fit = f'{below * scale} or {(below + step) * scale}'
+                message += f'; {name} takes multiples of {step}: it must be {fit}.'
+            yield ('datasets', 'train', 'gt_size'), message
     takes, window = arch.num_masks, arch.num_frame
     for key, dataset in datasets.items():
         frames, is_clip = dataset.get('num_frame'), str(dataset.get('type')).startswith('SemanticClip')
         if window is not None and frames != window and (isinstance(frames, int) or (frames is None and is_clip)):
-            said = f'It is {shown(frames)}, but {name} restores windows of {window} frames'
-            yield ('datasets', str(key), 'num_frame'), f'{said} (network_g:num_frame). Make them equal.'
+            message = f'It is {shown(frames)}, but {name} restores windows of {window} frames'
+            yield ('datasets', str(key), 'num_frame'), f'{message} (network_g:num_frame). Make them equal.'
         gives = dataset.get('num_masks', 64 if dataset.get('dataroot_priors') else None)
         if isinstance(takes, int) and isinstance(gives, int) and takes != gives:
-            said = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
-            yield ('datasets', str(key), 'num_masks'), said
+            message = f'It is {gives}, but {name} takes {takes} masks (network_g:num_masks). Make them equal.'
+            yield ('datasets', str(key), 'num_masks'), message

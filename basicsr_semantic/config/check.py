@@ -110,13 +110,13 @@ class _Checker:
     def add(
         self,
         path: KeyPath,
-        said: str | UserError,
+        message: str | UserError,
         advice: str = '',
         missing_file: bool = False,
         warning: bool = False,
     ):
         """Add a problem with the key at ``path``, which need not exist."""
-        self.found.append(problem_of(self.file, path, said, advice, missing_file, warning))
+        self.found.append(problem_of(self.file, path, message, advice, missing_file, warning))
 
     def is_section(self, path: KeyPath, value: Any) -> bool:
         """Whether ``value`` is a section; a problem if it is something else."""
@@ -138,9 +138,9 @@ class _Checker:
             self.add(path, f'{shown(name)} is no {kind}.', advice)
         else:
             others = [other for other in KINDS if other != kind and find(other, name)]
-            said = f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.'
+            message = f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.'
             advice = f'{name} is {_a(others[0])}.' if others else f'Did you mean {near}?' if near else ''
-            self.add(path, said if advice else MissingError(said, 'component', kind=kind), advice)
+            self.add(path, message if advice else MissingError(message, 'component', kind=kind), advice)
         return None
 
     def keys(self, path: KeyPath, section: Any, known: Declared, given: Iterable[str] = ()) -> bool:
@@ -183,11 +183,11 @@ class _Checker:
 
     def strangers(self, path: KeyPath, keys: list[Any], known: Declared) -> set[str]:
         """Report keys that are not known; returns the names that errors say were meant."""
-        meant, left, there = set(), [], self.file.value(path) if path else self.opt
+        meant, left, stored = set(), [], self.file.value(path) if path else self.opt
         names, strict, here = [*known.options.model_fields], known.unknown == 'error', f'section {":".join(path)}'
         for key in map(str, keys):
             # a name that is there as well is not what was meant, at least where the key does no harm
-            free = [name for name in names if strict or name not in there]
+            free = [name for name in names if strict or name not in stored]
             very_near = nearest(key, free, _VERY_NEAR)
             near = very_near if known.unknown in ('its own', 'taken') else nearest(key, free)
             if known.unknown in ('its own', 'taken') and near is None:
@@ -201,12 +201,12 @@ class _Checker:
                 meant |= {near} if strict else set()
             elif owners := models_with(path[0] if len(path) == 1 else '', key):
                 advice = f'It is a key of {" and ".join(owners)} (model_type).'
-            said = f"{known.owner} has no key '{key}' (its value here is {shown(self.file.value((*path, key)))})."
-            self.add((*path, key), said, advice, warning=not strict)
+            message = f"{known.owner} has no key '{key}' (its value here is {shown(self.file.value((*path, key)))})."
+            self.add((*path, key), message, advice, warning=not strict)
         if left and known.unknown == 'its own':
             what = f'The key {left[0]} is' if len(left) == 1 else f'The keys {", ".join(left)} are'
-            said = f'{what} not known here; {known.owner} may read more than it declares.'
-            self.add((*path, left[0]), said, warning=True)
+            message = f'{what} not known here; {known.owner} may read more than it declares.'
+            self.add((*path, left[0]), message, warning=True)
         return meant
 
     def top(self, known: Declared) -> None:
@@ -233,8 +233,8 @@ class _Checker:
             fit = [name for name, one in components('extractor').items() if one.target.not_for_models() is None]
             self.add((*path, 'type'), unfit, f'There are: {", ".join(fit)}.')
         elif mark.kind == 'optimiser' and target is not None and section.get('lr') is None:
-            said = f"The key 'lr', which {target.__name__} needs, is missing."  # BasicSR hands it on by name
-            self.add((*path, 'lr'), said, 'It is the learning rate.')
+            message = f"The key 'lr', which {target.__name__} needs, is missing."  # BasicSR hands it on by name
+            self.add((*path, 'lr'), message, 'It is the learning rate.')
         elif target is not None:
             own = arguments_of(target, frozenset(GIVEN.get(mark.kind, ())))
             metric = find('metric', section['type']) if mark.kind == 'metric' else None
@@ -256,8 +256,8 @@ class _Checker:
             path, phase = ('datasets', str(name)), str(name).split('_')[0]
             if phase not in ('train', 'val', 'test'):
                 phase = nearest(phase, ('train', 'val', 'test')) or ('train' if self.is_train else 'test')
-                said = 'Data sets are called train, val or test, the last two also val_1, test_2, ....'
-                self.add(path, said, f'Say {phase}.')
+                message = 'Data sets are called train, val or test, the last two also val_1, test_2, ....'
+                self.add(path, message, f'Say {phase}.')
             if not self.is_section(path, dataset):
                 continue
             found = self.component('dataset', path, dataset)
@@ -288,14 +288,14 @@ class _Checker:
                     with contextlib.suppress(KeyError, TypeError):  # which is said elsewhere
                         length = sum(value['periods'])
                 if isinstance(total := train.get('total_iter'), int | float) and 0 < length < total:
-                    said = f'They add up to {length:g}, but train:total_iter is {total:g}'
+                    message = f'They add up to {length:g}, but train:total_iter is {total:g}'
                     # BasicSR's cosine schedule ends the run with an exception there
-                    self.add((*path, 'periods'), f'{said}; there is no learning rate beyond.', 'Make them as long.')
+                    self.add((*path, 'periods'), f'{message}; there is no learning rate beyond.', 'Make them as long.')
             elif name.endswith('_opt') and (not foreign or 'type' in subsection(train, name)):
                 kind = 'loss'
                 if foreign and find('loss', value['type']) is None:
-                    said = f'No loss is registered as {shown(value["type"])}.'
-                    self.add((*path, 'type'), said, warning=True)
+                    message = f'No loss is registered as {shown(value["type"])}.'
+                    self.add((*path, 'type'), message, warning=True)
                     continue
             else:
                 continue

@@ -54,9 +54,9 @@ def declared(cls: type | None, section: str) -> Declared:
 def metric_arguments(metric: Component) -> type[Arguments]:
     """The keys of a metric's section: the arguments that the validation does not give."""
     own = arguments_of(metric.target, frozenset(('img', 'img2', 'previous', 'previous2')))
-    made = with_options(own, sections.MetricOptions)
-    made.model_fields['better'].default = better_of(metric)
-    return made
+    result = with_options(own, sections.MetricOptions)
+    result.model_fields['better'].default = better_of(metric)
+    return result
 
 
 def with_options(own: type[Arguments], options: type[Section] | None, needs: bool = True) -> type[Arguments]:
@@ -64,9 +64,9 @@ def with_options(own: type[Arguments], options: type[Section] | None, needs: boo
     if options is None:
         return own
     bases: Any = (options, own)
-    made = cast(type[Arguments], type(own.__name__, bases, {'__module__': own.__module__}))
-    made.takes_more = own.takes_more
+    result = cast(type[Arguments], type(own.__name__, bases, {'__module__': own.__module__}))
+    result.takes_more = own.takes_more
     for name in () if needs else own.model_fields:
-        if made.model_fields[name].is_required():
-            made.model_fields[name].default = None
-    return made
+        if result.model_fields[name].is_required():
+            result.model_fields[name].default = None
+    return result

@@ -44,6 +44,6 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
     known = all(kind is not None and package_of(kind.target) in ('basicsr', _OURS) for kind in kinds)
     network, what = type(net).__name__, ' and '.join(arch.prior_fields)
     if package_of(model) == 'basicsr' and known:
-        said = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
-        return MissingError(f'{said} {_MENDED}', 'priors'), False
+        message = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
+        return MissingError(f'{message} {_MENDED}', 'priors'), False
     return f'{network} needs {what} with its frames; see to it that {model.__name__} hands them on.', True

@@ -36,8 +36,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
-        said = f'{"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
-        return f'{printable(place)}: {printable(self.key)}: {said}'
+        message = f'{"warning: " * self.warning}{self.message} {self.suggestion}'.rstrip()
+        return f'{printable(place)}: {printable(self.key)}: {message}'
 
 
 def problem_of(

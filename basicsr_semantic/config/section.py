@@ -170,10 +170,10 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
             wanted.append(f'a list of {context.get("max_length", context.get("min_length", length))}')
         else:
             wanted.append(_EXPECTED.get(kind, one['msg'].removeprefix('Input should be ')))
-    said = ' or '.join(dict.fromkeys(wanted))
-    if [one['type'] for one in errors] != ['literal_error'] or said.startswith('one of'):
-        said = said[0].upper() + said[1:]  # but a name keeps its letters
-    return path, f'{said} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted)
+    message = ' or '.join(dict.fromkeys(wanted))
+    if [one['type'] for one in errors] != ['literal_error'] or message.startswith('one of'):
+        message = message[0].upper() + message[1:]  # but a name keeps its letters
+    return path, f'{message} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted)
 
 
 def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) -> str:
@@ -183,7 +183,7 @@ def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) ->
     candidates = [(whole(value), f'Write {whole(value)}.'), (str(value), f"Write '{value}' in quotes for text.")]
     if isinstance(value, str):
         meant = parse_value(value, path[-1]) if value[:1] not in tuple('[{\'"!') else value
-        near = nearest(value, [one for said in wanted for one in said.removeprefix('one of ').split(', ')])
+        near = nearest(value, [one for message in wanted for one in message.removeprefix('one of ').split(', ')])
         candidates = [(meant, f'Write {value} without quotes.' if meant is not None else 'Write ~ for nothing.')]
         candidates.append((near or value, f'Did you mean {near}?'))
     for meant, written in (*candidates, ([value], f'Write [{shown(value)}].')):

@@ -56,9 +56,9 @@ def arguments_of(target: Callable[..., Any], without: frozenset[str] = frozenset
         hint = hint | None if parameter.default is None and hint is not Any else hint
         default = None if parameter.default is parameter.empty else parameter.default
         fields[name] = (hint, Field(default=... if needed else default, description=docs.get(name)))
-    made = create_model(getattr(target, '__name__', 'Arguments'), __base__=Arguments, **fields)
-    made.takes_more = takes_more
-    return made
+    result = create_model(getattr(target, '__name__', 'Arguments'), __base__=Arguments, **fields)
+    result.takes_more = takes_more
+    return result
 
 
 def _parameters(target: Any) -> tuple[dict[str, tuple[inspect.Parameter, Any, bool]], bool]:

@@ -30,11 +30,11 @@ def only(fits: Callable[[Any], Any], sentence: str) -> Callable[[Any], Any]:
 
 def section(name: str, base: Any, /, *checks: Callable[[Any], Any], **keys: Any) -> Any:
     """A subclass with further keys, each a type or (type, default), and checks of several keys together."""
-    made: dict[str, Any] = {key: hint if isinstance(hint, tuple) else (hint, ...) for key, hint in keys.items()}
-    made['__validators__'] = {f'_{name}_{n}': model_validator(mode='after')(check) for n, check in enumerate(checks)}
+    result: dict[str, Any] = {key: hint if isinstance(hint, tuple) else (hint, ...) for key, hint in keys.items()}
+    result['__validators__'] = {f'_{name}_{n}': model_validator(mode='after')(check) for n, check in enumerate(checks)}
     # no docstrings to seek in a source that is not there, which took two seconds of each start
     return create_model(
-        name, __base__=base, __module__=__name__, __cls_kwargs__={'use_attribute_docstrings': False}, **made
+        name, __base__=base, __module__=__name__, __cls_kwargs__={'use_attribute_docstrings': False}, **result
     )
 
 

@@ -69,8 +69,8 @@ class ClipPriorSource:
             return None
         kept, keys = store.keys(), list(dict.fromkeys(keys))
         self.close()
-        there = set(kept)
-        lacking = [key for key in keys if key not in there]
+        stored = set(kept)
+        lacking = [key for key in keys if key not in stored]
         if len(lacking) == len(keys):
             raise UserError(
                 f'The store {store.path} {f"holds {kept[0]!r} and the like" if kept else "is empty"}, but none of the '
@@ -78,11 +78,11 @@ class ClipPriorSource:
                 'these names?'
             )
         if lacking:
-            said = f'The store {store.path} lacks {len(lacking)} of {len(keys)} frames, for example {lacking[0]!r}.'
+            message = f'The store {store.path} lacks {len(lacking)} of {len(keys)} frames, for example {lacking[0]!r}.'
             if not self._neutral:
-                raise store.missing(f'{said} What is in it is kept.')
-            get_root_logger().warning(f'{said} Neutral priors stand in for them (missing_priors).')
-        return next(key for key in keys if key in there)
+                raise store.missing(f'{message} What is in it is kept.')
+            get_root_logger().warning(f'{message} Neutral priors stand in for them (missing_priors).')
+        return next(key for key in keys if key in stored)
 
     def close(self) -> None:
         """Close the store in this process; the next read opens it again."""
@@ -108,9 +108,9 @@ class ClipPriorSource:
             return None
         shape, box = (self._num_masks, geometry.height, geometry.width), geometry.box()
 
-        def read(there: Sequence[str]) -> np.ndarray:
+        def read(stored: Sequence[str]) -> np.ndarray:
             assert store is not None
-            return store.clip_masks(there, self._num_masks, box, frame_size=size)
+            return store.clip_masks(stored, self._num_masks, box, frame_size=size)
 
         masks = self._rows(keys, np.zeros(shape, np.uint8), read, geometry)
         return torch.from_numpy(np.ascontiguousarray(masks))
@@ -136,8 +136,8 @@ class ClipPriorSource:
             return None
         shape, box = (dim, cells(geometry.height), cells(geometry.width)), geometry.box()
 
-        def read(there: Sequence[str]) -> np.ndarray:
-            return store.clip_features(there, box, frame_size=size)
+        def read(stored: Sequence[str]) -> np.ndarray:
+            return store.clip_features(stored, box, frame_size=size)
 
         features = self._rows(keys, np.zeros(shape, np.float32), read, geometry)
         return torch.from_numpy(np.ascontiguousarray(features))
@@ -162,9 +162,9 @@ class ClipPriorSource:
             return None, None
         count, dim, global_dim = shape
 
-        def read(there: Sequence[str]) -> np.ndarray:
-            frame_tokens, global_tokens = store.clip_tokens(there)
-            return np.concatenate([frame_tokens.reshape(len(there), -1), global_tokens], 1)
+        def read(stored: Sequence[str]) -> np.ndarray:
+            frame_tokens, global_tokens = store.clip_tokens(stored)
+            return np.concatenate([frame_tokens.reshape(len(stored), -1), global_tokens], 1)
 
         rows = torch.from_numpy(self._rows(keys, np.zeros(count * dim + global_dim, np.float32), read))
         frame_tokens, global_tokens = rows.split([count * dim, global_dim], 1)
@@ -186,13 +186,13 @@ class ClipPriorSource:
             geometry: Flips what was read; None flips nothing.
         """
         store, different = self.store, list(dict.fromkeys(keys))
-        there = [] if store is None else [key for key in different if not (self._neutral and key not in store)]
-        if len(there) == len(different):
-            rows = read(there)
+        stored = [] if store is None else [key for key in different if not (self._neutral and key not in store)]
+        if len(stored) == len(different):
+            rows = read(stored)
         else:
             rows = np.repeat(neutral[None], len(different), 0)
-            if there:
-                rows[[different.index(key) for key in there]] = read(there)
+            if stored:
+                rows[[different.index(key) for key in stored]] = read(stored)
         if geometry is not None:
             rows = geometry.flip(rows, (2, 3))
         return rows if len(different) == len(keys) else rows[[different.index(key) for key in keys]]

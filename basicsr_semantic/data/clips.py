@@ -190,17 +190,17 @@ class ClipIndex:
         for clip in self:
             folder = root / clip.folder
             try:
-                there = {entry.name.rpartition('.')[0] for entry in os.scandir(folder) if is_image(entry.name)}
+                stored = {entry.name.rpartition('.')[0] for entry in os.scandir(folder) if is_image(entry.name)}
             except OSError as error:
                 raise UserError(
                     f"{self.source} names the clip '{clip.name}', but '{folder}': {error.strerror}."
                 ) from None
-            missing = [frame for frame in clip.frames if frame not in there]
+            missing = [frame for frame in clip.frames if frame not in stored]
             if missing:
                 more = f' and lacks {len(missing)} in all' if len(missing) > 1 else ''
                 raise UserError(
-                    f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{folder}', with {len(there)} "
-                    f'images, has no frame {missing[0]}{more}. Complete the folder, or correct the list.'
+                    f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{folder}', with {len(stored)}"
+                    f' images, has no frame {missing[0]}{more}. Complete the folder, or correct the list.'
                 )
 
 

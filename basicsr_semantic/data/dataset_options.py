@@ -63,11 +63,11 @@ class ClipOptions(DatasetOptions):
         if not self.dataroot_gt and not self.dataroot_lq:
             raise ValueError('It has neither dataroot_gt nor dataroot_lq.')
         if self.dataroot_lq and self.degradation:
-            said = 'It gives both dataroot_lq (stored low-resolution frames) and degradation (frames made on the fly'
-            raise ValueError(f'{said} from dataroot_gt). Remove one of them.')
+            message = 'It gives both dataroot_lq (stored low-resolution frames) and degradation (frames made on the fly'
+            raise ValueError(f'{message} from dataroot_gt). Remove one of them.')
         if not self.dataroot_lq and not self.degradation:
-            said = 'It has no dataroot_lq. Give the low-resolution frames, or say how to make them on the fly:'
-            raise ValueError(f'{said} degradation: BI, BD or BD_DUF.')
+            message = 'It has no dataroot_lq. Give the low-resolution frames, or say how to make them on the fly:'
+            raise ValueError(f'{message} degradation: BI, BD or BD_DUF.')
         if self.degradation and (wrong := wrong_degradation(self.degradation, self.scale)):
             raise ValueError(wrong)
         return self

@@ -138,11 +138,11 @@ class FrameReader:
         if client is not None:
             _close_lmdb(client)  # inherited from the process that forked this one; not ours to read with
         client = FileClient('lmdb', db_paths=path, client_keys='default', **self._arguments)
-        self._refuse_truncated(client.client._client['default'])
+        self._check_whole(client.client._client['default'])
         _lmdb_clients[path] = (os.getpid(), client)
         return client
 
-    def _refuse_truncated(self, environment: Any) -> None:
+    def _check_whole(self, environment: Any) -> None:
         if (sizes := truncated_to(environment, self.root)) is not None:
             environment.close()
             raise UserError(

@@ -99,7 +99,7 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     """
     if not content:
         raise DamagedImageError('it is empty')
-    refuse_large(header_size(content), max_megapixels)
+    check_megapixels(header_size(content), max_megapixels)
     if _is_truncated(content):
         raise DamagedImageError('it is truncated')
     try:
@@ -114,7 +114,7 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     return image
 
 
-def refuse_large(size: tuple[int, int] | None, max_megapixels: float) -> None:
+def check_megapixels(size: tuple[int, int] | None, max_megapixels: float) -> None:
     """Look at a size (height, width) before anything is decoded.
 
     Raises:

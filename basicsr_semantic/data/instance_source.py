@@ -163,13 +163,13 @@ class InstanceSource:
         return None if mask is None or not mask.any() else encode_mask(mask)
 
     def _check_classes(self, wanted: int | None) -> int:
-        there = len(self.categories)
-        if wanted is not None and wanted < there:
+        stored = len(self.categories)
+        if wanted is not None and wanted < stored:
             raise UserError(
-                f"{self._where}: num_classes is {wanted}, but '{self._file.path}' has {there} categories. Set it, and "
-                f'that of the network, to {there} at least.'
+                f"{self._where}: num_classes is {wanted}, but '{self._file.path}' has {stored} categories. Set it, and "
+                f'that of the network, to {stored} at least.'
             )
-        return wanted or there
+        return wanted or stored
 
     def _with_labels(self, video: AnnotatedVideo, labels: Mapping[Any, int]) -> SourceVideo:
         kept = [instance for instance in video.instances if self._crowds or not instance.crowd]
@@ -199,11 +199,11 @@ class InstanceSource:
             keys = {key: key for clip, frames in listed.items() for key in (f'{clip}/{frame}' for frame in frames)}
         found = []
         for video in videos:
-            there = [n for n, frame in enumerate(video.keys) if frame in keys]
-            if there:
-                names = tuple(keys[video.keys[n]] for n in there)
+            stored = [n for n, frame in enumerate(video.keys) if frame in keys]
+            if stored:
+                names = tuple(keys[video.keys[n]] for n in stored)
                 found.append(
-                    SourceVideo(video.annotated, video.name, names, tuple(there), video.instances, video.labels)
+                    SourceVideo(video.annotated, video.name, names, tuple(stored), video.instances, video.labels)
                 )
         if not found:
             raise UserError(

@@ -107,7 +107,7 @@ class SemanticClipDataset(Dataset):
                 'name them in exclude_clips, or set unfit_clips: leave_out.'
             )
         if options.gt_size is not None:  # most data sets have frames of one size: better known now than later
-            self._refuse_small(self.clips[0], *self.source.lr_sizes(self.clips[:1])[self.clips[0].name])
+            self._check_patch(self.clips[0], *self.source.lr_sizes(self.clips[:1])[self.clips[0].name])
             self.source.close()
         shortest = self._span(min(options.interval_list))
         self._ends = list(accumulate(len(clip) - shortest for clip in self.clips))
@@ -135,7 +135,7 @@ class SemanticClipDataset(Dataset):
             keys.reverse()
 
         def draw(lr_height: int, lr_width: int) -> ClipGeometry:
-            self._refuse_small(clip, lr_height, lr_width)
+            self._check_patch(clip, lr_height, lr_width)
             patch = None if options.gt_size is None else options.gt_size // options.scale
             step = self.source.crop_step
             if patch is None and (options.use_hflip or options.use_rot) and (lr_height % step or lr_width % step):
@@ -181,7 +181,7 @@ class SemanticClipDataset(Dataset):
                 )
         return default_collate(items)
 
-    def _refuse_small(self, clip: Clip, lr_height: int, lr_width: int) -> None:
+    def _check_patch(self, clip: Clip, lr_height: int, lr_width: int) -> None:
         options = self.options
         if options.gt_size is not None and options.gt_size // options.scale > min(lr_height, lr_width):
             raise UserError(

@@ -112,11 +112,11 @@ def read_weights(
             get_root_logger().info(f'{path} is a bare state dict and is loaded as it is.')
         else:
             wanted = {'params': HOLDERS, 'params_ema': AVERAGES + HOLDERS}.get(param_key, ('params',))
-            there = [key for key, value in content.items() if _is_state_dict(value)]
-            found = next((key for key in wanted if key in there), None)
+            stored = [key for key, value in content.items() if _is_state_dict(value)]
+            found = next((key for key in wanted if key in stored), None)
             if found is None:
-                listed = ', '.join(map(str, there))
-                advice = f' Set path:param_key_{role} to one of them: {listed}.' if role and there else ''
+                listed = ', '.join(map(str, stored))
+                advice = f' Set path:param_key_{role} to one of them: {listed}.' if role and stored else ''
                 raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}.{advice}')
             # as BasicSR does, but whoever asks for one of several names should not get another unseen
             tell = get_root_logger().info if param_key in ('params', 'params_ema') else get_root_logger().warning
@@ -205,7 +205,7 @@ def load_weights(
             f' {k} is {tuple(loaded[k].shape)} in the file and {tuple(current[k].shape)} in the network.'
             for k in wrong_size[:3]
         )
-        said = (
+        message = (
             f'{path} and {type(net).__name__} differ: the network lacks values for {_summary(missing)}; '
             f'the file has unused {_summary(unexpected)}.{sizes}'
         )
@@ -215,10 +215,10 @@ def load_weights(
                 advice = ' A network needs the arguments that its weights were trained with.'
             elif role == 'g':
                 advice = ' Set path:strict_load_g: false if this is meant (new modules on a baseline).'
-            raise UserError(f'{said}{advice}')
+            raise UserError(f'{message}{advice}')
         if len(missing) == len(current):
-            raise UserError(f'{said} Not one tensor fits: this is the checkpoint of another network.')
-        get_root_logger().warning(said)
+            raise UserError(f'{message} Not one tensor fits: this is the checkpoint of another network.')
+        get_root_logger().warning(message)
     net.load_state_dict({k: v for k, v in loaded.items() if k not in unexpected}, strict=False)
     get_root_logger().info(f'Loaded {type(net).__name__} from {path} [{param_key}].')
     return missing, unexpected

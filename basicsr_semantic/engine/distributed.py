@@ -97,8 +97,8 @@ def process_group() -> Iterator[None]:
         gone = ('Connection closed by peer', 'Connection reset by peer', 'remote process exited', 'Broken pipe')
         if not (dist.is_available() and dist.is_initialized()) or not any(one in str(error) for one in gone):
             raise
-        said = f'Process {dist.get_rank()} ends because another one has; what happened is said there'
-        raise UserError(f'{said}. Continue with --auto_resume.') from error
+        message = f'Process {dist.get_rank()} ends because another one has; what happened is said there'
+        raise UserError(f'{message}. Continue with --auto_resume.') from error
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -157,8 +157,9 @@ def together() -> Iterator[None]:
         error = raised
     if not any_process(error is not None):
         return
-    said = [] if error is None else [(str(error) if isinstance(error, UserError) else reason(error), missing_in(error))]
-    failed = [(rank, *one) for rank, rows in enumerate(gather_lists([said])) for one in rows]
+    text = str(error) if isinstance(error, UserError) or error is None else reason(error)
+    message = [] if error is None else [(text, missing_in(error))]
+    failed = [(rank, *one) for rank, rows in enumerate(gather_lists([message])) for one in rows]
     if error is not None:
         raise error
     rank, sentence, missing = failed[0]

@@ -75,7 +75,7 @@ def prepare_metrics(opt: Mapping[str, Any]) -> None:
             prepare(**{key: value for key, value in options.items() if key in known})
 
 
-class Judge:
+class Evaluator:
     """Measures restored frames one after the other and knows the one before, of the same item.
 
     Args:
@@ -119,7 +119,7 @@ class Judge:
             if (asked.gt and img2 is None) or (asked.over_time and 'previous' not in frames):
                 continue
             data = {key: frame for key, frame in frames.items() if key in asked.takes and frame is not None}
-            self._refuse_border(name, options.get('crop_border'), img)
+            self._check_border(name, options.get('crop_border'), img)
             value = float(calculate_metric(data, dict(options)))
             if not math.isfinite(value):
                 self._left_out[name]['undefined' if math.isnan(value) else 'infinite'] += 1
@@ -127,7 +127,7 @@ class Judge:
                 values[name] = value
         return values
 
-    def _refuse_border(self, name: str, border: Any, img: np.ndarray) -> None:
+    def _check_border(self, name: str, border: Any, img: np.ndarray) -> None:
         if isinstance(border, int) and 2 * border >= min(img.shape[:2]):
             raise UserError(
                 f'val:metrics:{name}:crop_border: {border} on each side leaves nothing of the frames of '
@@ -151,17 +151,17 @@ class Judge:
         Args:
             measured: Names of the metrics that have a value for at least one frame.
         """
-        said = []
+        message = []
         without_gt = any(gather_lists([self._without_gt]))
         left_out = gather_lists([self._left_out])
         lacking = [name for name, asked in self.wants.items() if asked.gt and name not in measured]
         if self.metrics and not measured and without_gt:
-            said.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
+            message.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
         elif lacking and without_gt:
-            said.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
+            message.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
         for name in self.metrics:
             for kind, why in _NO_NUMBER.items():
                 if count := sum(one[name][kind] for one in left_out):
                     frames = f'{count} frame{"s" * (count > 1)}'
-                    said.append(f'{self.dataset}: {name} is {kind} for {frames} ({why}), not counted.')
-        return said
+                    message.append(f'{self.dataset}: {name} is {kind} for {frames} ({why}), not counted.')
+        return message

@@ -40,7 +40,7 @@ def train_only(net: nn.Module, prefixes: Sequence[str] | None) -> None:
 
 
 class Stages:
-    """Warm-up stages of BasicSR (``fix_flow``, ``tsa_iter``): some parameters rest until an iteration.
+    """Warm-up stages of BasicSR (``fix_flow``, ``tsa_iter``): some parameters are frozen until an iteration.
 
     BasicSR freezes at iteration 1 and un-freezes everything later, so a resumed run never freezes, and what the user
     froze thaws. Here the state is a function of the iteration, and only what trains at all is ever touched.
@@ -51,28 +51,29 @@ class Stages:
 
     def __init__(self, net: nn.Module) -> None:
         self._trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-        self._rests: list[tuple[int, Callable[[str], bool]]] = []
+        self._frozen: list[tuple[int, Callable[[str], bool]]] = []
 
-    def rest_until(self, iteration: int | None, rests: Callable[[str], bool]) -> None:
-        """Let parameters for whose names ``rests`` is true rest before ``iteration`` (None or 0: never)."""
+    def freeze_until(self, iteration: int | None, is_frozen: Callable[[str], bool]) -> None:
+        """Freeze parameters for whose names ``is_frozen`` is true before ``iteration`` (None or 0: never)."""
         if iteration:
-            self._rests.append((iteration, rests))
+            self._frozen.append((iteration, is_frozen))
 
     def apply(self, current_iter: int) -> None:
         """Set ``requires_grad`` for this iteration."""
-        if not self._rests:
+        if not self._frozen:
             return
         for name, parameter in self._trainable:
-            parameter.requires_grad_(not any(current_iter < until and rests(name) for until, rests in self._rests))
+            frozen = any(current_iter < until and is_frozen(name) for until, is_frozen in self._frozen)
+            parameter.requires_grad_(not frozen)
 
 
 def is_flow(name: str) -> bool:
-    """Parameters that ``fix_flow`` lets rest (basicsr/models/video_recurrent_model.py, optimize_parameters)."""
+    """Parameters that ``fix_flow`` freezes (basicsr/models/video_recurrent_model.py, optimize_parameters)."""
     return 'spynet' in name or 'edvr' in name
 
 
 def is_not_fusion(name: str) -> bool:
-    """Parameters that ``tsa_iter`` lets rest (basicsr/models/edvr_model.py, optimize_parameters)."""
+    """Parameters that ``tsa_iter`` freezes (basicsr/models/edvr_model.py, optimize_parameters)."""
     return 'fusion' not in name
 
 

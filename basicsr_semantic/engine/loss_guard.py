@@ -38,7 +38,7 @@ def _remember(loss: nn.Module, given: Any, output: Any) -> None:
 
 def watch_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Let an optimiser refuse to step on losses that were seen and are not finite; returns the optimiser."""
-    optimizer.register_step_pre_hook(lambda *_: refuse_seen())
+    optimizer.register_step_pre_hook(lambda *_: check_seen())
     return optimizer
 
 
@@ -49,7 +49,7 @@ def begin_iteration(current_iter: int) -> None:
     _iteration = current_iter
 
 
-def refuse_seen() -> None:
+def check_seen() -> None:
     """Refuse losses that were seen and are not finite in one of the processes; all must ask.
 
     Raises:
@@ -60,7 +60,7 @@ def refuse_seen() -> None:
     losses = _seen.copy()
     _seen.clear()
     if any_process(not torch.isfinite(torch.stack([value for _, value in losses])).all().item()):
-        _refuse(losses, _iteration)
+        _check(losses, _iteration)
 
 
 def agree_on_losses(
@@ -88,12 +88,12 @@ def agree_on_losses(
         torch.distributed.all_reduce(table)
     *averages, count = table.tolist()
     if count:
-        _refuse(watched, current_iter)
+        _check(watched, current_iter)
     world = torch.distributed.get_world_size() if distributed else 1
     return {name: value / world for name, value in zip(losses, averages, strict=True)}
 
 
-def _refuse(losses: Iterable[tuple[str, torch.Tensor]], current_iter: int | None) -> None:
+def _check(losses: Iterable[tuple[str, torch.Tensor]], current_iter: int | None) -> None:
     bad = [(name, float(value)) for name, value in losses if not torch.isfinite(value)][:1]
     everywhere = [(rank, *one) for rank, rows in enumerate(gather_lists([bad])) for one in rows]
     rank, name, value = everywhere[0]

@@ -49,11 +49,11 @@ from .distributed import any_process, barrier, gather_lists, init_distributed, t
 from .evaluator import prepare_metrics
 from .loading import FirstItem, loader_died, make_prefetcher
 from .log import start_log, write_log
-from .loss_guard import SkippedSteps, begin_iteration, refuse_seen
+from .loss_guard import SkippedSteps, begin_iteration, check_seen
 from .run import Run, move_paths, prepare_run
 from .run_lock import hold_folder
-from .seeding import PlaceSampler, SeededDataset, seed_from
-from .training_state import find_resume_state, name_weights, refuse_wrong_content
+from .seeding import ResumableSampler, SeededDataset, seed_from
+from .training_state import check_content, find_resume_state, name_weights
 
 
 def train_pipeline(root_path: str) -> None:
@@ -185,7 +185,7 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
                 model.feed_data(data)
             begin_iteration(current_iter)
             model.optimize_parameters(current_iter)
-            refuse_seen()  # of a step that a gradient scaler left out
+            check_seen()  # of a step that a gradient scaler left out
             skipped.look(current_iter)
             iter_timer.record()
             if current_iter == start_iter + 1:
@@ -307,10 +307,10 @@ def _find_resume(run: Run) -> dict | None:
         if found:
             paths['resume_state'], state = str(found[0]), found[1]
     elif paths.get('resume_state'):
-        _refuse_other_run(paths)
+        _check_same_run(paths)
         found = paths['resume_state'], load_file(paths['resume_state'])
         name_weights(found[1], found[0], networks)
-        refuse_wrong_content(found[1], found[0])
+        check_content(found[1], found[0])
         state = found[1]
     if state is None:
         return None
@@ -336,7 +336,7 @@ def _find_resume(run: Run) -> dict | None:
     return state
 
 
-def _refuse_other_run(paths: dict[str, Any]) -> None:
+def _check_same_run(paths: dict[str, Any]) -> None:
     """A state goes with the weights beside it, and those of the run are looked for under its name.
 
     Raises:
@@ -378,7 +378,7 @@ def _tensorboard(run: Run):
     return init_tb_logger(log_dir=str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
 
 
-def _train_loader(run: Run, start_iter: int) -> tuple[DataLoader, PlaceSampler]:
+def _train_loader(run: Run, start_iter: int) -> tuple[DataLoader, ResumableSampler]:
     """One endless loader for the whole run, from the sample after those of ``start_iter`` iterations."""
     opt, options = run.opt, run.loaders['train']
     with in_words('datasets:train'):
@@ -387,7 +387,7 @@ def _train_loader(run: Run, start_iter: int) -> tuple[DataLoader, PlaceSampler]:
     batch, workers = options.batch_size_per_gpu * gpus, options.num_worker_per_gpu * gpus
     ratio, total = options.dataset_enlarge_ratio, run.train.total_iter
     try:
-        sampler = PlaceSampler(dataset, opt['world_size'], opt['rank'], ratio, batch, start_iter, total)
+        sampler = ResumableSampler(dataset, opt['world_size'], opt['rank'], ratio, batch, start_iter, total)
     except ValueError as error:
         raise UserError(f'datasets:train of {len(dataset)} samples: {error}') from error
     get_root_logger().info(

@@ -41,7 +41,7 @@ class SeededDataset(Dataset):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, place: tuple[int, int, int]):
-        """Return sample ``index`` for ``place = (epoch, position, index)`` as yielded by :class:`PlaceSampler`."""
+        """Return sample ``index`` for ``place = (epoch, position, index)`` as yielded by :class:`ResumableSampler`."""
         epoch, position, index = place
         seed_from(self.seed, epoch, position)
         return self.dataset[index]
@@ -51,7 +51,7 @@ LARGEST_EPOCH = 10**8
 """Samples whose order is drawn at once: it takes 4 GB."""
 
 
-class PlaceSampler(Sampler):
+class ResumableSampler(Sampler):
     """BasicSR's shuffling as one endless stream that can start anywhere.
 
     Yields (epoch, position, index), epoch after epoch. The tail of an epoch that does not fill a batch of all processes

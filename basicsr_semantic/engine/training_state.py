@@ -48,7 +48,7 @@ def find_resume_state(
         try:
             state = load_file(path)
             name_weights(state, path, networks)
-            refuse_wrong_content(state, path)
+            check_content(state, path)
             absent = [name for name in state['weights'].values() if not (Path(weights_folder) / name).is_file()]
             if absent:
                 raise UserError(f'{path} belongs to {", ".join(absent)}, which is gone from {weights_folder}.')
@@ -99,7 +99,7 @@ def name_weights(state: Any, path: str | Path, networks: Iterable[str]) -> None:
         raise UserError(f'{path} is not a training state: what it names as weights are no names of files.')
 
 
-def refuse_wrong_content(state: dict[str, Any], path: str | Path) -> None:
+def check_content(state: dict[str, Any], path: str | Path) -> None:
     """Look at the form of everything in a training state.
 
     Args:

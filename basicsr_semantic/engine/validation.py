@@ -21,7 +21,7 @@ from ..utils.files import write_whole
 from ..utils.names import inside
 from ..utils.printing import printable
 from .distributed import gather_lists, together
-from .evaluator import Judge
+from .evaluator import Evaluator
 
 
 @dataclass
@@ -116,16 +116,16 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
     for clip in getattr(dataset, 'clip_lengths', ()) if save_img else ():
         inside(opt['path']['visualization'], name, clip)  # now, not after hours
     rows: list[dict[str, Any]] = []
-    judge = Judge(metrics, name)
+    evaluator = Evaluator(metrics, name)
     with tqdm(total=len(dataset), unit='item', desc=f'Test {printable(name)}', disable=rank != 0) as bar, together():
         for item_index in range(rank, len(dataset), world):
-            judge.begin_item()
+            evaluator.begin_item()
             for frame in _restore(model, dataset, item_index):
-                rows.append(_judge(frame, judge, _image_path(opt, name, frame, current_iter) if save_img else None))
-            judge.end_item()
+                rows.append(_judge(frame, evaluator, _image_path(opt, name, frame, current_iter) if save_img else None))
+            evaluator.end_item()
             bar.update(min(world, len(dataset) - bar.n))
     report = Report(name, list(metrics), sorted(gather_lists(rows), key=lambda r: (r['clip'], r['index'])))
-    for sentence in judge.remarks(set(report.average())):
+    for sentence in evaluator.remarks(set(report.average())):
         get_root_logger().warning(sentence)
     if rank == 0:
         report.write(stem)
@@ -173,7 +173,7 @@ def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]
     return clip, list(range(count)), [f'{i:08d}' for i in range(count)]
 
 
-def _judge(frame: Frame, judge: Judge, image_path: Path | None) -> dict[str, Any]:
+def _judge(frame: Frame, evaluator: Evaluator, image_path: Path | None) -> dict[str, Any]:
     """Quantise a frame, save it where asked, and measure it."""
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
     restored = _quantised(frame.restored)
@@ -186,7 +186,7 @@ def _judge(frame: Frame, judge: Judge, image_path: Path | None) -> dict[str, Any
             f'{gt.shape[:2]}. Do the LQ frames belong to this GT, at this scale?'
         )
     try:
-        return row | judge.measure(frame.index, restored, gt)
+        return row | evaluator.measure(frame.index, restored, gt)
     except UserError as error:
         raise UserError(f'Frame {frame.name} of clip {frame.clip}: {error}') from error
 

@@ -144,7 +144,7 @@ def split_state(released: Released, state: State, path: File) -> tuple[dict[str,
     Raises:
         UserError: It is that of another network, a part is missing, or two names of one tensor have different values.
     """
-    _refuse_others(released, state, path)
+    _check_expected(released, state, path)
     needed, unused, unknown = {}, Counter[str](), []
     for key, value in state.items():
         purpose = next((what for beginning, what in released.unused.items() if key.startswith(beginning)), None)
@@ -171,7 +171,7 @@ def split_state(released: Released, state: State, path: File) -> tuple[dict[str,
     return needed, dict(unused)
 
 
-def _refuse_others(released: Released, state: State, path: File) -> None:
+def _check_expected(released: Released, state: State, path: File) -> None:
     name = released.name
     for beginning, other in released.others.items():
         if any(key.startswith(beginning) for key in state):
@@ -245,19 +245,19 @@ def misfit(own: State, state: State, optional: tuple[str, ...] = ()) -> str:
         state: The weights.
         optional: Names that the weights may lack.
     """
-    said = []
+    message = []
     if missing := own.keys() - state.keys() - set(optional):
-        said.append(f'{_some(missing)} missing')
+        message.append(f'{_some(missing)} missing')
     if unknown := state.keys() - own.keys():
-        said.append(f'{_some(unknown)} unknown to it')
+        message.append(f'{_some(unknown)} unknown to it')
     for key in sorted(own.keys() & state.keys()):
         if own[key].shape != state[key].shape:
             shapes = f'{tuple(state[key].shape)}, but its other tensors ask for {tuple(own[key].shape)}'
-            said.append(f'{key} is {shapes}')
+            message.append(f'{key} is {shapes}')
             break
     if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        said.append(f'{_some(broken)} not made of finite numbers')
-    return '; '.join(said)
+        message.append(f'{_some(broken)} not made of finite numbers')
+    return '; '.join(message)
 
 
 def _some(keys: Iterable[str]) -> str:

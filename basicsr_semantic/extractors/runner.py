@@ -105,10 +105,10 @@ def extract(
         extractor.features,
     )
     unreadable: list[str] = []
-    made = 0
+    result = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
-        _refuse_other_frames(store, seen, keys, read)
+        _check_same_frames(store, seen, keys, read)
         done = store.keys()
         todo = [unit for unit in mine if not done.issuperset(unit)]
         total, left = sum(map(len, mine)), sum(map(len, todo))
@@ -123,7 +123,7 @@ def extract(
                         _put_description(store, extractor, unit[0], frames)
                     else:
                         _put_frame(store, extractor, unit[0], frames, names or {})
-                    made += len(unit)
+                    result += len(unit)
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
@@ -135,7 +135,7 @@ def extract(
             f'{out} lacks their {"priors" if meta["tokens"] else "masks"}; all others are in it. The first: '
             f'{unreadable[0]} Mend the frames and run the same command again.'
         )
-    return Extraction(made, total - left, time.monotonic() - start)
+    return Extraction(result, total - left, time.monotonic() - start)
 
 
 def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
@@ -148,7 +148,7 @@ def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
     return {'key': key, 'sha256': digest.hexdigest()}
 
 
-def _refuse_other_frames(
+def _check_same_frames(
     store: PriorStoreWriter,
     seen: dict[str, str] | None,
     keys: Sequence[str],

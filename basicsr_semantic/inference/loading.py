@@ -64,8 +64,8 @@ def load(
     """
     path = _find(Path(name_or_path).expanduser())
     content = load_file(path)
-    said = content if isinstance(content, dict) else {}
-    stored = said.get(KEY)
+    message = content if isinstance(content, dict) else {}
+    stored = message.get(KEY)
     description = dict(stored) if isinstance(stored, Mapping) else {}
     options = {} if network is None else _given(network)
     section = options.get('network_g', description.get('network'))
@@ -77,19 +77,19 @@ def load(
     if missing_priors is not None:
         section = {**section, 'missing_priors': missing_priors}
     if param_key is None:
-        param_key = 'params_ema' if 'params_ema' in said else 'params'
+        param_key = 'params_ema' if 'params_ema' in message else 'params'
     _check_outline(section, path, param_key)
     net = _build(section, path)
     load_weights(net, path, True, param_key, role=None)
-    kind = said.get('prior_kind')
+    kind = message.get('prior_kind')
     details: dict[str, Any] = {
         'description': description | {'network': dict(section)},
         'prior_kind': kind if isinstance(kind, str) else None,
     }
     if isinstance(net, SeeClear):
-        process = _diffusion(said, options, path)
-        upsample = _base(said, options, net.scale, path)
-        with_memory = said.get('stage') != 'condenser'
+        process = _diffusion(message, options, path)
+        upsample = _base(message, options, net.scale, path)
+        with_memory = message.get('stage') != 'condenser'
         restorer: Restorer = SeeClearRestorer(net, process, upsample, with_memory, **details)
     else:
         restorer = Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
@@ -185,8 +185,8 @@ def _takes_images(net: nn.Module, model_type: Any) -> bool:
     return restores_images(net)
 
 
-def _diffusion(said: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> BlurringResShift:
-    section = options.get('diffusion', said.get('diffusion'))
+def _diffusion(message: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> BlurringResShift:
+    section = options.get('diffusion', message.get('diffusion'))
     if not isinstance(section, Mapping):
         raise UserError(f'{path} does not say its diffusion. Give the option file of its training as network.')
     try:
@@ -198,14 +198,14 @@ def _diffusion(said: Mapping[str, Any], options: Mapping[str, Any], path: Path) 
 
 
 def _base(
-    said: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path
+    message: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path
 ) -> BicubicUpsampler | NetworkUpsampler:
     """What makes the base of SeeClear: out of the option file, out of the checkpoint, or bicubic."""
     if 'base_upsampler' in options:
         paths = options.get('path') or {}
         weights, key = paths.get('pretrain_base_upsampler'), paths.get('param_key_base_upsampler', 'params')
         return make_base_upsampler(options['base_upsampler'], scale, weights, key)
-    name, stored = said.get('base_upsampler', 'bicubic'), said.get(BASE)
+    name, stored = message.get('base_upsampler', 'bicubic'), message.get(BASE)
     if isinstance(stored, Mapping) and isinstance(stored.get('network'), Mapping):
         upsampler = NetworkUpsampler(_build(stored['network'], path))
         try:

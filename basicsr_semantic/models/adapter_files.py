@@ -68,10 +68,10 @@ class Tuning:
     @classmethod
     def read(cls, content: Any) -> Tuning | None:
         """What a checkpoint says; None where it says nothing of the kind."""
-        said = content.get(TUNED) if isinstance(content, Mapping) else None
-        if not isinstance(said, Mapping) or said.keys() != cls.__dataclass_fields__.keys():
+        message = content.get(TUNED) if isinstance(content, Mapping) else None
+        if not isinstance(message, Mapping) or message.keys() != cls.__dataclass_fields__.keys():
             return None
-        return cls(**said) if all(isinstance(said[name], list) for name in ('keys', 'overwrites')) else None
+        return cls(**message) if all(isinstance(message[name], list) for name in ('keys', 'overwrites')) else None
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint has to say."""

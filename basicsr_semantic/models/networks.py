@@ -29,8 +29,8 @@ def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
         net = build_network(section)
     except REFUSALS as error:
         raise UserError(f'network_g: {error}') from error
-    if said := wrong_scale(net, scale):
-        raise UserError(f'network_g: {said}')
+    if message := wrong_scale(net, scale):
+        raise UserError(f'network_g: {message}')
     return net
 
 

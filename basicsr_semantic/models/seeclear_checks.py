@@ -29,8 +29,8 @@ def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
     for name, dataset in subsection(opt, 'datasets').items() if network['category'] else ():
         for key in [key for key in ('max_frames', 'num_frame') if isinstance(dataset, Mapping) and dataset.get(key)]:
             if not name.startswith('train'):
-                said = 'It cuts videos, but the memory of SeeClear runs through the whole video. Remove it'
-                yield ('datasets', name, key), f'{said} (first_frames samples the beginning of each video only).'
+                message = 'It cuts videos, but the memory of SeeClear runs through the whole video. Remove it'
+                yield ('datasets', name, key), f'{message} (first_frames samples the beginning of each video only).'
 
 
 def _diffusion(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
@@ -42,20 +42,20 @@ def _diffusion(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
         return
     smallest = SeeClear.size_requirements.multiple_of * (network['upscale'] if network['upscale'] in (2, 4) else 4)
     if smallest % diffusion.patch:
-        said = f'It is {diffusion.patch}, but frames are padded to multiples of {smallest}: take 1, 2, 4, 8, 16 or 32.'
-        yield ('diffusion', 'patch'), said
+        message = f'It is {diffusion.patch}, but frames are padded to multiples of {smallest}'
+        yield ('diffusion', 'patch'), f'{message}: take 1, 2, 4, 8, 16 or 32.'
     steps, most = subsection(opt, 'val').get('sample_steps'), diffusion.steps
     if isinstance(steps, int) and not 1 <= steps <= most:
-        said = f'It is {steps}; a diffusion of {most} steps can be sampled in 1 to {most}.'
-        yield ('val', 'sample_steps'), said
+        message = f'It is {steps}; a diffusion of {most} steps can be sampled in 1 to {most}.'
+        yield ('val', 'sample_steps'), message
 
 
 def _base(base: Any, path: Mapping[str, Any]) -> Said:
     weights = path.get('pretrain_base_upsampler')
     if isinstance(base, Mapping):
         if not weights and not nearest('pretrain_base_upsampler', path, 0.9):  # a slip of the pen is said already
-            said = f'A {base.get("type")} without weights makes frames that mean nothing. Give them:'
-            yield ('base_upsampler',), f'{said} path:pretrain_base_upsampler: FILE.'
+            message = f'A {base.get("type")} without weights makes frames that mean nothing. Give them:'
+            yield ('base_upsampler',), f'{message} path:pretrain_base_upsampler: FILE.'
     elif base != 'bicubic':
         yield ('base_upsampler',), f'It is {base!r}. Say bicubic, or name an arch: {{type: BasicVSR, ...}}.'
     elif weights:
@@ -68,14 +68,14 @@ def _stage(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
     if later and not network['category']:
         yield ('train', 'stage'), f'It is {stage}, but network_g:category: false leaves no memory to train.'
     if later and not subsection(opt, 'path').get('pretrain_network_g'):
-        said = f'It is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage before:'
-        yield ('train', 'stage'), f'{said} path:pretrain_network_g: FILE.'
+        message = f'It is {stage}, which goes on from a trained condenser. Give the checkpoint of the stage before:'
+        yield ('train', 'stage'), f'{message} path:pretrain_network_g: FILE.'
     frames = subsection(subsection(opt, 'datasets'), 'train').get('num_frame')
     if not isinstance(frames, int) or not isinstance(length, int):
         return
     if stage == 'condenser' and frames != length:
-        said = f'It is {frames}; stage condenser takes clips of {length} frames (network_g:clip_length).'
-        yield ('datasets', 'train', 'num_frame'), said
+        message = f'It is {frames}; stage condenser takes clips of {length} frames (network_g:clip_length).'
+        yield ('datasets', 'train', 'num_frame'), message
     if later and frames <= length:
-        said = f'It is {frames}, one clip; what the memory has learnt shows in the next one.'
-        yield ('datasets', 'train', 'num_frame'), f'{said} Set it to {2 * length} or {3 * length}.'
+        message = f'It is {frames}, one clip; what the memory has learnt shows in the next one.'
+        yield ('datasets', 'train', 'num_frame'), f'{message} Set it to {2 * length} or {3 * length}.'

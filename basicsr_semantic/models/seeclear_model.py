@@ -62,9 +62,9 @@ class SeeClearModel(SemanticVSRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         for keys, sentence in problems(opt, opt['is_train']):
             raise UserError(f'{":".join(keys)}: {sentence}')
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as message:
             self.diffusion = BlurringResShift(**(opt.get('diffusion') or {}))
-        for one in said:
+        for one in message:
             get_root_logger().warning(str(one.message))
         super().__init__(opt)
         self.diffusion.to(self.device)
@@ -133,13 +133,13 @@ class SeeClearModel(SemanticVSRModel):
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides weights: kind of priors, the diffusion, and the whole network of the base."""
-        said: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
+        message: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
         if isinstance(self.upsample, NetworkUpsampler):
             state = {name: value.cpu() for name, value in self.upsample.net.state_dict().items()}
-            said[BASE] = {'network': with_defaults(self.opt['base_upsampler']), 'params': state}
+            message[BASE] = {'network': with_defaults(self.opt['base_upsampler']), 'params': state}
         if self.train_options:
-            said['stage'] = self.train_options.stage
-        return super().checkpoint_metadata() | said
+            message['stage'] = self.train_options.stage
+        return super().checkpoint_metadata() | message
 
     def _freeze(self, net: nn.Module) -> None:
         """The stage says what trains; ``train.trainable`` may leave out more."""
@@ -148,8 +148,8 @@ class SeeClearModel(SemanticVSRModel):
         stage = self.train_options.stage
         for name, parameter in net.named_parameters():
             of_memory = net.is_of_memory(name)
-            rests = of_memory if stage == 'condenser' else not of_memory if stage == 'memory' else False
-            parameter.requires_grad_(parameter.requires_grad and not rests)
+            is_frozen = of_memory if stage == 'condenser' else not of_memory if stage == 'memory' else False
+            parameter.requires_grad_(parameter.requires_grad and not is_frozen)
         parts = sorted({name.split('.')[0] for name, p in net.named_parameters() if p.requires_grad})
         count = sum(p.numel() for p in net.parameters() if p.requires_grad)
         get_root_logger().info(f'Stage {stage} trains {count:,d} parameters, in {", ".join(parts)}.')

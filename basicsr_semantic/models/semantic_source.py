@@ -264,18 +264,18 @@ def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: boo
         missing: Fields of SemanticPriors.
         has_tokens: Whether the data set gives frame tokens.
     """
-    said = f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none.'
+    message = f'{type(net).__name__} needs {", ".join(missing)}, but the data set gives none.'
     neutral = 'or set network_g:missing_priors: neutral.'
     if list(missing) == ['instance_tokens'] and has_tokens:
         return UserError(
-            f'{said} The store has the tokens of the frames; name the network that makes instances of them: network_s: '
-            '{type: stored_tokens, instance_checkpoint: FILE OF STAGE 1} (or, without one, {type: stored_tokens, '
-            f'instance_source: mean_over_time}}), {neutral}'
+            f'{message} The store has the tokens of the frames; name the network that makes instances of them: '
+            'network_s: {type: stored_tokens, instance_checkpoint: FILE OF STAGE 1} (or, without one, '
+            f'{{type: stored_tokens, instance_source: mean_over_time}}), {neutral}'
         )
-    said += ' Give a store that has them, dataroot_priors: STORE,'
+    message += ' Give a store that has them, dataroot_priors: STORE,'
     if 'pixel_features' in missing:
-        made = 'let network_s make them in the run (type: openseed, or xdecoder with pixel_features: true),'
-        return MissingError(f'{said} {made} {neutral}', 'features')
+        result = 'let network_s make them in the run (type: openseed, or xdecoder with pixel_features: true),'
+        return MissingError(f'{message} {result} {neutral}', 'features')
     if arch_of(net).prior_fields == ('masks',):
-        return MissingError(f'{said} {neutral}', 'priors', kind='sam')
-    return MissingError(f'{said} {neutral}', 'tokens')
+        return MissingError(f'{message} {neutral}', 'priors', kind='sam')
+    return MissingError(f'{message} {neutral}', 'tokens')

@@ -206,7 +206,7 @@ class SemanticVSRModel(VideoBaseModel):
         if kind is not None:
             self.trained_priors.compare(kind)
         elif self.arch.missing_priors != 'neutral':
-            self._refuse_missing(wanted, has_tokens=False)
+            self._raise_missing(wanted, has_tokens=False)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch.
@@ -233,12 +233,12 @@ class SemanticVSRModel(VideoBaseModel):
         if given:
             self.trained_priors.compare(kind, origin)
         if missing and self.arch.missing_priors != 'neutral':
-            self._refuse_missing(missing, 'frame_tokens' in data)
+            self._raise_missing(missing, 'frame_tokens' in data)
         check_token_widths(self.get_bare_model(self.net_g), given)
         priors = SemanticPriors(**given, kind=kind[0] if isinstance(kind, list | tuple) else kind)
         self.priors = priors.to(self.device, non_blocking=True)
 
-    def _refuse_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
+    def _raise_missing(self, missing: Sequence[str], has_tokens: bool) -> NoReturn:
         net = self.get_bare_model(self.net_g)
         raise missing_priors(net, missing, has_tokens)
 
@@ -259,8 +259,8 @@ class SemanticVSRModel(VideoBaseModel):
             raise UserError('There is no loss: give train:pixel_opt or train:perceptual_opt.')
         self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
         self.stages = Stages(self.get_bare_model(self.net_g))
-        self.stages.rest_until(train.fix_flow, is_flow)
-        self.stages.rest_until(train.tsa_iter, is_not_fusion)
+        self.stages.freeze_until(train.fix_flow, is_flow)
+        self.stages.freeze_until(train.tsa_iter, is_not_fusion)
         setup_optimizers(self)
         self.setup_schedulers()
         frozen = [(n, p) for n, p in self.get_bare_model(self.net_g).named_parameters() if not p.requires_grad]

@@ -57,7 +57,7 @@ def frame_losses(
     loss: VideoInstanceLoss,
     classes: torch.Tensor | None,
 ) -> tuple[dict[str, torch.Tensor], list[list[Match]]]:
-    """Judge a frame decoder that trains, on all its layers, in float32.
+    """Evaluator a frame decoder that trains, on all its layers, in float32.
 
     Args:
         net: The frame decoder.
@@ -103,15 +103,15 @@ def describe(
     tokens, features = [], []
     matches: list[list[Match]] | None = None
     for clip, target in zip(frames, targets, strict=True):
-        said = net(clip, all_layers=classes is not None)
-        tokens.append(said.layer_tokens)
-        features.append(said.mask_features)
+        message = net(clip, all_layers=classes is not None)
+        tokens.append(message.layer_tokens)
+        features.append(message.mask_features)
         if classes is None:
             continue
-        layers = said.layer_tokens.size(0)
+        layers = message.layer_tokens.size(0)
         with torch.autocast(frames.device.type, enabled=False):
-            logits = net.class_scores(said.layer_class_embeds[-layers:, :, :-1].float(), classes)
-            found = loss.match_frames(logits, said.layer_mask_logits[-layers:].float(), target.frames())
+            logits = net.class_scores(message.layer_class_embeds[-layers:, :, :-1].float(), classes)
+            found = loss.match_frames(logits, message.layer_mask_logits[-layers:].float(), target.frames())
         matches = [so_far + more for so_far, more in zip(matches or [[]] * layers, found, strict=True)]
     return torch.stack(tokens, dim=1), torch.stack(features), matches
 

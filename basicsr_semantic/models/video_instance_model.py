@@ -106,8 +106,8 @@ class VideoInstanceModel(VideoBaseModel):
         classes = net.config['num_classes']
         for name, dataset in datasets.items():
             if isinstance(found := getattr(dataset, 'num_classes', None), int) and found > classes:
-                said = f'It is {classes}, but data set {name} has {found} classes. Set it to that.'
-                yield ('network_g', 'num_classes'), said
+                message = f'It is {classes}, but data set {name} has {found} classes. Set it to that.'
+                yield ('network_g', 'num_classes'), message
 
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt['is_train'] and not opt['dist'] and opt['num_gpu'] > 1:

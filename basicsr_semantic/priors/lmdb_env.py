@@ -106,7 +106,7 @@ class SharedReadEnv:
                 create=False,
                 max_spare_txns=4,
             )
-        _refuse_truncated(env, self.path)
+        _check_whole(env, self.path)
         return env
 
 
@@ -115,11 +115,11 @@ def truncated_to(env: lmdb.Environment, path: Path) -> tuple[int, int] | None:
 
     LMDB maps the file into memory, so reading behind the end of a truncated one would kill the process with SIGBUS.
     """
-    needed, there = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
-    return (there, needed) if there < needed else None
+    needed, stored = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
+    return (stored, needed) if stored < needed else None
 
 
-def _refuse_truncated(env: lmdb.Environment, path: Path) -> None:
+def _check_whole(env: lmdb.Environment, path: Path) -> None:
     """Look at the size before reading.
 
     Raises:
@@ -162,7 +162,7 @@ class GrowingEnv:
             is_new = not (path / 'data.mdb').exists()
             self._env = lmdb.open(str(path), map_size=map_size, readahead=False, max_readers=512)
         if not is_new:
-            _refuse_truncated(self._env, path)
+            _check_whole(self._env, path)
 
     def write(self, action: Callable[[lmdb.Transaction], Result], at_least: int = 0) -> Result:
         """Run ``action`` in one durable transaction; all of it is written, or nothing.

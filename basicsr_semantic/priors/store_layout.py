@@ -68,16 +68,16 @@ def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
         UserError: A key is no text.
     """
     cursor = transaction.cursor()
-    there = cursor.first()
-    while there:
+    stored = cursor.first()
+    while stored:
         key = bytes(cursor.key())
         beside = next((prefix for prefix in _BESIDE if key.startswith(prefix)), None)
         if beside is not None:
-            there = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
+            stored = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
             continue
         if key != META_KEY:
             yield decode_key(key, path)
-        there = cursor.next()
+        stored = cursor.next()
 
 
 def decode_key(key: bytes, path: Path) -> str:

@@ -40,12 +40,12 @@ class MissingError(UserError):
     """
 
     def __init__(self, sentence: str, what: What | None = None, **values: object) -> None:
-        said, _, carried = sentence.rpartition(_CARRIED) if what is None else (sentence, '', '')
+        message, _, carried = sentence.rpartition(_CARRIED) if what is None else (sentence, '', '')
         self.what: What | None = what
         self.values = {name: str(value) for name, value in values.items()}
-        if said and carried:  # out of a process of a loader
+        if message and carried:  # out of a process of a loader
             self.what, self.values = json.loads(carried)
-        super().__init__(said or sentence)
+        super().__init__(message or sentence)
 
     def __str__(self) -> str:
         """The sentence; in a process of a loader also the data, as PyTorch hands on class and text alone."""
@@ -72,10 +72,10 @@ def reason(error: BaseException) -> str:
     """An exception of somebody else's code as part of a sentence: its kind, words and line."""
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     place = f' ({frames[-1].filename}:{frames[-1].lineno})' if frames else ''
-    said = f'it needs the key {error}' if isinstance(error, KeyError) else str(error).strip()
-    if 'Original Traceback' in said:  # of a loader's process, whose last line is the error
-        said = said.splitlines()[-1].partition(': ')[2]
-    return f'{type(error).__name__}: {said.rstrip(".")}{place}.'
+    message = f'it needs the key {error}' if isinstance(error, KeyError) else str(error).strip()
+    if 'Original Traceback' in message:  # of a loader's process, whose last line is the error
+        message = message.splitlines()[-1].partition(': ')[2]
+    return f'{type(error).__name__}: {message.rstrip(".")}{place}.'
 
 
 _NO_MEMORY = (os.strerror(errno.ENOMEM), "can't allocate memory", 'out of memory', 'failed to map segment')

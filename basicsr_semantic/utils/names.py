@@ -124,6 +124,6 @@ def inside(folder: str | Path, *names: str, where: str = '') -> Path:
     """
     for name in names:
         if (wrong := wrong_inner_name(name)) is not None:
-            said = f'{where}: the' if where else 'The'
-            raise UserError(f'{said} name {shown(name)} {wrong}. Rename it: it must stay inside {folder}.')
+            message = f'{where}: the' if where else 'The'
+            raise UserError(f'{message} name {shown(name)} {wrong}. Rename it: it must stay inside {folder}.')
     return Path(folder, *names)

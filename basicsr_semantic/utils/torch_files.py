@@ -26,7 +26,7 @@ def load_plain(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if (wrong := why_no_file(path)) is not None:
         raise UserError(f'The checkpoint {path} cannot be used: {wrong}.')
-    _refuse_damaged(path)
+    _check_readable(path)
     try:
         with stand_ins():
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -40,7 +40,7 @@ def load_plain(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def _refuse_damaged(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     """Compare the check sums in a file of torch.save, which torch.load does not: a flipped bit is a wrong weight.
 
     Raises:

@@ -75,7 +75,7 @@ def describe(extractor: Extractor, clip: str, frames: list[np.ndarray] | None = 
         rows = zip(found.frame_tokens, found.global_tokens, features, found.masks, strict=True)
         return [{**dict(zip(names, row, strict=True)), 'scores': found.scores} for row in rows]
     if extractor.by_frames():
-        said = [extractor.describe_frame(frame) for frame in frames]
+        message = [extractor.describe_frame(frame) for frame in frames]
         return [
             {
                 'frame_tokens': one.frame_tokens,
@@ -83,7 +83,7 @@ def describe(extractor: Extractor, clip: str, frames: list[np.ndarray] | None = 
                 'pixel_features': one.pixel_features,
                 'masks': one.masks,
             }
-            for one in said
+            for one in message
         ]
     pairs = [extractor(frame, key) for frame, key in zip(frames, keys_of(clip), strict=True)]
     return [{'masks': masks, 'scores': scores} for masks, scores in pairs]
@@ -134,8 +134,8 @@ def test_it_can_do_something_and_says_what(name, small, build):
 def test_what_it_says_of_itself_are_plain_values(name, small, build):
     extractor = build(name)
     assert json.loads(json.dumps(small(name))) == small(name)
-    for said in (extractor.parameters, extractor.checkpoint, extractor.tokens, extractor.features):
-        assert json.loads(json.dumps(said)) == pickle.loads(pickle.dumps(said)) == copy.deepcopy(said) == said
+    for one in (extractor.parameters, extractor.checkpoint, extractor.tokens, extractor.features):
+        assert json.loads(json.dumps(one)) == pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
     assert isinstance(extractor.max_masks, int) and extractor.max_masks >= 0
     if extractor.checkpoint is not None:
         assert extractor.checkpoint.keys() == {'file', 'sha256'} and len(extractor.checkpoint['sha256']) == 64
@@ -198,24 +198,24 @@ def test_a_frame_of_another_kind_is_refused(name, build):
 def test_a_store_gives_back_what_it_said(name, build, tmp_path):
     extractor = build(name)
     frames = {key: frame for clip in CLIPS for key, frame in zip(keys_of(clip), frames_of(clip), strict=True)}
-    made = extract(extractor, [*frames], frames.__getitem__, tmp_path / 'store', progress=False)
+    result = extract(extractor, [*frames], frames.__getitem__, tmp_path / 'store', progress=False)
     reader = PriorStoreReader(tmp_path / 'store')
-    assert made.made == len(reader) == len(frames) and reader.kind == name
+    assert result.made == len(reader) == len(frames) and reader.kind == name
     expected = store_metadata(
         name, extractor.parameters, extractor.checkpoint, extractor.order, extractor.max_masks, extractor.tokens,
         features=extractor.features,
     )  # fmt: skip
     assert {key: value for key, value in reader.meta.items() if key != 'seen'} == expected
     for clip in CLIPS:
-        for key, said in zip(keys_of(clip), describe(extractor, clip), strict=True):
-            masks = said['masks']
+        for key, message in zip(keys_of(clip), describe(extractor, clip), strict=True):
+            masks = message['masks']
             read = reader.masks(key, max(len(masks), 1), frame_size=masks.shape[1:])
             assert read.dtype == np.uint8 and np.array_equal(read[: len(masks)], masks) and not read[len(masks) :].any()
             if reader.has_tokens:
-                pairs = zip(reader.clip_tokens([key]), (said['frame_tokens'], said['global_tokens']), strict=True)
+                pairs = zip(reader.clip_tokens([key]), (message['frame_tokens'], message['global_tokens']), strict=True)
                 assert all(np.array_equal(stored[0], half(value)) for stored, value in pairs)
             if reader.has_features:
-                assert np.array_equal(reader.clip_features([key])[0], half(said['pixel_features']))
+                assert np.array_equal(reader.clip_features([key])[0], half(message['pixel_features']))
     reader.close()
 
 

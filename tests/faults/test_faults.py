@@ -32,8 +32,8 @@ def attempt(tmp_path_factory) -> Iterator:
 @pytest.mark.slow(20)
 @pytest.mark.parametrize('kind', KINDS)
 def test_inputs_of_a_kind_end_in_a_sentence_or_work(attempt, kind):
-    wrong = {str(fault): said for fault in of_kind(kind, MOST) if (said := attempt(fault)) is not None}
-    assert not wrong, '\n'.join(f'{name}: {said}' for name, said in wrong.items())
+    wrong = {str(fault): message for fault in of_kind(kind, MOST) if (message := attempt(fault)) is not None}
+    assert not wrong, '\n'.join(f'{name}: {message}' for name, message in wrong.items())
 
 
 def test_there_are_many_kinds_and_inputs():

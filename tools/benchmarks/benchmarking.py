@@ -84,9 +84,9 @@ def run_worker(
                 if 'done' in last:
                     progress.set_description(last['done'])
                     progress.update()
-        said = worker.stderr.read()
+        message = worker.stderr.read()
     if worker.returncode or 'result' not in last:
-        raise WorkerError(f'"{" ".join(command)}" failed with code {worker.returncode}:\n{said.strip()}')
+        raise WorkerError(f'"{" ".join(command)}" failed with code {worker.returncode}:\n{message.strip()}')
     return last
 
 

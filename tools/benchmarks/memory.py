@@ -119,7 +119,7 @@ def measure(file: OptionFile, precision: str) -> Memory:
     optimizer = _optimizer_state(model.optimizer_g)
     train = file.values['train']
     counted = count(model, train['total_iter'])
-    there = counted.there
+    stored = counted.there
     frames = batch['frames' if 'frames' in batch else 'lq']
     return Memory(
         file=file.file,
@@ -128,11 +128,11 @@ def measure(file: OptionFile, precision: str) -> Memory:
         clips=frames.size(0) // train.get('accumulate', 1),
         frames=frames.size(1),
         size=(frames.size(-2), frames.size(-1)),
-        weights=bytes_of(there.weights) - average,
-        gradients=bytes_of([weight for weight in there.weights if weight.requires_grad]),
+        weights=bytes_of(stored.weights) - average,
+        gradients=bytes_of([weight for weight in stored.weights if weight.requires_grad]),
         optimizer=optimizer,
         average=average,
-        batch=bytes_of(there.others),
+        batch=bytes_of(stored.others),
         held=counted.held,
         saved=counted.saved,
         again=counted.again,
@@ -187,8 +187,8 @@ def lines_of(found: list[Memory]) -> list[list[str]]:
 
 def footer(found: list[Memory], star: str = '*') -> str:
     """The sentences below a table, in which ``star`` marks some files."""
-    said = f'GB of 10^9 bytes, of one process, counted with PyTorch {torch.__version__}.'
-    return said + f' {star}: without what network_s has on the GPU.' * any(one.without_source for one in found)
+    message = f'GB of 10^9 bytes, of one process, counted with PyTorch {torch.__version__}.'
+    return message + f' {star}: without what network_s has on the GPU.' * any(one.without_source for one in found)
 
 
 def text_table(found: list[Memory]) -> str:

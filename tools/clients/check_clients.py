@@ -159,7 +159,7 @@ def read_report(client: Client, files: Sequence[str], code: int, stdout: str, st
         owner = max((file for file in files if line.startswith(f'{file}:')), key=len, default=None)
         if owner is not None:
             lines[owner].append(line[len(owner) + 1 :].strip())
-    verdicts = tuple(_verdict(file, said) for file, said in lines.items())
+    verdicts = tuple(_verdict(file, message) for file, message in lines.items())
     silent = [verdict.file for verdict in verdicts if not verdict.accepted and not verdict.errors]
     if silent:  # an exception that nobody caught ends the check with code 1
         return Report(client, failure=f'The check said nothing about {silent[0]}. {_failure(client, code, stderr)}')

@@ -139,15 +139,15 @@ def train_twice(run: Training, client: Client, copy: Path) -> dict[str, Any]:
         if not re.search(r'(^|_)2\.(pth|state)$', path.name):
             path.unlink()
     output = _child(['-m', 'basicsr_semantic', *command, '--auto_resume'], copy)
-    said = re.search(r'Resuming after iteration (\d+)\.', output)
-    if not said:
+    message = re.search(r'Resuming after iteration (\d+)\.', output)
+    if not message:
         raise RunError('The second run did not resume.')
     resumed = _weights(experiment, 4)
     differing = sorted(key for key in whole.keys() | resumed.keys() if not _same(whole.get(key), resumed.get(key)))
     return {
         'works': not differing,
         'iterations': 4,
-        'resumed_after': int(said[1]),
+        'resumed_after': int(message[1]),
         'identical': not differing,
         'validated': validated,
         'reason': f'{len(differing)} tensors differ, such as {differing[0]}.' if differing else '',

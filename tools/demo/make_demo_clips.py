@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--fresh', action='store_true', help='make them again even if they are there')
     options = parser.parse_args(arguments)
     try:
-        made = make_demo_clips(options.out, options.seed, options.size, options.frames, options.fresh)
+        result = make_demo_clips(options.out, options.seed, options.size, options.frames, options.fresh)
     except (UserError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'{Path(options.out)}: {"made" if made else "already there, nothing to do"}')
+    print(f'{Path(options.out)}: {"made" if result else "already there, nothing to do"}')
     return 0
 
 

@@ -41,11 +41,11 @@ def prepare(data: Path) -> dict[str, list[str]]:
     prepare_clips(data)
     stores: dict[str, list[str]] = {'regions': [], 'annotations': []}
     for part in ('train', 'val'):
-        made = {
+        result = {
             'regions': extract('regions', part),
             'annotations': extract('annotations', part, '--annotations', str(data / part / 'instances.json')),
         }
-        for kind, store in made.items():
+        for kind, store in result.items():
             stores[kind].append(f'datasets:{part}:dataroot_priors={store}')
     return stores
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
 from basicsr_semantic.config.option_file import load_yaml
-from basicsr_semantic.engine.evaluator import Judge
+from basicsr_semantic.engine.evaluator import Evaluator
 from basicsr_semantic.utils.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def bicubic(option: str, first_frames: int | None = None) -> Averages:
     from basicsr.utils import imfrombytes, img2tensor, tensor2img
     from basicsr.utils.matlab_functions import imresize
 
-    judge = Judge(load_yaml(str(ROOT / option))['val']['metrics'], 'davis320')
+    judge = Evaluator(load_yaml(str(ROOT / option))['val']['metrics'], 'davis320')
     environments = [
         lmdb.open(str(ROOT / DATA / 'val' / f'{kind}.lmdb'), readonly=True, lock=False) for kind in ('lq', 'gt')
     ]

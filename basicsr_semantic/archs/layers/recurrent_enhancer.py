@@ -184,8 +184,8 @@ class RecurrentEnhancer(nn.Module):
         home = torch.device('cpu') if offload else lq.device
         features = [self._first_features(lq[:, i]).to(home) for i in range(lq.size(1))]
         for branch in BRANCHES[:-1]:
-            made = dict(self._propagate(branch, features, lq.device, home, align, embed))
-            features = [made[i] for i in range(len(features))]
+            result = dict(self._propagate(branch, features, lq.device, home, align, embed))
+            features = [result[i] for i in range(len(features))]
         frames = []
         for i, feature in self._propagate(BRANCHES[-1], features, lq.device, home, align, embed):
             frames.append(self._reconstruct(feature.to(lq.device), lq[:, i]).to(home if offload else lq.device))
@@ -225,13 +225,13 @@ class RecurrentEnhancer(nn.Module):
             else:
                 aligned, beyond = align(step, current, first, second)
                 slots = [aligned, current, torch.zeros_like(current) if beyond is None else beyond]
-            made = self.patch_align[branch](
+            result = self.patch_align[branch](
                 torch.stack([slot.to(current.dtype) for slot in slots], dim=1),
                 None if embed is None else lambda k, x, step=step: embed(step, k, x),
                 self.checkpointing,
             )
-            first, second = made, first
-            yield i, made.to(home)
+            first, second = result, first
+            yield i, result.to(home)
 
     def _reconstruct(self, feature: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """Feature (b, h, w, c) and LR frame (b, 3, h, w) to the HR frame."""

@@ -20,7 +20,7 @@ from ...utils.errors import UserError
 from ...utils.files import why_no_file
 from ...utils.names import LONGEST, as_text
 from ..clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
-from ..images import MAX_MEGAPIXELS, DamagedImageError, decode, header_size, refuse_large
+from ..images import MAX_MEGAPIXELS, DamagedImageError, check_megapixels, decode, header_size
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
 
@@ -91,7 +91,7 @@ class FolderClip:
         with self._lock:
             height, width = self._size
         found = header_size(path)
-        refuse_large(found, self.max_megapixels)
+        check_megapixels(found, self.max_megapixels)
         if found is not None and found != (height, width):
             _fail(f'it has {found[1]}x{found[0]} pixels, while most frames of the clip have {width}x{height}')
         image = decode(path.read_bytes(), self.max_megapixels)
@@ -143,7 +143,7 @@ class VideoClip:
             return
         with _Video(self.path) as video:
             if video.size[0] * video.size[1] > self.max_megapixels * 1e6:
-                yield RawFrame(self.source, '', lambda: refuse_large(video.size, self.max_megapixels) or _fail(''))
+                yield RawFrame(self.source, '', lambda: check_megapixels(video.size, self.max_megapixels) or _fail(''))
                 return
             while video.capture.grab():
                 image = video.capture.retrieve()[1] if wanted(position) else None

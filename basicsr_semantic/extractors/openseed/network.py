@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...utils.errors import UserError
 from ...utils.recording import records_arguments
 from ..pretrained import CheckpointReport
-from .pixel_decoder import PixelDecoder
+from .pixel_decoder import DeformablePixelDecoder
 from .query_decoder import QueryDecoder
 from .swin import SwinTransformer
 
@@ -60,7 +60,7 @@ class QuerySemantics:
         return self.tokens.gather(1, order.expand(-1, -1, self.tokens.size(2)))
 
 
-class SegmentationHead(nn.Module):
+class OpenSeeDHead(nn.Module):
     """Pixel decoder and query decoder under their released names.
 
     Args:
@@ -68,7 +68,7 @@ class SegmentationHead(nn.Module):
         predictor: The query decoder.
     """
 
-    def __init__(self, pixel_decoder: PixelDecoder, predictor: QueryDecoder) -> None:
+    def __init__(self, pixel_decoder: DeformablePixelDecoder, predictor: QueryDecoder) -> None:
         super().__init__()
         self.pixel_decoder = pixel_decoder
         self.predictor = predictor
@@ -131,8 +131,8 @@ class OpenSeeD(nn.Module):
         self.projection_dim = projection_dim
         self.backbone = SwinTransformer(embed_dim, depths, num_heads, window_size, mlp_ratio)
         decoder = (nheads, num_points, dim_feedforward)
-        self.sem_seg_head = SegmentationHead(
-            PixelDecoder(self.backbone.widths, hidden_dim, mask_dim, *decoder, enc_layers, norm_groups),
+        self.sem_seg_head = OpenSeeDHead(
+            DeformablePixelDecoder(self.backbone.widths, hidden_dim, mask_dim, *decoder, enc_layers, norm_groups),
             QueryDecoder(hidden_dim, projection_dim, mask_dim, num_queries, *decoder, dec_layers),
         )
 

@@ -19,7 +19,7 @@ from .deformable_attention import DeformableAttention, Sizes, pixel_centres
 LEVELS = 4
 
 
-class EncoderLayer(nn.Module):
+class DeformableEncoderLayer(nn.Module):
     """Every position reads all scales near itself; post-norm, positions are added to queries only.
 
     Args:
@@ -56,8 +56,8 @@ class DeformableEncoder(nn.Module):
 
     def __init__(self, layers: int, dim: int, num_heads: int, points: int, feedforward_dim: int) -> None:
         super().__init__()
-        made = nn.ModuleList(EncoderLayer(dim, num_heads, points, feedforward_dim) for _ in range(layers))
-        self.encoder = nn.ModuleDict({'layers': made})
+        result = nn.ModuleList(DeformableEncoderLayer(dim, num_heads, points, feedforward_dim) for _ in range(layers))
+        self.encoder = nn.ModuleDict({'layers': result})
         self.level_embed = nn.Parameter(torch.randn(LEVELS, dim))
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -77,7 +77,7 @@ class DeformableEncoder(nn.Module):
         return [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
 
 
-class PixelDecoder(nn.Module):
+class DeformablePixelDecoder(nn.Module):
     """From the backbone's four scales to features for the queries and features for the masks.
 
     Args:

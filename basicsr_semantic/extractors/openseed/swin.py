@@ -19,7 +19,7 @@ from ...archs.layers.windows import make_windows
 PATCH = 4
 
 
-class SwinBlock(nn.Module):
+class SwinTransformerBlock(nn.Module):
     """Window attention, then an MLP, each with a norm before and a residual connection.
 
     Args:
@@ -69,7 +69,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Blocks of one scale and, but for the last stage, the step to the next.
 
     Args:
@@ -84,7 +84,9 @@ class Stage(nn.Module):
     def __init__(self, dim: int, depth: int, num_heads: int, window_size: int, mlp_ratio: float, last: bool) -> None:
         super().__init__()
         shifts = [0 if i % 2 == 0 else window_size // 2 for i in range(depth)]
-        self.blocks = nn.ModuleList(SwinBlock(dim, num_heads, window_size, shift, mlp_ratio) for shift in shifts)
+        self.blocks = nn.ModuleList(
+            SwinTransformerBlock(dim, num_heads, window_size, shift, mlp_ratio) for shift in shifts
+        )
         if not last:
             self.downsample = PatchMerging(dim)
 
@@ -124,7 +126,7 @@ class SwinTransformer(nn.Module):
         self.widths = [embed_dim * 2**i for i in range(len(depths))]
         self.patch_embed = PatchEmbedding(embed_dim)
         self.layers = nn.ModuleList(
-            Stage(width, depth, heads, window_size, mlp_ratio, last=i == len(depths) - 1)
+            SwinStage(width, depth, heads, window_size, mlp_ratio, last=i == len(depths) - 1)
             for i, (width, depth, heads) in enumerate(zip(self.widths, depths, num_heads, strict=True))
         )
         for i, width in enumerate(self.widths):

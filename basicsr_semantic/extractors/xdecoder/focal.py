@@ -137,7 +137,7 @@ class PatchEmbed(nn.Module):
         return self.norm(_channels_last(self.proj, x))
 
 
-class Stage(nn.Module):
+class FocalStage(nn.Module):
     """Blocks of one width, and the step to the next width.
 
     Args:
@@ -186,7 +186,9 @@ class FocalNet(nn.Module):
             shared = (width, focal_levels[i], focal_windows[i], mlp_ratio, depthwise, layer_scale)
             blocks = [FocalBlock(*shared, drop_path=next(rates)) for _ in range(depths[i])]
             last = i == len(depths) - 1
-            stages.append(Stage(blocks, None if last else PatchEmbed(width, 2 * width, kernel=3, stride=2, padding=1)))
+            stages.append(
+                FocalStage(blocks, None if last else PatchEmbed(width, 2 * width, kernel=3, stride=2, padding=1))
+            )
         self.layers = nn.ModuleList(stages)
         for i, width in enumerate(self.widths):
             self.add_module(f'norm{i}', nn.LayerNorm(width))

@@ -58,7 +58,7 @@ class FrameSemantics:
     """(n, K, h / 4, w / 4) mask logits of the last layer."""
 
 
-class SegmentationHead(nn.Module):
+class XDecoderHead(nn.Module):
     """Pixel decoder and transformer decoder under their released names.
 
     Args:
@@ -138,7 +138,7 @@ class XDecoder(nn.Module):
         self.backbone = FocalNet(
             embed_dim, depths, focal_levels, focal_windows, mlp_ratio, depthwise, layer_scale, drop_path
         )
-        self.sem_seg_head = SegmentationHead(
+        self.sem_seg_head = XDecoderHead(
             PixelDecoder(self.backbone.widths, hidden_dim, mask_dim, nheads, dim_feedforward, enc_layers, norm_groups),
             Predictor(hidden_dim, projection_dim, mask_dim, num_queries, nheads, dim_feedforward, dec_layers),
         )

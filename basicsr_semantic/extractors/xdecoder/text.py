@@ -224,8 +224,8 @@ def prompts(name: str) -> Iterator[str]:
             yield f'a photo of {article} {kind} {name}.'
         for work in _WORKS:
             yield f'{work} of {article} {name}.'
-        for made in _MADE:
-            yield f'{article} {made} {name}.'
+        for result in _MADE:
+            yield f'{article} {result} {name}.'
         yield f'{article} {name} in a video game.'
 
 
