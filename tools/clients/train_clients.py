@@ -194,7 +194,8 @@ def _weights(experiment: Path, iteration: int) -> dict[str, torch.Tensor]:
     found = {}
     for path in files:
         for key, tensors in torch.load(path, map_location='cpu', weights_only=True).items():
-            found |= {f'{path.stem}:{key}:{name}'.replace(f'_{iteration}:', ':'): t for name, t in tensors.items()}
+            if key != 'arch':  # what a checkpoint says of its network
+                found |= {f'{path.stem}:{key}:{name}'.replace(f'_{iteration}:', ':'): t for name, t in tensors.items()}
     return found
 
 

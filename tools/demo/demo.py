@@ -111,7 +111,7 @@ def short_side() -> int:
 
 def build_steps(root: Path, quick: bool) -> list[Step]:
     """All commands of the demo, in order."""
-    script = REPOSITORY / 'tools' / 'make_demo_clips.py'
+    script = REPOSITORY / 'tools' / 'demo' / 'make_demo_clips.py'
     clips = ['python', str(script.relative_to(root) if script.is_relative_to(root) else script), '--out', DATA]
     if quick:
         clips += ['--size', '160', '--frames', '6']
