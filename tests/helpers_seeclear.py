@@ -12,7 +12,7 @@ from conftest import training_options
 from helpers_clips import data_sets
 
 from basicsr_semantic.archs import SeeClear
-from basicsr_semantic.priors import PriorStoreReader, PriorStoreWriter, SemanticPriors, store_metadata
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, SemanticPriors, store_metadata
 
 TINY: dict[str, Any] = {
     'dim': 24, 'head_dim': 12, 'window': 4, 'clip_length': 3, 'hidden_dim': 16, 'token_dim': 16, 'feature_dim': 8,
@@ -49,7 +49,7 @@ def small_see_clear_model(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, 
     sections = data_sets(folder, *frame, gt_size=32)
     sizes = {'num': TINY['num_tokens'], 'dim': TINY['token_dim'], 'global_dim': 0}
     for name, section in sections.items():
-        reader = PriorStoreReader(section.pop('dataroot_priors'))
+        reader = PriorStore(section.pop('dataroot_priors'))
         features = {'dim': TINY['feature_dim'], 'cell': 4}
         meta = store_metadata('openseed', order='id', max_masks=0, tokens=sizes, features=features)
         with PriorStoreWriter(folder / f'{name}_tokens', meta) as store:

@@ -153,7 +153,12 @@ def staged(folder: Path) -> dict[str, Any]:
             if RANK == 0:
                 whole = torch.load(io.BytesIO(kept[models / 'net_g_4.pth']), weights_only=True)
                 again = torch.load(models / 'net_g_4.pth', weights_only=True)
-                same = all(torch.equal(v, again[key][k]) for key in whole for k, v in whole[key].items())
+                same = all(
+                    torch.equal(v, again[key][k])
+                    for key in ('params', 'params_ema')
+                    if key in whole
+                    for k, v in whole[key].items()
+                )
                 ends[what].append(f'identical from {saved}' if same else f'another result from {saved}')
     return ends
 

@@ -72,4 +72,4 @@ class ValOptions(sections.ValOptions):
     flip_seq: bool = False
     """Average with the clip played backwards after itself."""
     center_frame_only: bool = False
-    """Evaluator the middle frame of each clip only (Vimeo-90K)."""
+    """Judge the middle frame of each clip only (Vimeo-90K)."""

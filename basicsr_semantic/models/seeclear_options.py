@@ -53,4 +53,4 @@ class ValOptions(sections.ValOptions):
     amp: Literal['bf16', 'fp16'] | None = None
     """Mixed precision of the network when sampling; None: float32. The diffusion itself is always in float32."""
     center_frame_only: bool = False
-    """Evaluator the middle frame of each clip only (Vimeo-90K)."""
+    """Judge the middle frame of each clip only (Vimeo-90K)."""

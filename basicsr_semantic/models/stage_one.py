@@ -57,7 +57,7 @@ def frame_losses(
     loss: VideoInstanceLoss,
     classes: torch.Tensor | None,
 ) -> tuple[dict[str, torch.Tensor], list[list[Match]]]:
-    """Evaluator a frame decoder that trains, on all its layers, in float32.
+    """Judge a frame decoder that trains, on all its layers, in float32.
 
     Args:
         net: The frame decoder.

@@ -25,7 +25,7 @@ from basicsr_semantic.cli.extractor_flags import add_flags, flag
 from basicsr_semantic.config.signatures import arguments_of
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor
 from basicsr_semantic.extractors.runner import extract
-from basicsr_semantic.priors import CELL, PriorStoreReader, SemanticPriors, store_metadata
+from basicsr_semantic.priors import CELL, PriorStore, SemanticPriors, store_metadata
 from basicsr_semantic.priors.semantic_priors import AXES
 from basicsr_semantic.utils.docstrings import argument_docs
 from basicsr_semantic.utils.errors import UserError
@@ -199,7 +199,7 @@ def test_a_store_gives_back_what_it_said(name, build, tmp_path):
     extractor = build(name)
     frames = {key: frame for clip in CLIPS for key, frame in zip(keys_of(clip), frames_of(clip), strict=True)}
     result = extract(extractor, [*frames], frames.__getitem__, tmp_path / 'store', progress=False)
-    reader = PriorStoreReader(tmp_path / 'store')
+    reader = PriorStore(tmp_path / 'store')
     assert result.made == len(reader) == len(frames) and reader.kind == name
     expected = store_metadata(
         name, extractor.parameters, extractor.checkpoint, extractor.order, extractor.max_masks, extractor.tokens,

@@ -52,7 +52,7 @@ def rewritten(path: str, how: Callable[[Any], Any]) -> Callable[[], None]:
 def each(how: Callable[[torch.Tensor], Any]) -> Callable[[Any], Any]:
     """All weights of a checkpoint changed."""
     return lambda content: {
-        name: {key: how(value) for key, value in one.items()} if isinstance(one, dict) else one
+        name: {key: how(value) for key, value in one.items()} if name.startswith('params') else one
         for name, one in content.items()
     }
 
