@@ -61,8 +61,8 @@ def first(how: Callable[[torch.Tensor], Any]) -> Callable[[Any], Any]:
     """The first weight of a checkpoint changed, in all its copies."""
 
     def first(content: Any) -> Any:
-        for one in content.values():
-            if isinstance(one, dict):
+        for name, one in content.items():
+            if name.startswith('params'):
                 key = next(iter(one))
                 one[key] = how(one[key])
 
