@@ -16,10 +16,13 @@ from helpers_seem import randomise
 
 import basicsr_semantic
 from basicsr_semantic import load
+from basicsr_semantic.engine import checkpoint
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.engine.network_record import KEY
+from basicsr_semantic.models.adapter_files import Tuning
 from basicsr_semantic.priors import SemanticPriors
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.torch_files import load_plain
 
 SIZES = {'num_feat': 8, 'num_block': 1, 'num_masks': 4, 'reduction': 4}
 WINDOW = {'num_feat': 8, 'num_frame': 3, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
@@ -226,3 +229,21 @@ def test_what_a_file_says_may_be_anything(tmp_path, network, message):
     torch.save({'params': state, KEY: {'network': network}}, tmp_path / 'net.pth')
     with pytest.raises(UserError, match=re.escape(message)):
         load(tmp_path / 'net.pth')
+
+
+@pytest.mark.parametrize('field', ['keys', 'overwrites', 'base_file', 'base_sha256', 'base_key'])
+def test_a_record_of_tuning_that_is_none_is_left_alone(tmp_path, field):
+    record = {'keys': ['a'], 'overwrites': [], 'base_file': None, 'base_sha256': None, 'base_key': None}
+    assert Tuning.read({'tuned': record}) == Tuning(**record)
+    assert Tuning.read({'tuned': record | {field: [['a']]}}) is None
+    assert Tuning.read({'tuned': {name: value for name, value in record.items() if name != field}}) is None
+
+
+def test_a_file_is_read_once(trained, monkeypatch):
+    _, path = trained('SemanticVSRModel', {'type': 'BasicVSRSEEM', **SIZES})
+    read = []
+    monkeypatch.setattr(checkpoint, 'load_plain', lambda path: read.append(path) or load_plain(path))
+    load(path)
+    assert read == [path]
+    load(path)
+    assert read == [path, path]  # and is not kept

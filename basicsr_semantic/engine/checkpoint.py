@@ -57,11 +57,13 @@ def read_once(*folders: str | Path) -> Iterator[None]:
 
     Weights are judged with their training state before the model is built, which then loads them.
     """
+    before = dict(_held)
     _held.update({Path(folder): {} for folder in folders})
     try:
         yield
     finally:
         _held.clear()
+        _held.update(before)
 
 
 def load_file(path: str | Path) -> Any:

@@ -19,7 +19,7 @@ from ..archs.seem_configuration import read_configuration
 from ..archs.semantic_arch import SemanticArch, restores_images
 from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
-from ..engine.checkpoint import load_file, load_weights, read_weights
+from ..engine.checkpoint import load_file, load_weights, read_once, read_weights
 from ..engine.network_record import KEY
 from ..models.adapter_files import Tuning
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
@@ -63,11 +63,18 @@ def load(
             registered or does not restore frames, or weights that do not fit it.
     """
     path = _find(Path(name_or_path).expanduser())
+    with read_once(path.parent):
+        return _load(path, {} if network is None else _given(network), param_key, missing_priors).to(device)
+
+
+def _load(
+    path: Path, options: Mapping[str, Any], param_key: str | None, missing_priors: MissingPriors | None
+) -> Restorer:
+    """The network of a file; what options say of it goes before what the file says."""
     content = load_file(path)
-    message = content if isinstance(content, dict) else {}
-    stored = message.get(KEY)
-    description = dict(stored) if isinstance(stored, Mapping) else {}
-    options = {} if network is None else _given(network)
+    content = content if isinstance(content, dict) else {}
+    record = content.get(KEY)
+    description = dict(record) if isinstance(record, Mapping) else {}
     section = options.get('network_g', description.get('network'))
     if not isinstance(section, Mapping):
         raise UserError(
@@ -77,23 +84,18 @@ def load(
     if missing_priors is not None:
         section = {**section, 'missing_priors': missing_priors}
     if param_key is None:
-        param_key = 'params_ema' if 'params_ema' in message else 'params'
-    _check_outline(section, path, param_key)
-    net = _build(section, path)
+        param_key = 'params_ema' if 'params_ema' in content else 'params'
+    net = _build(section, path, param_key)
     load_weights(net, path, True, param_key, role=None)
-    kind = message.get('prior_kind')
+    kind = content.get('prior_kind')
     details: dict[str, Any] = {
         'description': description | {'network': dict(section)},
         'prior_kind': kind if isinstance(kind, str) else None,
     }
     if isinstance(net, SeeClear):
-        process = _diffusion(message, options, path)
-        upsample = _base(message, options, net.scale, path)
-        with_memory = message.get('stage') != 'condenser'
-        restorer: Restorer = SeeClearRestorer(net, process, upsample, with_memory, **details)
-    else:
-        restorer = Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
-    return restorer.to(device)
+        process, upsample = _diffusion(content, options, path), _base(content, options, net.scale, path, param_key)
+        return SeeClearRestorer(net, process, upsample, content.get('stage') != 'condenser', **details)
+    return Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
 
 
 def _find(path: Path) -> Path:
@@ -140,12 +142,14 @@ def _guess(path: Path, param_key: str | None) -> str:
     return repr(found)
 
 
-def _build(section: Mapping[str, Any], path: Path) -> nn.Module:
+def _build(section: Mapping[str, Any], path: Path, param_key: str) -> nn.Module:
+    """A network that a file names, whatever the file says of it."""
     name = section.get('type')
     if not isinstance(name, str) or name not in ARCH_REGISTRY:
         near = nearest(name, ARCH_REGISTRY.keys())
         hint = f' Did you mean {near}?' if near else ' Import the module that registers it first.'
         raise UserError(f'{path} is of a network {shown(name)}, which is not registered.{hint}')
+    _check_outline(section, path, param_key)
     try:
         net = make_network(dict(section), None)
     except UserError:
@@ -185,8 +189,8 @@ def _takes_images(net: nn.Module, model_type: Any) -> bool:
     return restores_images(net)
 
 
-def _diffusion(message: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> BlurringResShift:
-    section = options.get('diffusion', message.get('diffusion'))
+def _diffusion(content: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> BlurringResShift:
+    section = options.get('diffusion', content.get('diffusion'))
     if not isinstance(section, Mapping):
         raise UserError(f'{path} does not say its diffusion. Give the option file of its training as network.')
     try:
@@ -198,16 +202,16 @@ def _diffusion(message: Mapping[str, Any], options: Mapping[str, Any], path: Pat
 
 
 def _base(
-    message: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path
+    content: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path, param_key: str
 ) -> BicubicUpsampler | NetworkUpsampler:
     """What makes the base of SeeClear: out of the option file, out of the checkpoint, or bicubic."""
     if 'base_upsampler' in options:
         paths = options.get('path') or {}
         weights, key = paths.get('pretrain_base_upsampler'), paths.get('param_key_base_upsampler', 'params')
         return make_base_upsampler(options['base_upsampler'], scale, weights, key)
-    name, stored = message.get('base_upsampler', 'bicubic'), message.get(BASE)
+    name, stored = content.get('base_upsampler', 'bicubic'), content.get(BASE)
     if isinstance(stored, Mapping) and isinstance(stored.get('network'), Mapping):
-        upsampler = NetworkUpsampler(_build(stored['network'], path))
+        upsampler = NetworkUpsampler(_build(stored['network'], path, param_key))
         try:
             upsampler.net.load_state_dict(stored.get('params'))  # pyright: ignore[reportArgumentType]
         except (TypeError, RuntimeError, AttributeError) as error:

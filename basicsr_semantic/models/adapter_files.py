@@ -68,10 +68,13 @@ class Tuning:
     @classmethod
     def read(cls, content: Any) -> Tuning | None:
         """What a checkpoint says; None where it says nothing of the kind."""
-        message = content.get(TUNED) if isinstance(content, Mapping) else None
-        if not isinstance(message, Mapping) or message.keys() != cls.__dataclass_fields__.keys():
+        record = content.get(TUNED) if isinstance(content, Mapping) else None
+        if not isinstance(record, Mapping) or record.keys() != cls.__dataclass_fields__.keys():
             return None
-        return cls(**message) if all(isinstance(message[name], list) for name in ('keys', 'overwrites')) else None
+        tuning = cls(**record)
+        lists, texts = (tuning.keys, tuning.overwrites), (tuning.base_file, tuning.base_sha256, tuning.base_key)
+        right = all(isinstance(one, list) and all(isinstance(name, str) for name in one) for one in lists)
+        return tuning if right and all(isinstance(one, str | None) for one in texts) else None
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint has to say."""

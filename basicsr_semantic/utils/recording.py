@@ -32,13 +32,12 @@ def records_arguments(constructor: Constructor) -> Constructor:
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             bound = signature.bind(self, *args, **kwargs)
-        except TypeError:
-            pass  # the constructor refuses such arguments, in Python's own words
-        else:
-            bound.apply_defaults()
-            # there already where the constructor of a subclass has called this one
-            vars(self).setdefault('config', {name: _plain(bound.arguments[name]) for name in names})
-        constructor(self, *args, **kwargs)
+        except TypeError:  # which the constructor says in Python's own words
+            return constructor(self, *args, **kwargs)
+        bound.apply_defaults()
+        # there already where the constructor of a subclass has called this one
+        vars(self).setdefault('config', {name: _plain(bound.arguments[name]) for name in names})
+        return constructor(self, *args, **kwargs)
 
     return recording  # pyright: ignore[reportReturnType]
 
