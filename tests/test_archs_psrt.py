@@ -153,19 +153,21 @@ def released_state(net):
 def test_released_weights_load_strictly_and_what_is_not_needed_is_reported(tmp_path, monkeypatch):
     from basicsr_semantic.engine import checkpoint
 
-    message = []
-    monkeypatch.setattr(checkpoint, 'get_root_logger', lambda: type('', (), {'info': lambda _, x: message.append(x)})())
+    messages = []
+    monkeypatch.setattr(
+        checkpoint, 'get_root_logger', lambda: type('', (), {'info': lambda _, x: messages.append(x)})()
+    )
     source = lively(PSRTRecurrent(**SMALL), seed=3)
     torch.save({'params': released_state(source)}, tmp_path / 'psrt.pth')
     net = PSRTRecurrent(**SMALL)
     assert load_weights(net, tmp_path / 'psrt.pth', strict=True) == ([], [])
     for key, value in source.state_dict().items():
         assert torch.equal(net.state_dict()[key], value)
-    assert message[0] == f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.'
-    assert message[1:] == [f'Loaded PSRTRecurrent from {tmp_path / "psrt.pth"} [params].']
+    assert messages[0] == f'PSRTRecurrent works without 36 tensors (patch_align 36) of {tmp_path / "psrt.pth"}.'
+    assert messages[1:] == [f'Loaded PSRTRecurrent from {tmp_path / "psrt.pth"} [params].']
     without_flow = PSRTRecurrent(**PLAIN)
     load_weights(without_flow, tmp_path / 'psrt.pth', strict=True)
-    assert 'spynet' in message[2]
+    assert 'spynet' in messages[2]
     with pytest.raises(UserError, match='differ'):
         load_weights(PSRTRecurrent(**{**SMALL, 'embed_dim': 4}), tmp_path / 'psrt.pth', strict=True)
 

@@ -64,8 +64,8 @@ def test_no_other_room_knows_a_command(path):
 
 
 def test_each_kind_is_in_use():
-    message = {text for path in OUTSIDE if path.parent.name != 'utils' for _, text in literals(path)}
-    assert set(get_args(What)) <= message
+    messages = {text for path in OUTSIDE if path.parent.name != 'utils' for _, text in literals(path)}
+    assert set(get_args(What)) <= messages
 
 
 def test_an_error_says_what_is_missing_as_data():

@@ -120,10 +120,10 @@ def test_a_large_offset_still_warns_and_the_layer_is_that_of_the_release(monkeyp
     expected = torchvision.ops.deform_conv2d(
         x, torch.cat((o1, o2), 1), layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, mask.sigmoid()
     )
-    message: list[str] = []
-    monkeypatch.setattr(geometry, 'get_root_logger', lambda: SimpleNamespace(warning=message.append))
-    assert torch.equal(layer(x, feat), expected) and not message
+    messages: list[str] = []
+    monkeypatch.setattr(geometry, 'get_root_logger', lambda: SimpleNamespace(warning=messages.append))
+    assert torch.equal(layer(x, feat), expected) and not messages
     torch.nn.init.constant_(layer.conv_offset.bias, 60)
     for _ in range(100):
         layer(x, feat)
-    assert len(message) == 1 and re.fullmatch(r'Offset abs mean is [0-9.]+, larger than 50\.', message[0])
+    assert len(messages) == 1 and re.fullmatch(r'Offset abs mean is [0-9.]+, larger than 50\.', messages[0])

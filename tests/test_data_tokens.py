@@ -92,10 +92,10 @@ def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(r
     roots = {'dataroot_priors': str(tmp_path / 'some')}
     with pytest.raises(MissingError, match=r"lacks 12 of 13 frames, for example '000/00000000'"):
         training(root, **roots)
-    message: list[str] = []
-    monkeypatch.setattr(get_root_logger(), 'warning', message.append)
+    messages: list[str] = []
+    monkeypatch.setattr(get_root_logger(), 'warning', messages.append)
     dataset = training(root, missing_priors='neutral', **roots)
-    assert len(message) == 1 and 'lacks 12 of 13 frames' in message[0] and 'Neutral priors stand in' in message[0]
+    assert len(messages) == 1 and 'lacks 12 of 13 frames' in messages[0] and 'Neutral priors stand in' in messages[0]
     item = dataset[0]
     assert item['frame_tokens'][1].eq(1.5).all() and item['global_tokens'][1].eq(1.25).all()
     for number in (0, 2):

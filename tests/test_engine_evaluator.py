@@ -55,9 +55,9 @@ def evaluator_of(*names: str) -> Evaluator:
 @pytest.fixture
 def warnings(monkeypatch):
     """What the log warns of."""
-    message: list[str] = []
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', message.append)
-    return message
+    messages: list[str] = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', messages.append)
+    return messages
 
 
 @pytest.mark.parametrize(

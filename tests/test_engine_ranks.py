@@ -40,8 +40,8 @@ def test_two_processes_do_and_decide_together(tmp_path, monkeypatch):
         for rank in range(2)
     ]
     for process in processes:
-        _, message = process.communicate(timeout=600)
-        assert process.returncode == 0, message[-3000:]
+        _, messages = process.communicate(timeout=600)
+        assert process.returncode == 0, messages[-3000:]
     first, second = (json.loads((tmp_path / f'seen.{rank}.json').read_text()) for rank in range(2))
 
     # parts that are frozen at first train in several processes, and a resumed run is the uninterrupted one
@@ -64,8 +64,10 @@ def test_two_processes_do_and_decide_together(tmp_path, monkeypatch):
 
     # a loss that is no number in one process stops both before the step
     for model, name in (('SemanticVSRModel', 'l_pix'), ('VideoRecurrentModel', 'NaNInProcess1')):
-        message = {seen['nan_loss'][model] for seen in (first, second)}
-        assert len(message) == 1 and message.pop().startswith(f'UserError: {name} of process 1 is nan at iteration 2;')
+        messages = {seen['nan_loss'][model] for seen in (first, second)}
+        assert len(messages) == 1 and messages.pop().startswith(
+            f'UserError: {name} of process 1 is nan at iteration 2;'
+        )
         models = tmp_path / f'experiments/nan {model}/models'
         assert [path.name for path in models.iterdir()] == ['net_g_1.pth']
         assert all(torch.isfinite(value).all() for value in load_file(models / 'net_g_1.pth')['params'].values())

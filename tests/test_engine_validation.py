@@ -180,8 +180,8 @@ def test_a_segment_that_was_lengthened_to_the_front_has_no_frame_before_its_firs
 
 
 def test_windows_have_no_value_over_time_and_keep_the_others(tmp_path, over_time, monkeypatch):
-    message = []
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', message.append)
+    messages = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'warning', messages.append)
     model = Repeat(tmp_path, over_time)
     model.opt['window'] = True
     items = [
@@ -189,7 +189,7 @@ def test_windows_have_no_value_over_time_and_keep_the_others(tmp_path, over_time
         for i in range(4)
     ]
     assert set(run(model, Items(items))) == {'psnr', 'brightness'}
-    assert len(message) == 1 and 'brightening compares consecutive frames' in message[0]
+    assert len(messages) == 1 and 'brightening compares consecutive frames' in messages[0]
 
 
 def test_clips_average_over_the_frames_that_have_a_value():
@@ -202,14 +202,14 @@ def test_clips_average_over_the_frames_that_have_a_value():
 
 
 def test_small_values_are_logged_with_their_digits(tmp_path, monkeypatch):
-    message = []
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'info', message.append)
+    messages = []
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'info', messages.append)
     metrics = {'warp': {'type': 'calculate_warping_error', 'device': 'cpu', 'better': 'lower'}}
     item = clip_item('a', range(2)) | {'lq': torch.cat([frames(1, value) for value in (0.2, 0.212)])}
     model = Repeat(tmp_path, metrics)
     value = run(model, Items([item]))['warp']
     assert value == pytest.approx((3 / 255) ** 2, rel=1e-3)
-    assert '# warp: 0.0001384\t # a: 0.0001384\n\t    Best: 0.0001384 @ exp iter' in message[-1]
+    assert '# warp: 0.0001384\t # a: 0.0001384\n\t    Best: 0.0001384 @ exp iter' in messages[-1]
     assert model.best_metric_results['set']['warp']['better'] == 'lower'
 
 

@@ -50,11 +50,11 @@ def test_it_is_what_the_network_says_of_the_extended_and_enlarged_frame(files, f
     extended = F.pad(frames[1:2], (0, 2, 0, 2), mode='replicate')  # 24 x 32 pixels
     seen = F.interpolate(extended, (48, 64), mode='bicubic', align_corners=False).clamp(0, 1)
     network, words = load_openseed(files['checkpoint']), load_vocabulary(files['text_embeddings'])
-    message = network(seen, words.embeddings)
+    semantics = network(seen, words.embeddings)
     found = make(files).describe(frames)
-    best = message.scores[0].argsort(descending=True)[:4]
-    assert torch.equal(found.frame_tokens[1], half(message.tokens[0, best]))
-    whole = message.mask_features[..., :12, :16]  # without the network's padding to 64 x 64 pixels
+    best = semantics.scores[0].argsort(descending=True)[:4]
+    assert torch.equal(found.frame_tokens[1], half(semantics.tokens[0, best]))
+    whole = semantics.mask_features[..., :12, :16]  # without the network's padding to 64 x 64 pixels
     expected = F.avg_pool2d(whole, 2)[0]
     torch.testing.assert_close(found.pixel_features[1], expected, atol=2e-3, rtol=1e-3)
 

@@ -48,8 +48,8 @@ def test_it_fills_a_store_from_the_command_line_and_all_its_flags_arrive(clips, 
     assert 'masks and tokens of 21 frames made' in capsys.readouterr().out
     reader = PriorStore(tmp_path / 's')
     assert (reader.kind, len(reader), reader.has_features) == ('toy_stripes', 21, False)
-    message = {'along': 'columns', 'ends': [0.1, 0.9], 'weights': [1.0, 2.5, 3.0], 'brighter': True}
-    assert reader.meta['parameters'] == message
+    expected = {'along': 'columns', 'ends': [0.1, 0.9], 'weights': [1.0, 2.5, 3.0], 'brighter': True}
+    assert reader.meta['parameters'] == expected
     assert reader.masks('000/00000000', 3).sum((1, 2)).tolist() == [192, 192, 192]
     assert reader.clip_tokens(['000/00000000'])[0].min(where=np.arange(8) < 3, initial=1) >= 0.5
 

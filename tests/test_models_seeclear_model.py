@@ -209,10 +209,10 @@ def test_another_stage_is_not_resumed(model, stage):
 @pytest.fixture
 def warned(monkeypatch) -> list[str]:
     """What the model warns of in the log."""
-    message: list[str] = []
-    log = SimpleNamespace(warning=message.append, info=lambda *_: None)
+    messages: list[str] = []
+    log = SimpleNamespace(warning=messages.append, info=lambda *_: None)
     monkeypatch.setattr('basicsr_semantic.models.seeclear_model.get_root_logger', lambda: log)
-    return message
+    return messages
 
 
 def test_the_printed_posterior_is_a_warning_in_the_log(stage, warned, recwarn):

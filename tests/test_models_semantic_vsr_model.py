@@ -209,15 +209,15 @@ def test_another_kind_of_priors_is_refused_unless_allowed(options, tmp_path):
 
 
 def test_the_origin_of_tokens_goes_into_checkpoints_and_is_compared(options, tmp_path, monkeypatch):
-    message = []
-    monkeypatch.setattr(get_root_logger(), 'warning', message.append)
+    messages = []
+    monkeypatch.setattr(get_root_logger(), 'warning', messages.append)
     model = make_model(options, tmp_path, network_g=SEEM)
     model.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': ['a', 'a']})
     model.save(0, 1)
     path = {'pretrain_network_g': str(tmp_path / 'models/net_g_1.pth')}
     restored = make_model(options, tmp_path, network_g=SEEM, path=path)
     restored.feed_data(batch(masks=True, kind='xdecoder') | {'prior_origin': 'b'})
-    assert len(message) == 1 and 'tokens of a; these are of b' in message[0]
+    assert len(messages) == 1 and 'tokens of a; these are of b' in messages[0]
 
 
 def test_a_data_set_is_refused_before_its_first_batch(options, tmp_path):

@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''
     made = {'masks': extractor.max_masks, 'tokens': extractor.tokens, 'pixel features': extractor.features}
-    *first, last = [what for what, stored in made.items() if stored] or ['priors']
+    *first, last = [what for what, sizes in made.items() if sizes] or ['priors']
     what = f'{", ".join(first)} and {last}' if first else last
     say(f'{args.out}: {what} of {result.made} frames made{rate}, {result.skipped} were there already.')
     return 0

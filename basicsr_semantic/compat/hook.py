@@ -116,7 +116,7 @@ class _Finder:
         Raises:
             UserError: BasicSR was imported, but it cannot be repaired.
         """
-        stored = set(sys.modules)
+        before = set(sys.modules)
         self._thread = threading.get_ident()
         try:
             if self.wanted:
@@ -128,7 +128,7 @@ class _Finder:
             _complete(self.wanted)
             self.done = True
         except BaseException:
-            _forget(stored)
+            _forget(before)
             raise
         finally:
             self._thread = None
@@ -212,10 +212,10 @@ def _complete(with_repairs: bool) -> None:
         warnings.warn(f'{hidden} It is the one that runs.', stacklevel=2)
 
 
-def _forget(stored: set[str]) -> None:
+def _forget(before: set[str]) -> None:
     """Drop what an import that failed has left of BasicSR and of us."""
     all_repairs.forget()
-    for name in [name for name in sys.modules if name not in stored]:
+    for name in [name for name in sys.modules if name not in before]:
         if name.partition('.')[0] in ('basicsr', PACKAGE):
             del sys.modules[name]
             parent, _, child = name.rpartition('.')

@@ -183,11 +183,11 @@ class _Checker:
 
     def strangers(self, path: KeyPath, keys: list[Any], known: Declared) -> set[str]:
         """Report keys that are not known; returns the names that errors say were meant."""
-        meant, left, stored = set(), [], self.file.value(path) if path else self.opt
+        meant, left, present = set(), [], self.file.value(path) if path else self.opt
         names, strict, here = [*known.options.model_fields], known.unknown == 'error', f'section {":".join(path)}'
         for key in map(str, keys):
             # a name that is there as well is not what was meant, at least where the key does no harm
-            free = [name for name in names if strict or name not in stored]
+            free = [name for name in names if strict or name not in present]
             very_near = nearest(key, free, _VERY_NEAR)
             near = very_near if known.unknown in ('its own', 'taken') else nearest(key, free)
             if known.unknown in ('its own', 'taken') and near is None:

@@ -163,13 +163,13 @@ class InstanceSource:
         return None if mask is None or not mask.any() else encode_mask(mask)
 
     def _check_classes(self, wanted: int | None) -> int:
-        stored = len(self.categories)
-        if wanted is not None and wanted < stored:
+        found = len(self.categories)
+        if wanted is not None and wanted < found:
             raise UserError(
-                f"{self._where}: num_classes is {wanted}, but '{self._file.path}' has {stored} categories. Set it, and "
-                f'that of the network, to {stored} at least.'
+                f"{self._where}: num_classes is {wanted}, but '{self._file.path}' has {found} categories. Set it, and "
+                f'that of the network, to {found} at least.'
             )
-        return wanted or stored
+        return wanted or found
 
     def _with_labels(self, video: AnnotatedVideo, labels: Mapping[Any, int]) -> SourceVideo:
         kept = [instance for instance in video.instances if self._crowds or not instance.crowd]

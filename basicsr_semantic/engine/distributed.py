@@ -158,8 +158,8 @@ def together() -> Iterator[None]:
     if not any_process(error is not None):
         return
     text = str(error) if isinstance(error, UserError) or error is None else reason(error)
-    message = [] if error is None else [(text, missing_in(error))]
-    failed = [(rank, *one) for rank, rows in enumerate(gather_lists([message])) for one in rows]
+    failure = [] if error is None else [(text, missing_in(error))]
+    failed = [(rank, *one) for rank, rows in enumerate(gather_lists([failure])) for one in rows]
     if error is not None:
         raise error
     rank, sentence, missing = failed[0]

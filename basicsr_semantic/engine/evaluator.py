@@ -151,17 +151,17 @@ class Evaluator:
         Args:
             measured: Names of the metrics that have a value for at least one frame.
         """
-        message = []
+        sentences = []
         without_gt = any(gather_lists([self._without_gt]))
         left_out = gather_lists([self._left_out])
         lacking = [name for name, asked in self.wants.items() if asked.gt and name not in measured]
         if self.metrics and not measured and without_gt:
-            message.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
+            sentences.append(f'{self.dataset} has no GT: frames were restored, nothing was measured.')
         elif lacking and without_gt:
-            message.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
+            sentences.append(f'{self.dataset} has no GT: {", ".join(lacking)} could not be measured.')
         for name in self.metrics:
             for kind, why in _NO_NUMBER.items():
                 if count := sum(one[name][kind] for one in left_out):
                     frames = f'{count} frame{"s" * (count > 1)}'
-                    message.append(f'{self.dataset}: {name} is {kind} for {frames} ({why}), not counted.')
-        return message
+                    sentences.append(f'{self.dataset}: {name} is {kind} for {frames} ({why}), not counted.')
+        return sentences

@@ -90,7 +90,7 @@ class RunLock:
         Raises:
             UserError: Another process has it, or the file cannot be made.
         """
-        message = False
+        told = False
         try:
             while (holder := self._try()) is not None:
                 if not self.wait:
@@ -98,9 +98,9 @@ class RunLock:
                         f'{self.folder} is in use: {_describe(holder)}. Wait until it ends, stop it, or '
                         f'{self._otherwise}.'
                     )
-                if not message:
+                if not told:
                     get_root_logger().info(f'Waiting for {self.folder}: {_describe(holder)}.')
-                    message = True
+                    told = True
                 time.sleep(_POLL)
         except OSError as error:
             self._remove_made()

@@ -245,19 +245,19 @@ def misfit(own: State, state: State, optional: tuple[str, ...] = ()) -> str:
         state: The weights.
         optional: Names that the weights may lack.
     """
-    message = []
+    faults = []
     if missing := own.keys() - state.keys() - set(optional):
-        message.append(f'{_some(missing)} missing')
+        faults.append(f'{_some(missing)} missing')
     if unknown := state.keys() - own.keys():
-        message.append(f'{_some(unknown)} unknown to it')
+        faults.append(f'{_some(unknown)} unknown to it')
     for key in sorted(own.keys() & state.keys()):
         if own[key].shape != state[key].shape:
             shapes = f'{tuple(state[key].shape)}, but its other tensors ask for {tuple(own[key].shape)}'
-            message.append(f'{key} is {shapes}')
+            faults.append(f'{key} is {shapes}')
             break
     if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        message.append(f'{_some(broken)} not made of finite numbers')
-    return '; '.join(message)
+        faults.append(f'{_some(broken)} not made of finite numbers')
+    return '; '.join(faults)
 
 
 def _some(keys: Iterable[str]) -> str:

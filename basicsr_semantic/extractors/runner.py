@@ -105,7 +105,7 @@ def extract(
         extractor.features,
     )
     unreadable: list[str] = []
-    result = 0
+    made = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
         _check_same_frames(store, seen, keys, read)
@@ -123,7 +123,7 @@ def extract(
                         _put_description(store, extractor, unit[0], frames)
                     else:
                         _put_frame(store, extractor, unit[0], frames, names or {})
-                    result += len(unit)
+                    made += len(unit)
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
@@ -135,7 +135,7 @@ def extract(
             f'{out} lacks their {"priors" if meta["tokens"] else "masks"}; all others are in it. The first: '
             f'{unreadable[0]} Mend the frames and run the same command again.'
         )
-    return Extraction(result, total - left, time.monotonic() - start)
+    return Extraction(made, total - left, time.monotonic() - start)
 
 
 def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:

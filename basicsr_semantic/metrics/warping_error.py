@@ -89,9 +89,9 @@ def visible(forth: Tensor, back: Tensor) -> Tensor:
     Returns:
         (n, H, W) bool.
     """
-    stored = _read_at(back, forth)
+    returned = _read_at(back, forth)
     length = forth.square().sum(dim=1)
-    agrees = (forth + stored).square().sum(dim=1) <= 0.01 * (length + stored.square().sum(dim=1)) + 0.5
+    agrees = (forth + returned).square().sum(dim=1) <= 0.01 * (length + returned.square().sum(dim=1)) + 0.5
     smooth = _gradient(forth) <= 0.01 * length + 0.002
     # Lai et al. leave this to the comparison of the two flows, which reads the one back at the border and may agree
     # there by chance; what has left the frame cannot be compared.

@@ -72,20 +72,20 @@ def wrong_priors(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, 
         given = _given(dataset)
         has_tokens = 'frame_tokens' in given
         chosen = EXTRACTOR_REGISTRY.get(section['type']) if section.get('type') in EXTRACTOR_REGISTRY else None
-        result, message = set(), None
+        derived, failure = set(), None
         if chosen is not None and chosen.makes_instances() and has_tokens and 'instance_tokens' in wanted:
             try:
                 with torch.no_grad():  # the instance network itself says which tokens it takes
                     if (instances := chosen.instances_for_store(section, 'cpu')) is not None:
-                        result = {'instance_tokens'}
+                        derived = {'instance_tokens'}
                         given['instance_tokens'] = instances(torch.zeros(1, 1, *given['frame_tokens'].shape))
             except UserError as error:
-                result, message = {'instance_tokens'}, error
-        missing = [field for field in wanted if field not in {*given, *result}]
+                derived, failure = {'instance_tokens'}, error
+        missing = [field for field in wanted if field not in {*given, *derived}]
         if missing and arch.missing_priors != 'neutral':
             yield ('datasets', name, 'dataroot_priors'), missing_priors(net, missing, has_tokens)
-        if message is not None:
-            yield ('network_s', 'instance_checkpoint'), message
+        if failure is not None:
+            yield ('network_s', 'instance_checkpoint'), failure
             continue
         try:
             check_token_widths(net, given)

@@ -62,9 +62,9 @@ class SeeClearModel(SemanticVSRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         for keys, sentence in problems(opt, opt['is_train']):
             raise UserError(f'{":".join(keys)}: {sentence}')
-        with warnings.catch_warnings(record=True) as message:
+        with warnings.catch_warnings(record=True) as warned:
             self.diffusion = BlurringResShift(**(opt.get('diffusion') or {}))
-        for one in message:
+        for one in warned:
             get_root_logger().warning(str(one.message))
         super().__init__(opt)
         self.diffusion.to(self.device)
@@ -133,13 +133,13 @@ class SeeClearModel(SemanticVSRModel):
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint says besides weights: kind of priors, the diffusion, and the whole network of the base."""
-        message: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
+        metadata: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
         if isinstance(self.upsample, NetworkUpsampler):
             state = {name: value.cpu() for name, value in self.upsample.net.state_dict().items()}
-            message[BASE] = {'network': with_defaults(self.opt['base_upsampler']), 'params': state}
+            metadata[BASE] = {'network': with_defaults(self.opt['base_upsampler']), 'params': state}
         if self.train_options:
-            message['stage'] = self.train_options.stage
-        return super().checkpoint_metadata() | message
+            metadata['stage'] = self.train_options.stage
+        return super().checkpoint_metadata() | metadata
 
     def _freeze(self, net: nn.Module) -> None:
         """The stage says what trains; ``train.trainable`` may leave out more."""

@@ -103,15 +103,15 @@ def describe(
     tokens, features = [], []
     matches: list[list[Match]] | None = None
     for clip, target in zip(frames, targets, strict=True):
-        message = net(clip, all_layers=classes is not None)
-        tokens.append(message.layer_tokens)
-        features.append(message.mask_features)
+        semantics = net(clip, all_layers=classes is not None)
+        tokens.append(semantics.layer_tokens)
+        features.append(semantics.mask_features)
         if classes is None:
             continue
-        layers = message.layer_tokens.size(0)
+        layers = semantics.layer_tokens.size(0)
         with torch.autocast(frames.device.type, enabled=False):
-            logits = net.class_scores(message.layer_class_embeds[-layers:, :, :-1].float(), classes)
-            found = loss.match_frames(logits, message.layer_mask_logits[-layers:].float(), target.frames())
+            logits = net.class_scores(semantics.layer_class_embeds[-layers:, :, :-1].float(), classes)
+            found = loss.match_frames(logits, semantics.layer_mask_logits[-layers:].float(), target.frames())
         matches = [so_far + more for so_far, more in zip(matches or [[]] * layers, found, strict=True)]
     return torch.stack(tokens, dim=1), torch.stack(features), matches
 

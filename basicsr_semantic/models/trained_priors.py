@@ -40,8 +40,8 @@ class TrainedPriors:
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint has to say; nothing that is not known."""
-        message = {'prior_kind': self.kind, 'prior_origin': self.origin, 'instances': self.instances}
-        return {name: value for name, value in message.items() if value}
+        known = {'prior_kind': self.kind, 'prior_origin': self.origin, 'instances': self.instances}
+        return {name: value for name, value in known.items() if value}
 
     def compare(self, kind: str | Sequence[str] | None, origin: str | Sequence[str] | None = None) -> None:
         """Refuse priors of another kind, and warn once where tokens are of other weights or another vocabulary.

@@ -115,8 +115,8 @@ def truncated_to(env: lmdb.Environment, path: Path) -> tuple[int, int] | None:
 
     LMDB maps the file into memory, so reading behind the end of a truncated one would kill the process with SIGBUS.
     """
-    needed, stored = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
-    return (stored, needed) if stored < needed else None
+    needed, size = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
+    return (size, needed) if size < needed else None
 
 
 def _check_whole(env: lmdb.Environment, path: Path) -> None:

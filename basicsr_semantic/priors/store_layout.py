@@ -68,16 +68,18 @@ def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
         UserError: A key is no text.
     """
     cursor = transaction.cursor()
-    stored = cursor.first()
-    while stored:
+    found = cursor.first()
+    while found:
         key = bytes(cursor.key())
         beside = next((prefix for prefix in _BESIDE if key.startswith(prefix)), None)
         if beside is not None:
-            stored = cursor.set_range(_BESIDE[beside])  # all tokens lie together, all features too: one step over them
+            found = cursor.set_range(
+                _BESIDE[beside]
+            )  # all tokens stand in one row, all features too: one step over them
             continue
         if key != META_KEY:
             yield decode_key(key, path)
-        stored = cursor.next()
+        found = cursor.next()
 
 
 def decode_key(key: bytes, path: Path) -> str:

@@ -75,7 +75,7 @@ def describe(extractor: Extractor, clip: str, frames: list[np.ndarray] | None = 
         rows = zip(found.frame_tokens, found.global_tokens, features, found.masks, strict=True)
         return [{**dict(zip(names, row, strict=True)), 'scores': found.scores} for row in rows]
     if extractor.by_frames():
-        message = [extractor.describe_frame(frame) for frame in frames]
+        descriptions = [extractor.describe_frame(frame) for frame in frames]
         return [
             {
                 'frame_tokens': one.frame_tokens,
@@ -83,7 +83,7 @@ def describe(extractor: Extractor, clip: str, frames: list[np.ndarray] | None = 
                 'pixel_features': one.pixel_features,
                 'masks': one.masks,
             }
-            for one in message
+            for one in descriptions
         ]
     pairs = [extractor(frame, key) for frame, key in zip(frames, keys_of(clip), strict=True)]
     return [{'masks': masks, 'scores': scores} for masks, scores in pairs]
@@ -207,15 +207,17 @@ def test_a_store_gives_back_what_it_said(name, build, tmp_path):
     )  # fmt: skip
     assert {key: value for key, value in reader.meta.items() if key != 'seen'} == expected
     for clip in CLIPS:
-        for key, message in zip(keys_of(clip), describe(extractor, clip), strict=True):
-            masks = message['masks']
+        for key, description in zip(keys_of(clip), describe(extractor, clip), strict=True):
+            masks = description['masks']
             read = reader.masks(key, max(len(masks), 1), frame_size=masks.shape[1:])
             assert read.dtype == np.uint8 and np.array_equal(read[: len(masks)], masks) and not read[len(masks) :].any()
             if reader.has_tokens:
-                pairs = zip(reader.clip_tokens([key]), (message['frame_tokens'], message['global_tokens']), strict=True)
+                pairs = zip(
+                    reader.clip_tokens([key]), (description['frame_tokens'], description['global_tokens']), strict=True
+                )
                 assert all(np.array_equal(stored[0], half(value)) for stored, value in pairs)
             if reader.has_features:
-                assert np.array_equal(reader.clip_features([key])[0], half(message['pixel_features']))
+                assert np.array_equal(reader.clip_features([key])[0], half(description['pixel_features']))
     reader.close()
 
 

@@ -119,7 +119,7 @@ def measure(file: OptionFile, precision: str) -> Memory:
     optimizer = _optimizer_state(model.optimizer_g)
     train = file.values['train']
     counted = count(model, train['total_iter'])
-    stored = counted.there
+    counts = counted.there
     frames = batch['frames' if 'frames' in batch else 'lq']
     return Memory(
         file=file.file,
@@ -128,11 +128,11 @@ def measure(file: OptionFile, precision: str) -> Memory:
         clips=frames.size(0) // train.get('accumulate', 1),
         frames=frames.size(1),
         size=(frames.size(-2), frames.size(-1)),
-        weights=bytes_of(stored.weights) - average,
-        gradients=bytes_of([weight for weight in stored.weights if weight.requires_grad]),
+        weights=bytes_of(counts.weights) - average,
+        gradients=bytes_of([weight for weight in counts.weights if weight.requires_grad]),
         optimizer=optimizer,
         average=average,
-        batch=bytes_of(stored.others),
+        batch=bytes_of(counts.others),
         held=counted.held,
         saved=counted.saved,
         again=counted.again,

@@ -184,8 +184,8 @@ class RecurrentEnhancer(nn.Module):
         home = torch.device('cpu') if offload else lq.device
         features = [self._first_features(lq[:, i]).to(home) for i in range(lq.size(1))]
         for branch in BRANCHES[:-1]:
-            result = dict(self._propagate(branch, features, lq.device, home, align, embed))
-            features = [result[i] for i in range(len(features))]
+            propagated = dict(self._propagate(branch, features, lq.device, home, align, embed))
+            features = [propagated[i] for i in range(len(features))]
         frames = []
         for i, feature in self._propagate(BRANCHES[-1], features, lq.device, home, align, embed):
             frames.append(self._reconstruct(feature.to(lq.device), lq[:, i]).to(home if offload else lq.device))

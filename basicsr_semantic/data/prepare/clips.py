@@ -193,9 +193,11 @@ def _compare(wanted: Prepared, target: Path) -> tuple[set[str], Prepared | None]
     """What an earlier run left: the clips whose files changed since, and its manifest if nothing is left to do."""
     found = next((target / name for name in (UNFINISHED, MANIFEST) if (target / name).is_file()), None)
     if found is None:
-        result = [f'{side}.lmdb' for side in SIDES if (target / f'{side}.lmdb').exists()]
-        if result:
-            raise UserError(f"'{target}' has a {result[0]} but no manifest. Choose a folder that holds no clips yet.")
+        leftovers = [f'{side}.lmdb' for side in SIDES if (target / f'{side}.lmdb').exists()]
+        if leftovers:
+            raise UserError(
+                f"'{target}' has a {leftovers[0]} but no manifest. Choose a folder that holds no clips yet."
+            )
         return set(), None
     earlier = Prepared.from_json(found)
     for key, value in wanted.parameters.items():

@@ -56,8 +56,8 @@ class DeformableEncoder(nn.Module):
 
     def __init__(self, layers: int, dim: int, num_heads: int, points: int, feedforward_dim: int) -> None:
         super().__init__()
-        result = nn.ModuleList(DeformableEncoderLayer(dim, num_heads, points, feedforward_dim) for _ in range(layers))
-        self.encoder = nn.ModuleDict({'layers': result})
+        encoder = nn.ModuleList(DeformableEncoderLayer(dim, num_heads, points, feedforward_dim) for _ in range(layers))
+        self.encoder = nn.ModuleDict({'layers': encoder})
         self.level_embed = nn.Parameter(torch.randn(LEVELS, dim))
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -78,8 +78,8 @@ class Encoder(nn.Module):
 
     def __init__(self, layers: int, dim: int, num_heads: int, feedforward_dim: int) -> None:
         super().__init__()
-        result = nn.ModuleList(EncoderLayer(dim, num_heads, feedforward_dim) for _ in range(layers))
-        self.encoder = nn.ModuleDict({'layers': result})
+        encoder = nn.ModuleList(EncoderLayer(dim, num_heads, feedforward_dim) for _ in range(layers))
+        self.encoder = nn.ModuleDict({'layers': encoder})
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(n, C, h, w) to (n, C, h, w)."""

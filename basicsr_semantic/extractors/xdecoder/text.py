@@ -224,8 +224,8 @@ def prompts(name: str) -> Iterator[str]:
             yield f'a photo of {article} {kind} {name}.'
         for work in _WORKS:
             yield f'{work} of {article} {name}.'
-        for result in _MADE:
-            yield f'{article} {result} {name}.'
+        for material in _MADE:
+            yield f'{article} {material} {name}.'
         yield f'{article} {name} in a video game.'
 
 
