@@ -26,7 +26,7 @@ help: ## this list
 	@echo '  CONSTRAINTS=FILE      exact versions for it (default: constraints.txt; constraints-min.txt: the oldest ones)'
 	@echo '  PIP_ARGS="..."        more arguments for pip, for example an index with PyTorch for CPUs only'
 	@echo '  VENV=.venv            where the environment is made'
-	@echo '  JOBS=2                test processes;  TESTS="tests/test_x.py -k name"  what make test runs'
+	@echo '  JOBS=2                test processes;  TESTS="tests/cli -k name"   what make test runs'
 	@echo '  ARGS="..."            arguments for tools/demo/demo.py or tools/demo/make_demo_clips.py'
 
 venv: $(STAMP) ## make .venv and install everything into it (once)

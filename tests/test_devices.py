@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs.arch_util import flow_warp
-from helpers_metrics import TINY_CLIP, backbone_state, random_backbone, random_clip, random_factors
-from helpers_openseed import TINY as TINY_OPENSEED
-from helpers_seeclear import TINY as TINY_SEECLEAR
-from helpers_semantics import WIDTH, tiny_instances, tiny_xdecoder
+from helpers.metrics import TINY_CLIP, backbone_state, random_backbone, random_clip, random_factors
+from helpers.openseed import TINY as TINY_OPENSEED
+from helpers.seeclear import TINY as TINY_SEECLEAR
+from helpers.semantics import WIDTH, tiny_instances, tiny_xdecoder
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.func import functional_call
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment, python
+from helpers.project import environment, python
 
 import basicsr_semantic
 from basicsr_semantic.compat import repairs

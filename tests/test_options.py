@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from basicsr.archs import build_network
-from conftest import ROOT
-from helpers_options import problems_of
+from helpers.options import problems_of
+from helpers.project import ROOT
 
 from basicsr_semantic.cli import prepare
 from basicsr_semantic.config.option_file import load_yaml

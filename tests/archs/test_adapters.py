@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.archs.edvr_arch import EDVR
-from helpers_seem import randomise
+from helpers.seem import randomise
 from torch import nn
 
 from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM

@@ -11,7 +11,7 @@ from basicsr.archs import build_network
 from basicsr.archs.arch_util import flow_warp
 from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.archs.spynet_arch import SpyNet
-from helpers_seem import (
+from helpers.seem import (
     blocks,
     conv,
     f_r,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_seeclear import awake, build
-from helpers_seeclear import priors as tokens
+from helpers.seeclear import awake, build
+from helpers.seeclear import priors as tokens
 
 from basicsr_semantic.archs import PSRTRecurrent, SemanticLens
 from basicsr_semantic.archs.basicvsr_seem_arch import BasicVSRSEEM

@@ -9,7 +9,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.archs.edvr_arch import EDVR
-from helpers_seem import (
+from helpers.seem import (
     blocks,
     conv,
     f_r,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_seeclear import awake, build, priors
+from helpers.seeclear import awake, build, priors
 
 import basicsr_semantic  # noqa: F401
 from basicsr_semantic.archs import SeeClear

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_seem import f_r, f_seem, parameters, random_input, randomise
+from helpers.seem import f_r, f_seem, parameters, random_input, randomise
 
 from basicsr_semantic.archs import seem_arch
 from basicsr_semantic.archs.seem_arch import SEEM, SAMEmbedding

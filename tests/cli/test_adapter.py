@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import torch
 from basicsr.archs.basicvsr_arch import BasicVSR
-from helpers_seem import random_input, randomise
+from helpers.seem import random_input, randomise
 
 from basicsr_semantic import load
 from basicsr_semantic.archs import BasicVSRSEEM

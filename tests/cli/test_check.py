@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
-from conftest import write_options
-from helpers_options import make_data, stock_options
+from helpers.options import make_data, stock_options
+from helpers.project import write_options
 
 from basicsr_semantic.cli import main
 

@@ -12,7 +12,7 @@ import lmdb
 import numpy as np
 import pytest
 import torch
-from conftest import environment
+from helpers.project import environment
 
 from basicsr_semantic import __version__, _is_command, cli
 from basicsr_semantic.data.frame_reader import FrameReader

@@ -15,8 +15,8 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from conftest import basicsr, environment
-from helpers_openseed import openseed_files
+from helpers.openseed import openseed_files
+from helpers.project import basicsr, environment
 
 from basicsr_semantic.cli import build_parser, main
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, build_extractor, extractor_class

@@ -6,9 +6,9 @@ import argparse
 import shutil
 
 import pytest
-from conftest import REAL_CLIPS, needs_clips
-from helpers_clips import coded_frame, write_png
-from helpers_ytvis import make_ytvis
+from helpers.clips import coded_frame, write_png
+from helpers.project import REAL_CLIPS, needs_clips
+from helpers.ytvis import make_ytvis
 
 from basicsr_semantic.cli import main, prepare
 from basicsr_semantic.data.prepare.output import only_writer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_xdecoder_files import TINY, released_file
+from helpers.xdecoder_files import TINY, released_file
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.cli.prepare import CLASSES

@@ -7,8 +7,8 @@ import json
 
 import jsonschema
 import pytest
-from conftest import ROOT, basicsr
-from helpers_options import stock_options
+from helpers.options import stock_options
+from helpers.project import ROOT, basicsr
 
 from basicsr_semantic.cli.schema import option_schema, schema_text
 from basicsr_semantic.config.components import components

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from basicsr.archs.arch_util import DCNv2Pack, flow_warp
 from basicsr.archs.spynet_arch import SpyNet
-from conftest import environment
+from helpers.project import environment
 from torch.nn import functional as F
 
 from basicsr_semantic.compat import geometry

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import python
+from helpers.project import python
 
 from basicsr_semantic.compat import installation
 

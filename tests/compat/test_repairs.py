@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_archs
 import torch
-from conftest import python, write_options
+from helpers.project import python, write_options
 
 from basicsr_semantic.compat import repairs
 from basicsr_semantic.utils.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import python
+from helpers.project import python
 from torch import nn
 
 from basicsr_semantic.compat import without_cuda

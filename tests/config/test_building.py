@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers_options import problems_of
+from helpers.options import problems_of
 
 from basicsr_semantic.config.option_file import OptionFile
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
-from conftest import ROOT
-from helpers_options import make_data, problems_of, stock_options
+from helpers.options import make_data, problems_of, stock_options
+from helpers.project import ROOT
 from torch import nn
 
 from basicsr_semantic.cli.components import option_sections

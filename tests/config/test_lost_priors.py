@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 from basicsr.models.video_recurrent_model import VideoRecurrentModel
-from helpers_options import make_data, problems_of, stock_options
+from helpers.options import make_data, problems_of, stock_options
 
 from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM
 from basicsr_semantic.config.lost_priors import lost_priors

@@ -7,8 +7,8 @@ import math
 
 import pytest
 import yaml
-from conftest import ROOT
-from helpers_options import stock_options
+from helpers.options import stock_options
+from helpers.project import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""Third-party components by --import; installed plugins are in test_engine_pipeline.py."""
+"""Third-party components by --import; installed plugins are in engine/test_pipeline.py."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from helpers_options import problems_of
+from helpers.options import problems_of
 
 from basicsr_semantic import config
 from basicsr_semantic.cli.schema import option_schema

@@ -1,7 +1,7 @@
 """The same checks over every extractor that is registered here, whichever it is.
 
 An extractor registered later is covered the day it is: nothing here names one. How one that needs files is made small
-is said in the helpers of its tests, see `helpers_small`.
+is said in the helpers of its tests, see `helpers.small`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_extraction import CLIPS, frames_of, keys_of
-from helpers_small import has_small, hook_of, make_small
+from helpers.extraction import CLIPS, frames_of, keys_of
+from helpers.small import has_small, hook_of, make_small
 
 from basicsr_semantic.cli.extractor_flags import add_flags, flag
 from basicsr_semantic.config.signatures import arguments_of

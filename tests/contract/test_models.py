@@ -1,7 +1,7 @@
 """The same checks over every model that is registered here, whichever it is.
 
 A model registered later is covered the day it is: nothing here names one. The small option file of each is made by the
-helpers of its tests, see `helpers_small`.
+helpers of its tests, see `helpers.small`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils.registry import MODEL_REGISTRY
-from helpers_options import problems_of
-from helpers_small import hook_of, make_small
+from helpers.options import problems_of
+from helpers.small import hook_of, make_small
 from torch import nn
 from torch.utils.data import DataLoader
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import basicsr, write_options
+from helpers.project import ROOT, basicsr, write_options
 
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.priors.store_meta import store_metadata
 
-HERE = Path(__file__).parents[1]
 IMPORTS = ('--import', 'toy_arch', 'toy_model')
 
 
@@ -21,7 +19,7 @@ IMPORTS = ('--import', 'toy_arch', 'toy_model')
 def project(tmp_path, clips, options):
     """Their folder: two modules, a store of masks, an option file."""
     for name in ('toy_arch.py', 'toy_model.py'):
-        shutil.copy(HERE / name, tmp_path / name)
+        shutil.copy(ROOT / 'tests/toys' / name, tmp_path / name)
     with PriorStoreWriter(tmp_path / 'masks.lmdb', store_metadata('regions')) as store:
         for clip in ('000', '001', '002'):
             for number in range(7):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
+from helpers.clips import coded_frame, make_coded_clips, to_lmdb, write_png
 
 from basicsr_semantic.data.clip_folders import natural_order, scan_clip_folders
 from basicsr_semantic.data.clip_lists import META_INFO_FOLDER, read_meta_info, resolve_meta_info

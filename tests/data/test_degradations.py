@@ -9,7 +9,7 @@ import torch
 from basicsr.data.data_util import duf_downsample
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils.matlab_functions import imresize
-from conftest import REAL_CLIPS, needs_clips
+from helpers.project import REAL_CLIPS, needs_clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import helpers_clips
+import helpers.clips
 import numpy as np
 import pytest
 import torch
-from helpers_clips import make_coded_clips, places, seeded
+from helpers.clips import make_coded_clips, places, seeded
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
@@ -43,11 +43,11 @@ def root(tmp_path_factory):
 
 
 def training(root, **changes):
-    return helpers_clips.training(root, 'features', **changes)
+    return helpers.clips.training(root, 'features', **changes)
 
 
 def whole_clips(root, **changes):
-    return helpers_clips.whole_clips(root, 'features', **changes)
+    return helpers.clips.whole_clips(root, 'features', **changes)
 
 
 def cells_shown(lq: torch.Tensor) -> np.ndarray:

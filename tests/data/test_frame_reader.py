@@ -8,7 +8,7 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from helpers_clips import coded_frame, make_coded_clips, to_lmdb, write_png
+from helpers.clips import coded_frame, make_coded_clips, to_lmdb, write_png
 
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import DamagedImageError, decode, encode_png, png_size

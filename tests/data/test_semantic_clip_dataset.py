@@ -10,7 +10,7 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.utils import get_root_logger
-from helpers_clips import (
+from helpers.clips import (
     NUM_MASKS,
     SCALE,
     Seeded,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.data.data_util import generate_frame_indices
-from helpers_clips import (
+from helpers.clips import (
     NUM_MASKS,
     SCALE,
     Seeded,

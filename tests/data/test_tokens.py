@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import helpers_clips
+import helpers.clips
 import numpy as np
 import pytest
 import torch
 from basicsr.utils import get_root_logger
-from helpers_clips import NUM_MASKS, SCALE, coded_masks, make_coded_clips, places, seeded, write_png
+from helpers.clips import NUM_MASKS, SCALE, coded_masks, make_coded_clips, places, seeded, write_png
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.priors import ClipGeometry, PriorStoreWriter, store_metadata
@@ -39,11 +39,11 @@ def root(tmp_path_factory):
 
 
 def training(root, **changes):
-    return helpers_clips.training(root, 'tokens', **changes)
+    return helpers.clips.training(root, 'tokens', **changes)
 
 
 def whole_clips(root, **changes):
-    return helpers_clips.whole_clips(root, 'tokens', **changes)
+    return helpers.clips.whole_clips(root, 'tokens', **changes)
 
 
 def numbers(item) -> list[int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_CLIPS, needs_clips
-from helpers_ytvis import LISTED, STEP, box_mask, make_ytvis
+from helpers.project import REAL_CLIPS, needs_clips
+from helpers.ytvis import LISTED, STEP, box_mask, make_ytvis
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.data import VideoInstanceDataset

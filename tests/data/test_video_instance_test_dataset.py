@@ -8,7 +8,7 @@ from pathlib import Path
 import pycocotools.mask as coco
 import pytest
 import torch
-from helpers_ytvis import LISTED, SIZES, STEP, box_mask, make_ytvis
+from helpers.ytvis import LISTED, SIZES, STEP, box_mask, make_ytvis
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.data import VideoInstanceTestDataset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from conftest import ROOT
-from helpers_options import problems_of
+from helpers.options import problems_of
+from helpers.project import ROOT
 
 from basicsr_semantic.config.components import better_of, components
 from basicsr_semantic.config.option_file import load_yaml

@@ -6,7 +6,7 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT
+from helpers.project import ROOT
 
 import basicsr_semantic
 from basicsr_semantic.cli import main

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from basicsr.models.lr_scheduler import MultiStepRestartLR
-from conftest import python
+from helpers.project import python
+from helpers.states import basicsr_state
 from torch import nn
 
 from basicsr_semantic.engine.checkpoint import (
@@ -194,19 +194,6 @@ NUMPY = {
     'wave': np.complex128(1 + 2j),
     'text': np.str_('größe'),
 }
-
-
-def basicsr_state(iteration: int) -> dict:
-    """A state as BasicSR writes it, with its scheduler's Counter, and with best results as its metrics give them."""
-    weight = nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([weight], lr=0.1)
-    scheduler = MultiStepRestartLR(optimizer, [2, 2, 4])
-    weight.sum().backward()
-    optimizer.step()
-    state = {'epoch': 0, 'iter': iteration, 'optimizers': [optimizer.state_dict()]}
-    state['schedulers'] = [scheduler.state_dict()]
-    best = {'better': 'higher', 'val': np.float64(31.25), 'iter': 2}
-    return state | {'best_metric_results': {'held_out': {'psnr': best}}}
 
 
 def renamed(path: Path, old: bytes, new: bytes) -> None:

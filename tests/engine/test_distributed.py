@@ -1,4 +1,4 @@
-"""Launchers say what they miss; Slurm's variables become torch's. Real processes are in test_engine_pipeline.py."""
+"""Launchers say what they miss; Slurm's variables become torch's. Real processes are in engine/test_pipeline.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No step on a loss that is not finite, and a count of steps left out. Two processes: test_engine_ranks.py."""
+"""No step on a loss that is not finite, and a count of steps left out. Two processes: engine/test_ranks.py."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import environment, python, write_options
+from helpers.project import ROOT, environment, python, write_options
+from helpers.runs import equal, torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.engine.run_lock import RunLock
@@ -27,14 +27,6 @@ TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
 def train(opt_file: Path, cwd: Path, *flags: str) -> subprocess.CompletedProcess:
     """Train to the end."""
     return python(*TRAIN, str(opt_file), *flags, cwd=cwd)
-
-
-def torchrun(processes: int) -> list[str]:
-    """Arguments of Python that start a module in several processes, on a free port."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
 
 
 def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subprocess.Popen]:
@@ -65,17 +57,6 @@ def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) 
     log.extend(process.stderr)
     process.wait(60)
     return ''.join(log)
-
-
-def equal(a, b) -> bool:
-    """Whether two nested containers of tensors are equal bit for bit."""
-    if torch.is_tensor(a):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
 
 
 def long_run(options, name: str) -> dict:
@@ -305,7 +286,7 @@ def test_an_installed_plugin_trains(options, tmp_path):
     source = tmp_path / 'plugin_source'
     (source / 'their_archs').mkdir(parents=True)
     (source / 'their_archs' / '__init__.py').write_text('from . import their_arch\n')
-    arch = (Path(__file__).parent / 'tiny_archs.py').read_text().replace('TinyVSR', 'TheirVSR')
+    arch = (ROOT / 'tests/toys/tiny_archs.py').read_text().replace('TinyVSR', 'TheirVSR')
     (source / 'their_archs' / 'their_arch.py').write_text(arch)
     (source / 'setup.py').write_text(
         "from setuptools import setup\nsetup(name='their-archs', version='1', packages=['their_archs'],\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import rank_scenarios as scenarios
 import torch
-from conftest import environment
-from test_engine_pipeline import torchrun
+from helpers import rank_scenarios as scenarios
+from helpers.project import environment
+from helpers.runs import torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
 
@@ -33,7 +33,7 @@ def test_two_processes_do_and_decide_together(tmp_path, monkeypatch):
     make_clips(tmp_path)
     port = torchrun(2)[-1].partition('=')[2]
     place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
-    command = [sys.executable, scenarios.__file__, str(tmp_path)]
+    command = [sys.executable, '-m', scenarios.__name__, str(tmp_path)]
     # not under torchrun, which ends all processes when one ends
     processes = [
         subprocess.Popen(command, env=environment() | place | {'RANK': str(rank)}, stderr=subprocess.PIPE, text=True)

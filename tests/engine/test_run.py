@@ -6,7 +6,7 @@ import copy
 import logging
 
 import pytest
-from helpers_options import make_data, stock_options
+from helpers.options import make_data, stock_options
 
 from basicsr_semantic.config import files
 from basicsr_semantic.config.check import check_options

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from helpers.project import environment
 
 from basicsr_semantic.engine import run_lock
 from basicsr_semantic.engine.run_lock import RunLock, hold_folder

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
-from test_engine_checkpoint import basicsr_state
+from helpers.states import basicsr_state
 from torch import nn
 
 from basicsr_semantic.engine import training_state

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask as coco
 import pytest
-from conftest import REAL_CLIPS, needs_clips
+from helpers.project import REAL_CLIPS, needs_clips
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment
+from helpers.project import ROOT, environment
 
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor, extractor_class
 from basicsr_semantic.utils.errors import UserError

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, basicsr, write_options
+from helpers.project import ROOT, basicsr, write_options
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, FramePriors, build_extractor

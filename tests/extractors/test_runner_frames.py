@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_extraction import content, kill_while_writing
+from helpers.extraction import content, kill_while_writing
 from tqdm import tqdm
 
 from basicsr_semantic.extractors.base import Extractor, FramePriors

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import segment_anything
 import torch
-from helpers_sam import KEEP_ALL, tiny_checkpoint, tiny_sam
+from helpers.sam import KEEP_ALL, tiny_checkpoint, tiny_sam
 
 from basicsr_semantic.extractors import build_extractor, sam
 from basicsr_semantic.extractors.runner import extract

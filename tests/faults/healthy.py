@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import yaml
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / 'tests')]
-
-from children import Children  # noqa: E402
-from helpers_ytvis import make_ytvis  # noqa: E402
+from children import Children
+from helpers.ytvis import make_ytvis
 
 CLIPS, FRAMES, SIDE = ('000', '001'), 5, 64
 LQ = SIDE // 4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_extraction import CLIPS
+from helpers.extraction import CLIPS
 from PIL import Image
 
 

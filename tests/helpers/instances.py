@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors.xdecoder import build_xdecoder
+from basicsr_semantic.models import VideoInstanceModel
 from basicsr_semantic.priors.segmentations import encode_mask
+
+BOTH = ['frame_decoder', 'instance']
+"""What stage 1 trains where nothing is frozen."""
 
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.1]])
 """Class 0 is red, class 1 blue, class 2 green."""
@@ -149,6 +154,32 @@ def make_options(tmp_path: Path, trainable: list[str], total_iter: int = 4, poin
         'val': {'val_freq': 1000},
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 2},
     }
+
+
+def make_model(opt: dict, tmp_path, is_train: bool = True) -> VideoInstanceModel:
+    """The model of these options, with folders for what it writes."""
+    opt = copy.deepcopy(opt)
+    for name in ('models', 'training_states', 'log'):
+        (tmp_path / name).mkdir(exist_ok=True)
+        opt['path'][name] = str(tmp_path / name)
+    torch.manual_seed(0)
+    return VideoInstanceModel(opt | {'is_train': is_train, 'dist': False, 'rank': 0, 'world_size': 1})
+
+
+def batch(*indices: int) -> dict:
+    """Clips of `MovingSquares` as a loader gives them."""
+    dataset = MovingSquares({})
+    return dataset.collate([dataset[i] for i in indices])
+
+
+def step(model: VideoInstanceModel, first: int = 1, count: int = 1, indices=(0, 1)) -> dict[str, float]:
+    """Train for some iterations on one batch, and give what the last one logs."""
+    for i in range(first, first + count):
+        torch.manual_seed(i)
+        model.update_learning_rate(i)
+        model.feed_data(batch(*indices))
+        model.optimize_parameters(i)
+    return {k: float(v) for k, v in model.log_dict.items()}
 
 
 def small_video_instance_model(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torchvision
+from torch import nn
 
 FULL_CLIP = {'embed_dim': 1024, 'layers': (3, 4, 6, 3), 'width': 64, 'resolution': 224, 'text_width': 512, 'depth': 12}
 TINY_CLIP = {'embed_dim': 16, 'layers': (1, 1, 1, 1), 'width': 8, 'resolution': 64, 'text_width': 64, 'depth': 1}
@@ -60,3 +61,14 @@ def random_clip(sizes) -> dict[str, torch.Tensor]:
             torch.nn.init.uniform_(parameter, 0.5, 1)
     clip.convert_weights(net)
     return dict(net.state_dict())
+
+
+class GivenFlow(nn.Module):
+    """The same flow for every pixel; no weights."""
+
+    def __init__(self, x: float = 0.0, y: float = 0.0) -> None:
+        super().__init__()
+        self.flow = (x, y)
+
+    def forward(self, ref, supp):
+        return torch.tensor(self.flow).view(1, 2, 1, 1).expand(len(ref), 2, *ref.shape[-2:])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import training_options
-from helpers_clips import data_sets
+from helpers.clips import data_sets
+from helpers.project import training_options
 
 from basicsr_semantic.archs import SeeClear
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter, SemanticPriors, store_metadata

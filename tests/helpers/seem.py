@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import training_options
-from helpers_clips import NUM_MASKS, data_sets
+from helpers.clips import NUM_MASKS, data_sets
+from helpers.project import training_options
 from torch import nn
 from torch.nn import functional as F
 

@@ -1,10 +1,10 @@
 """How what is registered is made small enough for a test: said by a function of its name in the helpers of its tests.
 
 `tests/contract/` has the same checks for all extractors and all models and names none. What needs files or sizes to be
-built in a test says so in any file ``tests/helpers_*.py``:
+built in a test says so in any file of ``tests/helpers``:
 
 - ``small_KIND(folder, patch)`` of an extractor: the arguments of its constructor. The clips that it is shown are
-  `helpers_extraction.CLIPS`. One whose arguments all have defaults needs no such function.
+  `helpers.extraction.CLIPS`. One whose arguments all have defaults needs no such function.
 - ``small_MODEL(folder, patch)`` of a model, its class in small letters with underscores (``small_see_clear_model``):
   the options of a training, with a data set ``val``.
 
@@ -41,14 +41,14 @@ def make_small(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, 
     if make is None:
         pytest.fail(
             f'{name} needs more than its defaults to be checked. Add a function {hook_of(name)}(folder, patch) to a '
-            'file tests/helpers_*.py: arguments of a small extractor, options of a small training; see helpers_small.',
+            'file in tests/helpers: arguments of a small extractor, options of a small training; see helpers/small.py.',
             pytrace=False,
         )
     return make(folder, patch)
 
 
 def _find(wanted: str) -> Small | None:
-    for file in sorted(Path(__file__).parent.glob('helpers_*.py')):
+    for file in sorted(Path(__file__).parent.glob('*.py')):
         if f'def {wanted}(' in file.read_text(encoding='utf-8'):
-            return getattr(importlib.import_module(file.stem), wanted)
+            return getattr(importlib.import_module(f'helpers.{file.stem}'), wanted)
     return None

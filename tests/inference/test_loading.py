@@ -10,9 +10,9 @@ import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
 from basicsr.archs import build_network
 from basicsr.models import build_model
-from helpers_seeclear import TINY
-from helpers_seeclear import priors as tokens_and_features
-from helpers_seem import randomise
+from helpers.seeclear import TINY
+from helpers.seeclear import priors as tokens_and_features
+from helpers.seem import randomise
 
 import basicsr_semantic
 from basicsr_semantic import load

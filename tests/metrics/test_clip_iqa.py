@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
-from helpers_metrics import FULL_CLIP, TINY_CLIP, random_clip
+from helpers.metrics import FULL_CLIP, TINY_CLIP, random_clip
 
 from basicsr_semantic.metrics import clip_iqa
 from basicsr_semantic.metrics.frames import rgb_tensor

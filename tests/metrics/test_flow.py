@@ -8,6 +8,7 @@ import pytest
 import torch
 from basicsr.archs.spynet_arch import SpyNet
 from basicsr.utils.registry import ARCH_REGISTRY
+from helpers.metrics import GivenFlow
 from torch import nn
 
 from basicsr_semantic.metrics import flow as module
@@ -16,17 +17,6 @@ from basicsr_semantic.metrics.frames import rgb_tensor
 from basicsr_semantic.utils.errors import UserError
 
 CPU = torch.device('cpu')
-
-
-class GivenFlow(nn.Module):
-    """The same flow for every pixel; no weights."""
-
-    def __init__(self, x: float = 0.0, y: float = 0.0) -> None:
-        super().__init__()
-        self.flow = (x, y)
-
-    def forward(self, ref, supp):
-        return torch.tensor(self.flow).view(1, 2, 1, 1).expand(len(ref), 2, *ref.shape[-2:])
 
 
 class OneConvolution(nn.Module):

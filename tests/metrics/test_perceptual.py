@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 from basicsr.metrics import calculate_metric
-from helpers_metrics import backbone_state, random_backbone, random_factors
+from helpers.metrics import backbone_state, random_backbone, random_factors
 
 from basicsr_semantic.metrics import perceptual
 from basicsr_semantic.metrics.frames import rgb_tensor

@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import ARCH_REGISTRY
-from test_metrics_flow import GivenFlow
+from helpers.metrics import GivenFlow
 
 from basicsr_semantic.metrics import flow as flow_module
 from basicsr_semantic.metrics.warping_error import calculate_warping_error, visible

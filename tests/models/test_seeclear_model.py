@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
-from helpers_options import problems_of
-from helpers_seeclear import TINY, awake, build, priors
+from helpers.options import problems_of
+from helpers.seeclear import TINY, awake, build, priors
 
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic, make_base_upsampler
 from basicsr_semantic.models.seeclear_model import SeeClearModel

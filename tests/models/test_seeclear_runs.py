@@ -11,12 +11,12 @@ import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
 import torch
 from basicsr.archs import build_network
-from conftest import python, write_options
-from helpers_openseed import TINY as OPENSEED
-from helpers_openseed import openseed_files
-from helpers_seeclear import TINY, awake, build
-from helpers_semantics import checkpoints
-from test_engine_pipeline import equal, torchrun
+from helpers.openseed import TINY as OPENSEED
+from helpers.openseed import openseed_files
+from helpers.project import python, write_options
+from helpers.runs import equal, torchrun
+from helpers.seeclear import TINY, awake, build
+from helpers.semantics import checkpoints
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file

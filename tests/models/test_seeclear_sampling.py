@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from helpers_seeclear import awake, build, priors
+from helpers.seeclear import awake, build, priors
 
 from basicsr_semantic.diffusion import BlurringResShift
 from basicsr_semantic.models.base_upsamplers import enlarge_bicubic

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import basicsr, python, write_options
-from helpers_semantics import WIDTH, checkpoints
-from test_engine_pipeline import equal, torchrun
+from helpers.project import basicsr, python, write_options
+from helpers.runs import equal, torchrun
+from helpers.semantics import WIDTH, checkpoints
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from helpers_clips import seeded
-from helpers_semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances
+from helpers.clips import seeded
+from helpers.semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset

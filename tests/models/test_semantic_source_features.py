@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_clips import seeded
-from helpers_openseed import TINY, openseed_files
-from helpers_semantics import WIDTH, checkpoints
+from helpers.clips import seeded
+from helpers.openseed import TINY, openseed_files
+from helpers.semantics import WIDTH, checkpoints
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.data.semantic_clip_dataset import SemanticClipDataset

@@ -5,13 +5,24 @@ from __future__ import annotations
 import copy
 import json
 
-import helpers_instances
+import helpers.instances
 import numpy as np
 import pytest
 import torch
-from conftest import python, write_options
-from helpers_instances import FRAMES, INSTANCES, MovingSquares, MovingSquaresTest, frozen_weights, make_options
-from test_engine_pipeline import torchrun
+from helpers.instances import (
+    BOTH,
+    FRAMES,
+    INSTANCES,
+    MovingSquares,
+    MovingSquaresTest,
+    batch,
+    frozen_weights,
+    make_model,
+    make_options,
+    step,
+)
+from helpers.project import python, write_options
+from helpers.runs import torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.extractors.xdecoder import load_xdecoder
@@ -20,31 +31,6 @@ from basicsr_semantic.models.frame_decoders import class_embeddings
 from basicsr_semantic.models.video_instance_inference import VideoPrediction, predict_video
 from basicsr_semantic.models.video_instance_validation import validate_videos
 from basicsr_semantic.utils.errors import UserError
-
-BOTH = ['frame_decoder', 'instance']
-
-
-def make_model(opt: dict, tmp_path, is_train: bool = True) -> VideoInstanceModel:
-    opt = copy.deepcopy(opt)
-    for name in ('models', 'training_states', 'log'):
-        (tmp_path / name).mkdir(exist_ok=True)
-        opt['path'][name] = str(tmp_path / name)
-    torch.manual_seed(0)
-    return VideoInstanceModel(opt | {'is_train': is_train, 'dist': False, 'rank': 0, 'world_size': 1})
-
-
-def batch(*indices: int) -> dict:
-    dataset = MovingSquares({})
-    return dataset.collate([dataset[i] for i in indices])
-
-
-def step(model: VideoInstanceModel, first: int = 1, count: int = 1, indices=(0, 1)) -> dict[str, float]:
-    for i in range(first, first + count):
-        torch.manual_seed(i)
-        model.update_learning_rate(i)
-        model.feed_data(batch(*indices))
-        model.optimize_parameters(i)
-    return {k: float(v) for k, v in model.log_dict.items()}
 
 
 def states(model: VideoInstanceModel) -> dict[str, torch.Tensor]:
@@ -116,7 +102,7 @@ def test_clips_of_two_sizes_are_padded_with_what_the_frame_decoder_turns_to_zero
     model = make_model(make_options(tmp_path, ['instance']), tmp_path)
     dataset = MovingSquares({})
     items = [dataset[0], dataset[1]]
-    video, labels, masks = helpers_instances.squares(1, size=(60, 40))
+    video, labels, masks = helpers.instances.squares(1, size=(60, 40))
     items[1] = {'frames': video, 'instances': {'labels': labels, 'masks': masks, 'ids': labels}, 'key': 'b'}
     data = dataset.collate(items)
     given = data['frames'].clone()
@@ -153,12 +139,12 @@ class Seen(MovingSquaresTest):
         return len(self.indices)
 
     def __getitem__(self, index):
-        video, _, _ = helpers_instances.squares(self.indices[index])
+        video, _, _ = helpers.instances.squares(self.indices[index])
         return {'frames': video, 'video_id': index, 'num_listed': 3, 'positions': [0, 1, 2], 'size': (64, 64)}
 
     def annotations(self, index):
-        _, labels, masks = helpers_instances.squares(self.indices[index])
-        encode = helpers_instances.encode_mask
+        _, labels, masks = helpers.instances.squares(self.indices[index])
+        encode = helpers.instances.encode_mask
         runs = [[encode(mask) for mask in one] for one in masks.numpy()]
         return {'labels': labels, 'masks': runs, 'crowd': torch.zeros(len(labels), dtype=torch.bool)}
 
@@ -391,7 +377,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(tmp_path, trainabl
         opt['val']['val_freq'] = 4
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
         launcher, flags = (torchrun(processes), ['--launcher', 'pytorch']) if processes > 1 else ([], [])
-        command = ['-m', 'basicsr_semantic', 'train', '--import', 'helpers_instances', '-opt', str(opt_file), *flags]
+        command = ['-m', 'basicsr_semantic', 'train', '--import', 'helpers.instances', '-opt', str(opt_file), *flags]
         done = python(*launcher, *command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert 'AP50' in done.stderr

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers_ytvis import LISTED, SIZES, box_mask, train_json
+from helpers.ytvis import LISTED, SIZES, box_mask, train_json
 
 from basicsr_semantic.priors.segmentations import encode_mask
 from basicsr_semantic.priors.youtube_vis import read_youtube_vis

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 APT = 'sudo apt-get install make python3-venv git libgl1 libglib2.0-0'
 
 # Answers what install.sh asks a Python, and writes every `-m` call to the log that FAKE_LOG names.

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import python
+from helpers.project import python
 
 from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.files import remove_leftovers, whole_file, write_whole

@@ -34,7 +34,7 @@ import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'faults')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests'), str(ROOT / 'tests' / 'faults')]
 
 import healthy  # noqa: E402
 from children import NOT_ENDED, Children, Setting  # noqa: E402

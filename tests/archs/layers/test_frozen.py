@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 from basicsr.archs.arch_util import ResidualBlockNoBN
-from helpers_seem import random_input, randomise, tune_only_adapter
+from helpers.seem import random_input, randomise, tune_only_adapter
 from torch import nn
 
 from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM

@@ -14,8 +14,9 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
-from conftest import environment
-from helpers_clips import write_png
+from helpers.clips import write_png
+from helpers.prepared import KilledError, content
+from helpers.project import environment
 
 from basicsr_semantic.data.clips import ClipIndex
 from basicsr_semantic.data.degradations import degrade
@@ -47,17 +48,6 @@ def make_video(path, count=12, height=48, width=64):
         writer.write(cv2.GaussianBlur(image(number, height, width), (0, 0), 3))
     writer.release()
     return path
-
-
-def content(folder) -> dict:
-    """All that a run leaves, but for the layout of pages inside an LMDB."""
-    files = {
-        p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob('*') if p.suffix in ('.txt', '.json')
-    }
-    for side in ('gt', 'lq'):
-        with lmdb.open(str(folder / f'{side}.lmdb'), readonly=True, lock=False) as env, env.begin() as transaction:
-            files[side] = dict(transaction.cursor())
-    return files
 
 
 def test_what_is_written(tmp_path):
@@ -235,10 +225,6 @@ def test_clips_whose_files_changed_are_made_anew(tmp_path):
     prepare_clips(source, target)
     prepare_clips(source, tmp_path / 'fresh')
     assert content(target) == content(tmp_path / 'fresh')
-
-
-class KilledError(BaseException):
-    """Stands for a kill: nothing that the program does afterwards may matter."""
 
 
 def test_a_run_stopped_after_any_frame_continues_to_the_same_result(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from conftest import REAL_CLIPS, needs_clips
-from helpers_ytvis import LISTED, SIZES, STEP, box_mask, frame, make_ytvis, train_json
-from test_data_prepare_clips import KilledError, content
+from helpers.prepared import KilledError, content
+from helpers.project import REAL_CLIPS, needs_clips
+from helpers.ytvis import LISTED, SIZES, STEP, box_mask, frame, make_ytvis, train_json
 
 from basicsr_semantic.data import SemanticClipDataset
 from basicsr_semantic.data.degradations import degrade

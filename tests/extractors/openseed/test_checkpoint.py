@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_openseed import (
+from helpers.openseed import (
     NETWORK,
     PIXELS,
     PREDICTOR,

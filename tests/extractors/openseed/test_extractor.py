@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers_openseed import NETWORK, TINY, openseed_files, random_state, released_shapes, text_file
+from helpers.openseed import NETWORK, TINY, openseed_files, random_state, released_shapes, text_file
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors import build_extractor

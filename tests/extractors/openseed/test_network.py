@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_openseed import SWIN_T, TINY, needed_shapes, random_state
+from helpers.openseed import SWIN_T, TINY, needed_shapes, random_state
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors.openseed import OpenSeeD, QuerySemantics

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from helpers_xdecoder_files import (
+from helpers.xdecoder_files import (
     FOCAL_L,
     FOCAL_T,
     NETWORK,

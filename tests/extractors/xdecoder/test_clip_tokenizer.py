@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from helpers_vocabulary import write_vocabulary
+from helpers.vocabulary import write_vocabulary
 
 from basicsr_semantic.extractors.xdecoder.clip_tokenizer import clip_tokenizer
 from basicsr_semantic.utils.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers_semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances, tiny_xdecoder
+from helpers.semantics import TOKENS, WIDTH, checkpoints, save_network, tiny_instances, tiny_xdecoder
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors import build_extractor

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_instances import squares
-from test_models_video_instance_model import BOTH, make_model, make_options, step
+from helpers.instances import BOTH, make_model, make_options, squares, step
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors.xdecoder.extractor import XDecoderExtractor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_xdecoder_files import FOCAL_L, FOCAL_T, TINY, TINY_XDECODER, needed_shapes
+from helpers.xdecoder_files import FOCAL_L, FOCAL_T, TINY, TINY_XDECODER, needed_shapes
 from torch import nn
 
 from basicsr_semantic.extractors.xdecoder import PRESETS, XDecoder, build_xdecoder

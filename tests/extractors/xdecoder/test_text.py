@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers_xdecoder_files import FOCAL_T, PREDICTOR, TINY, released_file, released_shapes
+from helpers.xdecoder_files import FOCAL_T, PREDICTOR, TINY, released_file, released_shapes
 from torch import nn
 
 from basicsr_semantic.extractors.xdecoder.text import (

@@ -14,7 +14,7 @@ import benchmark_seeclear_worker as worker
 import benchmarking_released as released_code
 import pytest
 import torch
-from conftest import ROOT
+from helpers.project import ROOT
 
 TOOLS = ROOT / 'tools' / 'benchmarks'
 CPU = torch.device('cpu')

@@ -11,7 +11,7 @@ import benchmark_seem_worker as worker
 import benchmarking
 import pytest
 import torch
-from conftest import ROOT
+from helpers.project import ROOT
 from torch import nn
 
 TOOLS = ROOT / 'tools' / 'benchmarks'

@@ -11,7 +11,7 @@ import benchmark_semantic_lens
 import benchmark_semantic_lens_worker as worker
 import pytest
 import torch
-from conftest import ROOT
+from helpers.project import ROOT
 
 TOOLS = ROOT / 'tools' / 'benchmarks'
 

@@ -11,9 +11,9 @@ import memory_counting  # pyright: ignore[reportMissingImports]
 import pytest
 import torch
 import yaml
-from conftest import ROOT
-from helpers_instances import FRAMES, INSTANCES
-from helpers_seeclear import TINY as SEECLEAR
+from helpers.instances import FRAMES, INSTANCES
+from helpers.project import ROOT
+from helpers.seeclear import TINY as SEECLEAR
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, environment
+from helpers.project import ROOT, environment
 
 FILES = ('seem/', 'stage1', 'SRModel')
 """What fits into three minutes on two cores; the tool by itself tries all of its files."""

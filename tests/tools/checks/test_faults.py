@@ -7,7 +7,7 @@ import sys
 
 import faults
 import pytest
-from conftest import ROOT, environment
+from helpers.project import ROOT, environment
 
 
 def test_the_table_counts_inputs_kills_and_attempts():

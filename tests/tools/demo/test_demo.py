@@ -19,12 +19,11 @@ import numpy as np
 import pytest
 from demo_steps import Runner, Step
 from demo_table import Result
+from helpers.project import ROOT
 
 from basicsr_semantic.config.option_file import load_yaml
 from basicsr_semantic.priors.store import PriorStoreWriter
 from basicsr_semantic.utils.errors import UserError
-
-ROOT = Path(__file__).parents[1]
 
 
 def values(psnr: float, ssim: float) -> dict[str, float]:

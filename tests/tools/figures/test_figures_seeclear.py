@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import figures_seeclear as figures
 import numpy as np
@@ -13,12 +12,12 @@ import seeclear_equations as equations
 import seeclear_network_figures as network
 import seeclear_pictures as pictures
 import torch
+from helpers.project import ROOT
 from scipy.ndimage import gaussian_filter
 
 from basicsr_semantic.diffusion import BlurringResShift
 from basicsr_semantic.diffusion.posterior import step_back
 
-ROOT = Path(__file__).parents[1]
 #: The members of the posterior that keep the marginals.
 KEEPS = ('markov', 'resshift', 'ddim')
 

@@ -6,8 +6,8 @@ import numpy as np
 import picture_seeclear
 import pytest
 import tiny_archs  # noqa: F401  (registers TinyVSR)
-from conftest import write_options
-from helpers_seeclear import TINY
+from helpers.project import write_options
+from helpers.seeclear import TINY
 
 from basicsr_semantic.utils.errors import UserError
 

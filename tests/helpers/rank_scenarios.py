@@ -1,4 +1,4 @@
-"""Trainings in two processes, run by test_engine_ranks.py: each once in both, one after the other in one group.
+"""Trainings in two processes, run by engine/test_ranks.py: each once in both, one after the other in one group.
 
 Every scenario returns what its process saw; the test compares and judges. Components that fail in process 1 alone are
 registered here.
