@@ -50,8 +50,7 @@ from .evaluator import prepare_metrics
 from .loading import FirstItem, loader_died, make_prefetcher
 from .log import start_log, write_log
 from .loss_guard import SkippedSteps, begin_iteration, check_seen
-from .run import Run, move_paths, prepare_run
-from .run_lock import hold_folder
+from .run import Run, hold_folder, move_paths, prepare_run
 from .seeding import ResumableSampler, SeededDataset, seed_from
 from .training_state import check_content, find_resume_state, name_weights
 

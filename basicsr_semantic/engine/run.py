@@ -6,10 +6,11 @@ and sets up processes on the way.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..config.check import Checked
 from ..config.components import better_of, find
 from ..config.section import AnySection
 from ..utils.errors import UserError
+from ..utils.folder_lock import FolderLock
+from .distributed import gather_lists
 
 _logger = logging.getLogger('basicsr_semantic')
 
@@ -118,6 +121,32 @@ def move_paths(opt: dict[str, Any], folder: str) -> None:
         opt['path'].pop(key, None)
     opt['root_path'] = folder
     _prepare_paths(opt, Path(folder))
+
+
+@contextlib.contextmanager
+def hold_folder(opt: dict[str, Any]) -> Iterator[None]:
+    """Hold the experiment's folder of a training run; rank 0 does, and all ranks learn how that went.
+
+    Args:
+        opt: Prepared options.
+
+    Raises:
+        UserError: Another process runs there; the same sentence in every process of this run.
+    """
+    lock, refusals = None, []
+    if opt['rank'] == 0:
+        lock = FolderLock(opt['path']['experiments_root'])
+        try:
+            lock.acquire()
+        except UserError as error:
+            refusals = [str(error)]
+    try:
+        for refusal in gather_lists(refusals):
+            raise UserError(refusal)
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _typed(cls: type[AnySection], section: Mapping[str, Any] | None, **otherwise: Any) -> AnySection:

@@ -18,7 +18,7 @@ from helpers.project import ROOT, environment, python, write_options
 from helpers.runs import equal, torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
-from basicsr_semantic.engine.run_lock import RunLock
+from basicsr_semantic.utils.folder_lock import FolderLock
 
 pytestmark = pytest.mark.slow
 TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
@@ -415,7 +415,7 @@ def test_a_run_whose_states_cannot_be_read_and_one_that_is_running_stay_where_th
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert 'has 1 training state and none to go on from' in done.stderr and '2.state could not be read' in done.stderr
     assert sorted((tmp_path / 'experiments').rglob('*')) == before
-    with RunLock(tmp_path / 'experiments/kept'):
+    with FolderLock(tmp_path / 'experiments/kept'):
         done = train(opt_file, tmp_path, '--auto_resume')
         assert done.returncode == 2 and 'Traceback' not in done.stderr
         refused = [done.stderr.splitlines()[-1]]

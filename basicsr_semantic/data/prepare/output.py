@@ -15,6 +15,7 @@ from ...priors.run_lengths import LARGEST_SIDE, is_side
 from ...priors.store_layout import decode_key, is_text
 from ...utils.errors import UserError, shown
 from ...utils.files import remove_leftovers
+from ...utils.folder_lock import FolderLock
 from ..images import PNG_LEVEL, png_size
 
 FORMAT = 'basicsr_semantic.clips/1'
@@ -300,9 +301,7 @@ def only_writer(target: Path) -> Iterator[None]:
     Raises:
         UserError: Somebody else does.
     """
-    from ...engine.run_lock import RunLock
-
-    lock = RunLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
+    lock = FolderLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
     try:
         lock.acquire()
         for folder in (target, *(target / f'{side}.lmdb' for side in SIDES)):

@@ -17,23 +17,25 @@ from pathlib import Path
 import pytest
 from helpers.project import environment
 
-from basicsr_semantic.engine import run_lock
-from basicsr_semantic.engine.run_lock import RunLock, hold_folder
+from basicsr_semantic.engine import run
+from basicsr_semantic.engine.run import hold_folder
+from basicsr_semantic.utils import folder_lock
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.folder_lock import FolderLock
 
 fcntl = pytest.importorskip('fcntl')
 
 HOLD = """
 import fcntl, os, sys, time
-from basicsr_semantic.engine import run_lock
+from basicsr_semantic.utils import folder_lock
 
 def refuse(descriptor, operation):
     raise OSError({error}, 'not here')
 
 if {error}:
     fcntl.flock = refuse
-run_lock.INTERVAL = 0.4
-with run_lock.RunLock(sys.argv[1]):
+folder_lock.INTERVAL = 0.4
+with folder_lock.FolderLock(sys.argv[1]):
     if {fork} and os.fork() == 0:
         time.sleep(60)
     print('held', flush=True)
@@ -68,13 +70,13 @@ def no_flock(monkeypatch):
         raise OSError(errno.ENOTSUP, 'Operation not supported')
 
     monkeypatch.setattr(fcntl, 'flock', refuse)
-    monkeypatch.setattr(run_lock, '_SETTLE', 0.01)
-    monkeypatch.setattr(run_lock, 'INTERVAL', 0.1)
+    monkeypatch.setattr(folder_lock, '_SETTLE', 0.01)
+    monkeypatch.setattr(folder_lock, 'INTERVAL', 0.1)
 
 
 def write_holder(folder: Path, age: float = 0.0, **changes) -> Path:
     """The lock file of a holder without flock that touched it ``age`` seconds ago."""
-    path = RunLock(folder).path
+    path = FolderLock(folder).path
     path.parent.mkdir(exist_ok=True)
     holder = {'host': 'elsewhere', 'pid': 7, 'since': '2026-01-01', 'command': 'basicsr', 'interval': 2.0, 'token': 't'}
     path.write_text(json.dumps(holder | changes))
@@ -93,19 +95,19 @@ def dead_pid() -> int:
 def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path, processes):
     folder = tmp_path / 'experiments' / 'run'
     processes.append(hold(folder))
-    with pytest.raises(UserError) as error, RunLock(folder):
+    with pytest.raises(UserError) as error, FolderLock(folder):
         pass
     message = str(error.value)
     assert (
         f'{folder} is in use' in message and f'process {processes[0].pid} on {socket.gethostname()} since 2' in message
     )
     assert message.endswith('Wait until it ends, stop it, or give this run another name.')
-    with RunLock(tmp_path / 'experiments' / 'other'):
+    with FolderLock(tmp_path / 'experiments' / 'other'):
         pass
     os.kill(processes[0].pid, signal.SIGKILL)
     processes[0].wait()
-    with RunLock(folder):  # the killed process left its file
-        assert json.loads(RunLock(folder).path.read_text())['pid'] == os.getpid()
+    with FolderLock(folder):  # the killed process left its file
+        assert json.loads(FolderLock(folder).path.read_text())['pid'] == os.getpid()
     assert list((tmp_path / 'experiments').iterdir()) == []
 
 
@@ -116,27 +118,27 @@ def test_children_of_a_killed_holder_do_not_hold_its_lock(tmp_path, processes):
     os.kill(processes[0].pid, signal.SIGKILL)
     processes[0].wait()
     os.killpg(processes[0].pid, 0)  # the child is still there
-    with RunLock(tmp_path / 'run'):
+    with FolderLock(tmp_path / 'run'):
         pass
 
 
 def test_the_lock_survives_its_folder_and_leaves_nothing(tmp_path):
     folder = tmp_path / 'a' / 'b' / 'run'
-    with RunLock(folder):
+    with FolderLock(folder):
         folder.mkdir()
         folder.rename(folder.with_name('run_archived'))
         folder.mkdir()
         with pytest.raises(UserError, match=f'process {os.getpid()} '):
-            RunLock(folder).acquire()
+            FolderLock(folder).acquire()
     assert sorted(p.name for p in folder.parent.iterdir()) == ['run', 'run_archived']
-    with RunLock(tmp_path / 'c' / 'd' / 'run'):
+    with FolderLock(tmp_path / 'c' / 'd' / 'run'):
         pass
     assert not (tmp_path / 'c').exists()
 
 
 def test_a_name_taken_away_while_it_is_locked_is_made_anew(tmp_path, monkeypatch):
     """The holder before ends between our opening of its file and our locking of it."""
-    lock, real, calls = RunLock(tmp_path / 'run'), fcntl.flock, []
+    lock, real, calls = FolderLock(tmp_path / 'run'), fcntl.flock, []
 
     def late(descriptor, operation):
         calls.append(descriptor)
@@ -148,15 +150,15 @@ def test_a_name_taken_away_while_it_is_locked_is_made_anew(tmp_path, monkeypatch
     with lock:
         assert len(calls) == 3 and lock.path.is_file()
         with pytest.raises(UserError, match='is in use'):
-            RunLock(tmp_path / 'run').acquire()
+            FolderLock(tmp_path / 'run').acquire()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_who_waits_gets_it(tmp_path, processes, monkeypatch):
-    monkeypatch.setattr(run_lock, '_POLL', 0.05)
+    monkeypatch.setattr(folder_lock, '_POLL', 0.05)
     processes.append(hold(tmp_path / 'run'))
-    lock = RunLock(tmp_path / 'run', wait=True)
+    lock = FolderLock(tmp_path / 'run', wait=True)
     tries, real = [], lock._try
 
     def kill_after_three():
@@ -173,7 +175,7 @@ def test_who_waits_gets_it(tmp_path, processes, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match=r'The lock .*\.run\.lock of the run cannot be made'):
-        RunLock(tmp_path / 'file' / 'run').acquire()
+        FolderLock(tmp_path / 'file' / 'run').acquire()
 
 
 @pytest.mark.slow
@@ -182,10 +184,10 @@ def test_without_flock_a_living_holder_is_refused_and_a_killed_one_is_not(tmp_pa
     processes.append(hold(tmp_path / 'run', number))
     time.sleep(2.5)  # more than five of its intervals: it is its touching that counts
     with pytest.raises(UserError, match=f'process {processes[0].pid} on {socket.gethostname()}'):
-        RunLock(tmp_path / 'run').acquire()
+        FolderLock(tmp_path / 'run').acquire()
     processes[0].kill()
     processes[0].wait()
-    with RunLock(tmp_path / 'run') as lock:
+    with FolderLock(tmp_path / 'run') as lock:
         assert json.loads(lock.path.read_text())['pid'] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
@@ -193,19 +195,19 @@ def test_without_flock_a_living_holder_is_refused_and_a_killed_one_is_not(tmp_pa
 def test_without_flock_the_heartbeat_of_another_host_decides(tmp_path, no_flock):
     write_holder(tmp_path / 'run', age=5)
     with pytest.raises(UserError, match='process 7 on elsewhere since 2026-01-01'):
-        RunLock(tmp_path / 'run').acquire()
+        FolderLock(tmp_path / 'run').acquire()
     write_holder(tmp_path / 'run', age=15)
-    with RunLock(tmp_path / 'run'):
+    with FolderLock(tmp_path / 'run'):
         pass
 
 
 def test_without_flock_a_process_of_this_host_that_is_gone_does_not_count(tmp_path, no_flock):
     write_holder(tmp_path / 'run', host=socket.gethostname(), pid=os.getpid())
     with pytest.raises(UserError, match=f'process {os.getpid()}'):
-        RunLock(tmp_path / 'run').acquire()
+        FolderLock(tmp_path / 'run').acquire()
     for pid in (dead_pid(), None, 'x', 10**30):
         write_holder(tmp_path / 'run', host=socket.gethostname(), pid=pid)
-        with RunLock(tmp_path / 'run'):
+        with FolderLock(tmp_path / 'run'):
             pass
 
 
@@ -214,20 +216,20 @@ def test_without_flock_a_file_that_says_nothing_is_judged_by_its_age(tmp_path, n
     path = write_holder(tmp_path / 'run')
     path.write_text(content)
     with pytest.raises(UserError, match='another process runs there'):
-        RunLock(tmp_path / 'run').acquire()
+        FolderLock(tmp_path / 'run').acquire()
     os.utime(path, (time.time() - 60,) * 2)
-    with RunLock(tmp_path / 'run'):
+    with FolderLock(tmp_path / 'run'):
         pass
 
 
 def test_a_living_holder_without_flock_is_respected_where_there_is_flock(tmp_path):
     write_holder(tmp_path / 'run', age=5)
     with pytest.raises(UserError, match='elsewhere'):
-        RunLock(tmp_path / 'run').acquire()
+        FolderLock(tmp_path / 'run').acquire()
 
 
 def test_without_flock_a_holder_that_was_taken_for_dead_leaves_the_file_of_the_next(tmp_path, no_flock):
-    lock = RunLock(tmp_path / 'run')
+    lock = FolderLock(tmp_path / 'run')
     with lock:
         path = write_holder(tmp_path / 'run')
         time.sleep(0.5)
@@ -240,9 +242,9 @@ def test_without_flock_a_holder_that_was_taken_for_dead_leaves_the_file_of_the_n
 def test_without_flock_the_file_of_a_quicker_one_is_put_back(tmp_path, no_flock):
     """Two find a dead holder; the slower one moves the file of the quicker and must see it."""
     write_holder(tmp_path / 'run', age=60)
-    slow = RunLock(tmp_path / 'run')
+    slow = FolderLock(tmp_path / 'run')
     dead = json.loads(slow.path.read_text())
-    with RunLock(tmp_path / 'run') as quick:
+    with FolderLock(tmp_path / 'run') as quick:
         slow._move_dead(dead)
         assert json.loads(quick.path.read_text())['token'] == quick._token
         with pytest.raises(UserError, match='is in use'):
@@ -252,7 +254,7 @@ def test_without_flock_the_file_of_a_quicker_one_is_put_back(tmp_path, no_flock)
 def _contend(folder: str, start, results) -> None:
     start.wait()
     try:
-        with RunLock(folder):
+        with FolderLock(folder):
             results.put('held')
             time.sleep(2)
     except UserError:
@@ -263,8 +265,8 @@ def _contend(folder: str, start, results) -> None:
 def test_of_many_at_once_one_gets_it(tmp_path, monkeypatch, request, flock):
     if not flock:
         request.getfixturevalue('no_flock')
-        monkeypatch.setattr(run_lock, '_SETTLE', 0.3)
-        monkeypatch.setattr(run_lock, 'INTERVAL', 10.0)
+        monkeypatch.setattr(folder_lock, '_SETTLE', 0.3)
+        monkeypatch.setattr(folder_lock, 'INTERVAL', 10.0)
     write_holder(tmp_path / 'run', age=60)
     context = multiprocessing.get_context('fork')
     start, results = context.Event(), context.Queue()
@@ -283,11 +285,11 @@ def test_a_refusal_of_rank_0_reaches_every_rank(tmp_path, monkeypatch):
         return rows or ['rank 0 said no']
 
     asked: list[list] = []
-    monkeypatch.setattr(run_lock, 'gather_lists', gather)
+    monkeypatch.setattr(run, 'gather_lists', gather)
     opt = {'rank': 1, 'path': {'experiments_root': str(tmp_path / 'run')}}
     with pytest.raises(UserError, match='rank 0 said no'), hold_folder(opt):
         pass
-    with RunLock(tmp_path / 'run'), pytest.raises(UserError, match='is in use'), hold_folder(opt | {'rank': 0}):
+    with FolderLock(tmp_path / 'run'), pytest.raises(UserError, match='is in use'), hold_folder(opt | {'rank': 0}):
         pass
     assert asked[0] == [] and len(asked[1]) == 1 and 'is in use' in asked[1][0]
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,8 @@
-"""One running training to an experiment's folder.
+"""One process at a time works in a folder: a training in that of its experiment, a preparation in that of its LMDBs.
 
-Two processes in one folder would write each other's files, and a second one that starts again moves the folder away
-under the first. The lock is a file *beside* the folder, ``experiments/.NAME.lock`` for ``experiments/NAME``: BasicSR
-renames the folder of an older run, and a lock inside would go with it.
+Two processes in one folder would write each other's files, and a second training moves the folder of the first one
+away. The lock is a file *next to* the folder, ``experiments/.NAME.lock`` for ``experiments/NAME``: BasicSR renames the
+folder of an older run, and a lock inside would go with it.
 
 The kernel's ``flock`` holds it, and lets go of it however the process ends. Where a file system has no ``flock`` (some
 of clusters, and Windows), the file itself is the lock: it is made by the one who finds none, who then touches it again
@@ -15,6 +15,7 @@ import contextlib
 import datetime
 import errno
 import json
+import logging
 import os
 import socket
 import sys
@@ -22,14 +23,10 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from basicsr.utils import get_root_logger
-
-from ..utils.errors import UserError
-from .distributed import gather_lists
+from .errors import UserError
 
 try:
     import fcntl
@@ -42,12 +39,13 @@ INTERVAL = 10.0
 MISSED = 5
 """Touches that must be missing before a holder is taken for dead."""
 
+_logger = logging.getLogger('basicsr_semantic')
 _POLL = 1.0
 _SETTLE = 0.2
 _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-class RunLock:
+class FolderLock:
     """The right to run in a folder, from ``with`` or :meth:`acquire` to :meth:`release`.
 
     The file is removed at the end, by the holder while it still holds it; who opened it just before sees that its name
@@ -77,7 +75,7 @@ class RunLock:
         self._made: list[Path] = []
         _locks.add(self)
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> FolderLock:
         self.acquire()
         return self
 
@@ -99,7 +97,7 @@ class RunLock:
                         f'{self._otherwise}.'
                     )
                 if not told:
-                    get_root_logger().info(f'Waiting for {self.folder}: {_describe(holder)}.')
+                    _logger.info(f'Waiting for {self.folder}: {_describe(holder)}.')
                     told = True
                 time.sleep(_POLL)
         except OSError as error:
@@ -225,32 +223,6 @@ class RunLock:
         self._made = []
 
 
-@contextlib.contextmanager
-def hold_folder(opt: dict[str, Any]) -> Iterator[None]:
-    """Hold the experiment's folder of a training run; rank 0 does, and all ranks learn how that went.
-
-    Args:
-        opt: Prepared options.
-
-    Raises:
-        UserError: Another process runs there; the same sentence in every process of this run.
-    """
-    lock, refusals = None, []
-    if opt['rank'] == 0:
-        lock = RunLock(opt['path']['experiments_root'])
-        try:
-            lock.acquire()
-        except UserError as error:
-            refusals = [str(error)]
-    try:
-        for refusal in gather_lists(refusals):
-            raise UserError(refusal)
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-
-
 class _Heartbeat:
     """Touches a lock file in a thread, as long as it is its own."""
 
@@ -268,7 +240,7 @@ class _Heartbeat:
         while not self._stopped.wait(INTERVAL):
             with contextlib.suppress(OSError):  # a server that does not answer now may do so in time
                 if (token := _read(self._path).get('token')) is not None and token != self._token:
-                    get_root_logger().warning(
+                    _logger.warning(
                         f'{self._path} was taken over: this process stood still, and another runs in its folder now.'
                     )
                     return
@@ -341,7 +313,7 @@ def _describe(holder: dict[str, Any]) -> str:
     )
 
 
-_locks: weakref.WeakSet[RunLock] = weakref.WeakSet()
+_locks: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
 
 def _let_go_in_child() -> None:
