@@ -7,17 +7,21 @@ from functools import partial
 from typing import Literal
 
 import torch
+from basicsr.archs.arch_util import flow_warp
 from basicsr.archs.spynet_arch import SpyNet
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch.nn import functional as F
 
 from ..priors import SemanticPriors
-from .layers.patch_alignment import chain_flows, patch_warp
 from .layers.recurrent_enhancer import RecurrentEnhancer, Step, check_clip
 from .layers.size_requirements import SizeRequirements
 from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
 from .semantic_arch import SemanticArch
 
 _Flows = tuple[torch.Tensor, torch.Tensor]
+
+PATCH = 8
+"""Side of the patches that PSRT moves as a whole, in pixels."""
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -158,3 +162,30 @@ class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
         if second is None or step.second is None:
             return aligned, None
         return aligned, patch_warp(second, chain_flows(near, flow(step.first, step.second)))
+
+
+def patch_warp(feature: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Move patches of 8x8 pixels by the mean of the flow within them, to the nearest pixel.
+
+    Args:
+        feature: (b, h, w, c), h and w at least 8.
+        flow: (b, 2, h, w), in pixels, x first.
+
+    Returns:
+        (b, h, w, c); what comes from beyond the frame is zero.
+    """
+    _, h, w, _ = feature.shape
+    flow = F.avg_pool2d(F.pad(flow.float(), (0, -w % PATCH, 0, -h % PATCH), mode='reflect'), PATCH)
+    flow = flow.repeat_interleave(PATCH, dim=2).repeat_interleave(PATCH, dim=3)[:, :, :h, :w]
+    rows, columns = (torch.arange(size, device=flow.device, dtype=flow.dtype) for size in (h, w))
+    x = 2 * (columns + flow[:, 0]) / max(w - 1, 1) - 1
+    y = 2 * (rows[:, None] + flow[:, 1]) / max(h - 1, 1) - 1
+    warped = F.grid_sample(
+        feature.permute(0, 3, 1, 2).float(), torch.stack((x, y), dim=3), mode='nearest', align_corners=True
+    )
+    return warped.permute(0, 2, 3, 1).contiguous()
+
+
+def chain_flows(near: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
+    """Flow over two frames from the flows (b, 2, h, w) to the neighbour, and from there to its neighbour."""
+    return near + flow_warp(far, near.permute(0, 2, 3, 1))

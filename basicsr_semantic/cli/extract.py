@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,6 @@ from ..utils.errors import UserError
 from ..utils.limits import MAX_MEGAPIXELS
 from ..utils.printing import say
 from .limits import add_max_megapixels, check_max_megapixels
-from .listing import listing, width
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,8 +61,8 @@ def _with_listing(
     kind: type[argparse.ArgumentParser], prog: str, summaries: Mapping[str, str]
 ) -> argparse.ArgumentParser:
     """The parser of the command where no extractor is named: its help ends in all of them."""
-    raw, about = argparse.RawDescriptionHelpFormatter, textwrap.fill(_ABOUT, width())
-    parser = kind(prog=prog, description=about, epilog=listing(summaries), formatter_class=raw)
+    raw, about = argparse.RawDescriptionHelpFormatter, textwrap.fill(_ABOUT, _width())
+    parser = kind(prog=prog, description=about, epilog=_listing(summaries), formatter_class=raw)
     _add_general(parser)
     return parser
 
@@ -172,3 +172,21 @@ def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[lis
     reader = FrameReader(root, {'type': backend}, '--frames', max_megapixels)
     keys = [key for clip in ClipIndex.load(root, backend) for key in clip.keys]
     return keys, lambda key: np.ascontiguousarray(reader.read(key)[..., ::-1])
+
+
+def _width() -> int:
+    """Columns of text, as argparse counts them."""
+    return max(shutil.get_terminal_size().columns - 2, 40)
+
+
+def _listing(summaries: Mapping[str, str]) -> str:
+    """Extractors, one after the other.
+
+    Args:
+        summaries: Name -> what it is, in a line.
+    """
+    column = max(map(len, summaries)) + 4
+    lines = ['extractors, each with flags of its own (basicsr extract --extractor NAME --help):']
+    for name, summary in summaries.items():
+        lines.append(textwrap.fill(f'  {name:<{column - 2}}{summary}', _width(), subsequent_indent=' ' * column))
+    return '\n'.join(lines)

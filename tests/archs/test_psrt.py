@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr_semantic.archs import PSRTRecurrent
-from basicsr_semantic.archs.layers.patch_alignment import patch_warp
+from basicsr_semantic.archs.psrt_arch import patch_warp
 from basicsr_semantic.engine.checkpoint import load_weights
 from basicsr_semantic.utils.errors import UserError
 

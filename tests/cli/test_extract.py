@@ -19,9 +19,9 @@ from helpers.openseed import openseed_files
 from helpers.project import basicsr, environment
 
 from basicsr_semantic.cli import build_parser, main
+from basicsr_semantic.config.signatures import argument_docs
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, build_extractor, extractor_class
 from basicsr_semantic.priors import PriorStore
-from basicsr_semantic.utils.docstrings import argument_docs
 
 
 @pytest.fixture

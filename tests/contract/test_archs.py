@@ -22,9 +22,9 @@ import basicsr_semantic  # noqa: F401  (registers)
 from basicsr_semantic.archs.layers.mask_input import MissingPriors
 from basicsr_semantic.archs.layers.size_requirements import SizeRequirements
 from basicsr_semantic.archs.semantic_arch import SemanticArch, arch_of
+from basicsr_semantic.config.signatures import argument_docs
 from basicsr_semantic.priors import CELL, SemanticPriors
 from basicsr_semantic.priors.semantic_priors import AXES
-from basicsr_semantic.utils.docstrings import argument_docs
 
 OURS = {name: cls for name, cls in ARCH_REGISTRY if cls.__module__.startswith('basicsr_semantic.')}
 SEMANTIC = {name: cls for name, cls in OURS.items() if issubclass(cls, SemanticArch)}

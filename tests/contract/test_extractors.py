@@ -22,12 +22,11 @@ from helpers.extraction import CLIPS, frames_of, keys_of
 from helpers.small import has_small, hook_of, make_small
 
 from basicsr_semantic.cli.extractor_flags import add_flags, flag
-from basicsr_semantic.config.signatures import arguments_of
+from basicsr_semantic.config.signatures import argument_docs, arguments_of
 from basicsr_semantic.extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor
 from basicsr_semantic.extractors.runner import extract
 from basicsr_semantic.priors import CELL, PriorStore, SemanticPriors, store_metadata
 from basicsr_semantic.priors.semantic_priors import AXES
-from basicsr_semantic.utils.docstrings import argument_docs
 from basicsr_semantic.utils.errors import UserError
 
 OURS = {name: cls for name, cls in EXTRACTOR_REGISTRY if cls.__module__.startswith('basicsr_semantic.')}

@@ -134,7 +134,7 @@ def test_there_are_models_to_check():
 
 def test_a_model_without_a_small_option_file_says_what_to_add(tmp_path, monkeypatch):
     with pytest.raises(
-        pytest.fail.Exception, match=r'Add a function small_my_vsr_model\(folder, patch\) to a file tests/'
+        pytest.fail.Exception, match=r'Add a function small_my_vsr_model\(folder, patch\) to a file in tests/helpers'
     ):
         make_small('MyVSRModel', tmp_path, monkeypatch)
 

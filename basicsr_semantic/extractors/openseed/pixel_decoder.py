@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..xdecoder.pixel_decoder import NormedConv, sine_positions
+from ..layers.normed_conv import NormedConv
+from ..layers.sine_positions import sine_positions
 from .deformable_attention import DeformableAttention, Sizes, pixel_centres
 
 #: Scales that the transformers see: strides 8, 16, 32 and 64.

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...archs.layers.query_blocks import MLP, Attention
-from ..xdecoder.transformer_decoder import LanguagePart, unit
+from ..layers.language import LanguagePart, unit
 from .deformable_attention import DeformableAttention, Sizes, pixel_centres
 from .pixel_decoder import LEVELS
 

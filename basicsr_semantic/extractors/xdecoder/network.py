@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from ...utils.errors import UserError
 from ...utils.recording import records_arguments
+from ..layers.language import unit
 from ..pretrained import CheckpointReport
 from .focal import FocalNet
 from .pixel_decoder import PixelDecoder
-from .transformer_decoder import Predictor, unit
+from .transformer_decoder import Predictor
 
 #: name -> constructor arguments that differ from the defaults. Focal-T: 100.8 M parameters; Focal-L is the release
 #: with 201 queries.

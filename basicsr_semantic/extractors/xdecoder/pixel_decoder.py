@@ -6,7 +6,6 @@ Parameters have the released names.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,30 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...archs.layers.query_blocks import Attention
-
-
-def sine_positions(size: Sequence[int], dim: int, device: torch.device | str | None = None) -> torch.Tensor:
-    """Sine positions of DETR (ECCV 2020, A.4), rows and columns normalised to (0, 2 pi].
-
-    Args:
-        size: Rows and columns.
-        dim: Width C, a multiple of 4: the first half tells the row, the second the column.
-        device: Where the result lives.
-
-    Returns:
-        (rows * columns, C) float32.
-    """
-    half = dim // 2
-    exponents = torch.arange(half, device=device).div(2, rounding_mode='floor') * 2 / half
-    frequencies = torch.pow(10000, exponents)
-    axes = []
-    for count in size:
-        places = torch.arange(1, count + 1, dtype=torch.float32, device=device) / (count + 1e-6) * (2 * math.pi)
-        angles = places[:, None] / frequencies
-        axes.append(torch.stack((angles[:, 0::2].sin(), angles[:, 1::2].cos()), -1).flatten(1))
-    rows = axes[0][:, None].expand(*size, half)
-    columns = axes[1][None].expand(*size, half)
-    return torch.cat((rows, columns), -1).flatten(0, 1)
+from ..layers.normed_conv import NormedConv, initialise
+from ..layers.sine_positions import sine_positions
 
 
 class EncoderLayer(nn.Module):
@@ -91,26 +68,6 @@ class Encoder(nn.Module):
         return x.transpose(1, 2).unflatten(2, size)
 
 
-class NormedConv(nn.Conv2d):
-    """A convolution without bias, followed by GroupNorm under the name ``norm``.
-
-    Args:
-        in_dim: Width before.
-        dim: Width after.
-        kernel: Side of the kernel, odd.
-        groups: Groups of the norm.
-    """
-
-    def __init__(self, in_dim: int, dim: int, kernel: int, groups: int) -> None:
-        super().__init__(in_dim, dim, kernel, padding=kernel // 2, bias=False)
-        self.norm = nn.GroupNorm(groups, dim)
-        _initialise(self)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(n, in_dim, h, w) to (n, dim, h, w)."""
-        return self.norm(super().forward(input))
-
-
 class PixelDecoder(nn.Module):
     """From the backbone's four scales to features for the queries and features for the masks.
 
@@ -137,13 +94,13 @@ class PixelDecoder(nn.Module):
         super().__init__()
         *finer, coarsest = in_dims
         self.scales = len(in_dims)
-        self.input_proj = _initialise(nn.Conv2d(coarsest, dim, 1))
+        self.input_proj = initialise(nn.Conv2d(coarsest, dim, 1))
         self.transformer = Encoder(layers, dim, num_heads, feedforward_dim)
         for i, width in enumerate(finer, 1):
             self.add_module(f'adapter_{i}', NormedConv(width, dim, 1, norm_groups))
         for i in range(1, self.scales + 1):
             self.add_module(f'layer_{i}', NormedConv(dim, dim, 3, norm_groups))
-        self.mask_features = _initialise(nn.Conv2d(dim, mask_dim, 3, padding=1))
+        self.mask_features = initialise(nn.Conv2d(dim, mask_dim, 3, padding=1))
 
     def forward(self, features: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Decode.
@@ -162,11 +119,3 @@ class PixelDecoder(nn.Module):
             x = F.relu(self.get_submodule(f'layer_{i}')(side + F.interpolate(x, side.shape[-2:], mode='nearest')))
             levels.append(x)
         return levels[:3], self.mask_features(x)
-
-
-def _initialise(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Uniform weights that keep the variance of the input's fan-in, no bias: the start of detectron2's pyramids."""
-    nn.init.kaiming_uniform_(convolution.weight, a=1)
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return convolution

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from ...archs.layers.query_blocks import Attention
 from ...utils.errors import UserError
 from ..checkpoints import read_network_file
+from ..layers.language import unit
 from ..pretrained import misfit
-from .transformer_decoder import unit
 
 #: Name of the text encoder in released files.
 PREFIX = 'sem_seg_head.predictor.lang_encoder.'

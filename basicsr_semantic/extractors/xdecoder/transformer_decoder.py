@@ -6,7 +6,6 @@ Parameters have the released names.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...archs.layers.query_blocks import MLP, CrossAttentionBlock, FeedForwardBlock, SelfAttentionBlock
-from .pixel_decoder import sine_positions
-
-#: Scale of the cosine similarity to texts before any training: that of CLIP, 1 / 0.07.
-LOGIT_SCALE = math.log(1 / 0.07)
-_EPSILON = 1e-7  # added to norms, as released
-
-
-def unit(x: torch.Tensor) -> torch.Tensor:
-    """Vectors (..., C) scaled to length 1."""
-    return x / (x.norm(dim=-1, keepdim=True) + _EPSILON)
+from ..layers.language import LanguagePart, unit
+from ..layers.sine_positions import sine_positions
 
 
 class ObjectSelfAttention(SelfAttentionBlock):
@@ -35,15 +26,6 @@ class ObjectSelfAttention(SelfAttentionBlock):
         placed = x + position
         whole = torch.arange(x.size(1), device=x.device) == x.size(1) - 1
         return self.norm(x + self.self_attn(placed, placed, x, mask=whole[:, None] == whole))
-
-
-class LanguagePart(nn.Module):
-    """What remains of the text branch: the logarithm of the scale of cosine similarities, not trained here."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.logit_scale: torch.Tensor
-        self.register_buffer('logit_scale', torch.tensor(LOGIT_SCALE))
 
 
 @dataclass

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from basicsr_semantic.archs.layers.channel_attention import ChannelAttention
-from basicsr_semantic.archs.layers.condenser import AttentionStage
+from basicsr_semantic.archs.layers.condenser import AttentionStage, ChannelAttention
 from basicsr_semantic.archs.layers.time_blocks import StepEmbedding, TimeResBlock
 from basicsr_semantic.archs.layers.wavelet_blocks import HAAR, POLYPHASE, FramePyramid, WaveletUp
 from basicsr_semantic.archs.layers.wavelets import haar

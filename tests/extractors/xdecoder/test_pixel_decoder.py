@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr_semantic.extractors.xdecoder.pixel_decoder import EncoderLayer, PixelDecoder, sine_positions
+from basicsr_semantic.extractors.layers.sine_positions import sine_positions
+from basicsr_semantic.extractors.xdecoder.pixel_decoder import EncoderLayer, PixelDecoder
 
 
 def test_sine_positions():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr_semantic.extractors.xdecoder.pixel_decoder import sine_positions
+from basicsr_semantic.extractors.layers.sine_positions import sine_positions
 from basicsr_semantic.extractors.xdecoder.transformer_decoder import (
     ObjectSelfAttention,
     Predictor,
