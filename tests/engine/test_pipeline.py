@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.project import ROOT, environment, python, write_options
+from helpers.project import ROOT, basicsr, basicsr_in_two, environment, python, write_options
 from helpers.runs import equal, torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
@@ -26,7 +26,7 @@ TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
 
 def train(opt_file: Path, cwd: Path, *flags: str) -> subprocess.CompletedProcess:
     """Train to the end."""
-    return python(*TRAIN, str(opt_file), *flags, cwd=cwd)
+    return basicsr(*TRAIN[2:], str(opt_file), *flags, cwd=cwd)
 
 
 def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subprocess.Popen]:
@@ -143,9 +143,10 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path)
         opt['datasets']['train'] |= {'batch_size_per_gpu': batch, 'use_hflip': False, 'use_rot': False}
         opt['dist_params'] = {'backend': 'nccl'}
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
-        distributed = processes > 1
-        launcher, flags = (torchrun(processes), ['--launcher', 'pytorch']) if distributed else ([], [])
-        done = python(*launcher, *TRAIN, str(opt_file), *flags, cwd=tmp_path)
+        if processes == 1:
+            done = train(opt_file, tmp_path)
+        else:
+            done = python(*torchrun(processes), *TRAIN, str(opt_file), '--launcher', 'pytorch', cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         weights.append(load_file(tmp_path / f'experiments/{name}/models/net_g_latest.pth'))
     for key in ('params', 'params_ema'):
@@ -157,7 +158,7 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(options, tmp_path)
 @pytest.mark.slow(50)
 def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips):
     results = []
-    for name, launcher, flags in (('v1', [], []), ('v2', torchrun(2), ['--launcher', 'pytorch'])):
+    for name, run in (('v1', lambda *args, cwd: [basicsr(*args, cwd=cwd)]), ('v2', basicsr_in_two)):
         opt = options(name=name, train=None)
         opt['datasets'] = {
             'test': {
@@ -174,9 +175,8 @@ def test_validation_of_two_processes_equals_that_of_one(options, tmp_path, clips
         opt['val'] = {'save_img': True, 'metrics': {'psnr': psnr, 'warp': warp}}
         del opt['train'], opt['logger']
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
-        verb = ['-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), *flags]
-        done = python(*launcher, *verb, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        for done in run('test', '--import', 'tiny_archs', '-opt', opt_file, cwd=tmp_path):
+            assert done.returncode == 0, done.stderr
         results.append(json.loads((tmp_path / f'results/{name}/validation/held_out_{name}.json').read_text()))
         frames = sorted(p.name for p in (tmp_path / f'results/{name}/visualization/held_out/001').iterdir())
         assert frames == [f'{i:08d}_{name}.png' for i in range(7)]
@@ -201,7 +201,7 @@ def test_a_network_of_a_metric_comes_from_the_option_file(options, tmp_path, cli
     lpips = {'type': 'calculate_lpips', 'net': 'squeeze', 'weights': str(tmp_path / 'backbone.pth'), 'device': 'cpu'}
     opt['val'] = {'save_img': True, 'metrics': {'lpips': lpips}}
     opt_file = write_options(opt, tmp_path / 'deep.yml')
-    done = python('-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(opt_file), cwd=tmp_path)
+    done = basicsr('test', '--import', 'tiny_archs', '-opt', str(opt_file), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     frames = json.loads((tmp_path / 'results/deep/validation/clips_deep.json').read_text())['frames']
     saved = cv2.imread(str(tmp_path / 'results/deep/visualization/clips/001/00000003_deep.png'))
@@ -215,7 +215,7 @@ def test_a_metric_without_its_weights_ends_a_run_before_it_begins(options, tmp_p
     opt = options(name='early', val={'val_freq': 6, 'metrics': {'flicker': {'type': 'calculate_warping_error'}}})
     opt['val']['metrics']['flicker']['flow'] = {'type': 'SpyNet'}
     opt_file = write_options(opt, tmp_path / 'early.yml')
-    done = python(*TRAIN, str(opt_file), cwd=tmp_path)
+    done = train(opt_file, tmp_path)
     assert done.returncode != 0 and 'SpyNet has weights and no load_path names them' in done.stderr
     assert 'Traceback' not in done.stderr and not (tmp_path / 'experiments').exists()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from children import NOT_ENDED, Children, Outcome, Setting
+from helpers.children import NOT_ENDED, Children, Outcome, Setting
 
 TRAIN = 'train -opt train.yml --dry-run'
 DISK = 'train -opt disk.yml --dry-run'

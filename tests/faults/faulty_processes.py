@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from children import Setting
 from fault import ANNOTATIONS, CHECK, CLIPS, EITHER, REGIONS, RESUME, TEST, TRAIN, WORKS, YTVIS, add, instead, nothing
+from helpers.children import Setting
 
 RUN = 'train -opt train.yml'
 ALL = (TRAIN, TEST, CHECK, CLIPS, YTVIS, REGIONS, ANNOTATIONS, 'components', 'components --json', 'check --schema')

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from children import Children
+from helpers.children import Children
 from helpers.ytvis import make_ytvis
 
 CLIPS, FRAMES, SIDE = ('000', '001'), 5, 64

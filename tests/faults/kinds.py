@@ -10,8 +10,8 @@ import faulty_frames  # noqa: F401
 import faulty_options  # noqa: F401
 import faulty_processes  # noqa: F401
 import faulty_stores  # noqa: F401
-from children import Children, Outcome
 from fault import CHECK, CLIPS, FAULTS, REGIONS, TEST, TRAIN, Fault
+from helpers.children import Children, Outcome
 
 KINDS = tuple(dict.fromkeys(fault.kind for fault in FAULTS))
 ATTEMPTS = 'attempts to run code'

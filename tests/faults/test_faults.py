@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import healthy
 import pytest
-from children import NOT_ENDED, Children, Setting
 from fault import EITHER, REFUSED, TRAIN, WORKS, Fault, change, nothing, try_fault, write
+from helpers.children import NOT_ENDED, Children, Setting
 from kinds import KINDS, Idle, of_kind
 
 MOST = 11

@@ -13,8 +13,8 @@ import torch
 from basicsr.archs import build_network
 from helpers.openseed import TINY as OPENSEED
 from helpers.openseed import openseed_files
-from helpers.project import python, write_options
-from helpers.runs import equal, torchrun
+from helpers.project import basicsr_in_two, write_options
+from helpers.runs import equal
 from helpers.seeclear import TINY, awake, build
 from helpers.semantics import checkpoints
 
@@ -133,9 +133,9 @@ def test_the_stages_follow_one_another_and_the_result_is_sampled(stage, tested, 
     one = images(tmp_path, 'one')
     assert len(one) == 21
 
-    command = [*torchrun(2), '-m', 'basicsr_semantic', 'test', '--launcher', 'pytorch', '-opt']
-    done = python(*command, write_options(tested('two', result), tmp_path / 'two.yml'), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    opt_file = write_options(tested('two', result), tmp_path / 'two.yml')
+    for done in basicsr_in_two('test', '-opt', opt_file, cwd=tmp_path):
+        assert done.returncode == 0, done.stderr
     assert images(tmp_path, 'two') == one, 'the frames depend on the number of processes'
 
     opt = tested('online', result, dataroot_priors=None, dataroot_gt=None)
@@ -166,9 +166,8 @@ def test_every_stage_trains_in_two_processes(stage, tmp_path, name):
     """Every parameter that trains takes part in the step, or DistributedDataParallel would stop at the second one."""
     opt = stage(name, train={'total_iter': 3})
     opt['datasets']['train']['batch_size_per_gpu'] = 1
-    command = [*torchrun(2), '-m', 'basicsr_semantic', 'train', '--launcher', 'pytorch', '-opt']
-    done = python(*command, write_options(opt, tmp_path / 'two.yml'), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    for done in basicsr_in_two('train', '-opt', write_options(opt, tmp_path / 'two.yml'), cwd=tmp_path):
+        assert done.returncode == 0, done.stderr[-2000:]
     assert 'params_ema' in weights(tmp_path, opt['name'])
 
 

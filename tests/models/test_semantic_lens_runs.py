@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.project import basicsr, python, write_options
-from helpers.runs import equal, torchrun
+from helpers.project import basicsr, basicsr_in_two, write_options
+from helpers.runs import equal
 from helpers.semantics import WIDTH, checkpoints
 
 from basicsr_semantic.cli import main
@@ -156,9 +156,8 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(stage_two, tmp_pat
         if name == 'one':
             train(opt, tmp_path)
             continue
-        command = [*torchrun(2), '-m', 'basicsr_semantic', 'train', '--launcher', 'pytorch', '-opt']
-        done = python(*command, str(write_options(opt, tmp_path / 'two.yml')), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        for done in basicsr_in_two('train', '-opt', write_options(opt, tmp_path / 'two.yml'), cwd=tmp_path):
+            assert done.returncode == 0, done.stderr
     one, two = weights(tmp_path, 'one'), weights(tmp_path, 'two')
     for key in ('params', 'params_ema'):
         for name, value in one[key].items():

@@ -21,8 +21,7 @@ from helpers.instances import (
     make_options,
     step,
 )
-from helpers.project import python, write_options
-from helpers.runs import torchrun
+from helpers.project import basicsr, basicsr_in_two, write_options
 
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.extractors.xdecoder import load_xdecoder
@@ -376,10 +375,10 @@ def test_two_processes_with_half_the_batch_equal_one_with_all(tmp_path, trainabl
         opt['datasets']['train']['batch_size_per_gpu'] = size
         opt['val']['val_freq'] = 4
         opt_file = write_options(opt, tmp_path / f'{name}.yml')
-        launcher, flags = (torchrun(processes), ['--launcher', 'pytorch']) if processes > 1 else ([], [])
-        command = ['-m', 'basicsr_semantic', 'train', '--import', 'helpers.instances', '-opt', str(opt_file), *flags]
-        done = python(*launcher, *command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        command = ['train', '--import', 'helpers.instances', '-opt', opt_file]
+        alone = processes == 1
+        done, *others = [basicsr(*command, cwd=tmp_path)] if alone else basicsr_in_two(*command, cwd=tmp_path)
+        assert {done.returncode, *(other.returncode for other in others)} == {0}, done.stderr
         assert 'AP50' in done.stderr
         folder = tmp_path / 'experiments' / name
         files = sorted(folder.glob('models/*latest.pth'))

@@ -37,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests'), str(ROOT / 'tests' / 'faults')]
 
 import healthy  # noqa: E402
-from children import NOT_ENDED, Children, Setting  # noqa: E402
 from fault import Fault, try_fault  # noqa: E402
+from helpers.children import NOT_ENDED, Children, Setting  # noqa: E402
 from kinds import ATTEMPTS, KINDS, Idle, of_kind  # noqa: E402
 
 BEGIN, END = '<!-- table: tools/checks/faults.py -->', '<!-- end of the table -->'

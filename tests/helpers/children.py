@@ -44,12 +44,17 @@ class Outcome:
 
     code: int
     """Exit code; negative for a signal."""
-    output: str
-    """What it wrote to stdout and stderr, in that order."""
+    stdout: str
+    stderr: str
     seconds: float
     """From its start to its end."""
     megabytes: float
     """The most memory that it held."""
+
+    @property
+    def output(self) -> str:
+        """What it wrote to stdout and stderr, in that order."""
+        return self.stdout + self.stderr
 
 
 class Children:
@@ -60,8 +65,9 @@ class Children:
     """
 
     def __init__(self, fresh: bool = False) -> None:
-        env = os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'COLUMNS': '100'}
-        command = [sys.executable, __file__, *['fresh'] * fresh]
+        path = os.pathsep.join(map(str, (ROOT, ROOT / 'tests', ROOT / 'tests' / 'toys')))
+        env = os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'COLUMNS': '100'}
+        command = [sys.executable, '-m', 'helpers.children', *['fresh'] * fresh]
         self._server = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(
@@ -127,10 +133,16 @@ def _run(request: dict[str, Any], fresh: bool) -> dict[str, Any]:
         _, _, usage = os.wait4(child, 0)
     seconds = time.monotonic() - begin
     code = os.waitstatus_to_exitcode(status) if ended else NOT_ENDED
-    output = b''.join(os.pread(one, 1 << 20, 0) for one in kept).decode(errors='backslashreplace')
+    stdout, stderr = (os.pread(one, 1 << 20, 0).decode(errors='backslashreplace') for one in kept)
     for one in kept:
         os.close(one)
-    return {'code': code, 'output': output, 'seconds': seconds, 'megabytes': usage.ru_maxrss / 1024}
+    return {
+        'code': code,
+        'stdout': stdout,
+        'stderr': stderr,
+        'seconds': seconds,
+        'megabytes': usage.ru_maxrss / 1024,
+    }
 
 
 def _become(request: dict[str, Any], kept: list[int], fresh: bool) -> None:
