@@ -15,7 +15,7 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-data test lint format clean
+.PHONY: help venv demo demo-data test lint format docs clean
 
 help: ## this list
 	@echo 'Targets:'
@@ -53,6 +53,10 @@ format: $(STAMP) ## put the code into its format and sort its imports
 	$(RUN) -m ruff check --fix-only --select I .
 	$(RUN) -m ruff format .
 
-clean: ## remove .venv, build files and caches; data, demo and experiments stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+# The variable leaves out a note on what may come after MkDocs.
+docs: $(STAMP) ## build the site of docs/ into site/; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+clean: ## remove .venv, build files, the site and caches; data, demo and experiments stay
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find basicsr_semantic tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
