@@ -15,7 +15,7 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL = help
-.PHONY: help venv demo demo-data test lint format docs clean
+.PHONY: help venv demo demo-lens demo-data test lint format docs clean
 
 help: ## this list
 	@echo 'Targets:'
@@ -34,8 +34,11 @@ venv: $(STAMP) ## make .venv and install everything into it (once)
 $(STAMP): $(CONSTRAINTS) pyproject.toml setup.py tools/install.sh
 	@sh tools/install.sh venv
 
-demo: $(STAMP) ## make the demo clips, train, test, and draw the picture
+demo: $(STAMP) ## make the demo clips, train and test SEEM and its control, draw the picture
 	@$(RUN) tools/demo/demo.py $(ARGS)
+
+demo-lens: $(STAMP) ## the same, and Semantic Lens; uses what make demo has made
+	@$(RUN) tools/demo/demo.py --lens $(ARGS)
 
 demo-data: $(STAMP) ## make the demo clips only
 	@$(RUN) tools/demo/make_demo_clips.py $(ARGS)

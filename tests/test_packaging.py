@@ -135,5 +135,5 @@ def test_wheel_has_the_whole_package_and_nothing_else(tmp_path):
 
 def test_make_lists_its_targets():
     listed = subprocess.run(['make'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ('help', 'venv', 'demo', 'demo-data', 'test', 'lint', 'format', 'clean'):
+    for target in ('help', 'venv', 'demo', 'demo-lens', 'demo-data', 'test', 'lint', 'format', 'clean'):
         assert f'  make {target} ' in listed

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""The demo, run by `make demo`: SEEM and Semantic Lens, each beside its control, on small clips; a table, a picture.
+"""The demo, run by `make demo`: SEEM and its control on small clips; a table, a picture.
 
-Everything is done by commands that are printed as you would type them; `options/demo` has the files they read. A second
-run skips what is done and goes on where an interrupted one stopped. What is made:
+`make demo-lens` (--lens) does the same and adds Semantic Lens and its control. Everything is done by commands that are
+printed as you would type them; `options/demo` has the files they read. A second run skips what is done and goes on
+where an interrupted one stopped; so --lens uses what was made without it. What is made:
 
     datasets/demo                  the clips and their masks
     experiments/*_demo             the trainings
-    results/demo/comparison.png    LR, bicubic, baseline, SEEM, Semantic Lens, ground truth, and what the two were told
+    results/demo/comparison.png    one held-out frame: a first picture after the first step, all methods at the end
     results/demo/table.md, .json   PSNR and SSIM of all methods on the two held-out clips
     results/demo/logs              the full output of every command
+
+The columns of the picture: ground truth, then bicubic and every network from better to worse by the PSNR on Y that was
+measured on the frame and is written above it (no order is set beforehand; a control may come first), then the
+low-resolution frame, then the masks that the methods read.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo_clips import MANIFEST
-from demo_report import report
+from demo_report import PICTURE, first_picture, report
 from demo_steps import Runner, Step
 
 from basicsr_semantic.utils.errors import UserError
@@ -42,6 +47,7 @@ class Training:
         trained: what was trained, with a place for the number of iterations.
         needs: steps before it.
         store: name of the store of priors that it and its test read; empty for none.
+        lens: belongs to the part with Semantic Lens.
     """
 
     row: str
@@ -49,6 +55,7 @@ class Training:
     trained: str
     needs: tuple[str, ...]
     store: str = ''
+    lens: bool = False
 
 
 TRAININGS = {
@@ -71,13 +78,17 @@ TRAININGS = {
         'Control: train a small recurrent transformer, that of Semantic Lens without priors',
         'recurrent transformer, {} iterations',
         (),
+        lens=True,
     ),
     LENS: Training(
-        'Semantic Lens', 'Train Semantic Lens, stage 2', 'Semantic Lens, {} iterations', (STAGE_1,), 'xdecoder'
+        'Semantic Lens',
+        'Train Semantic Lens, stage 2',
+        'Semantic Lens, {} iterations',
+        (STAGE_1,),
+        'xdecoder',
+        lens=True,
     ),
 }
-SHOWN = (BASELINE, SEEM, LENS)
-"""Whose frames are in the picture."""
 QUICK_ITERATIONS = 3
 
 
@@ -109,8 +120,13 @@ def short_side() -> int:
     return int(options_of(LENS)['network_s']['short_side'])
 
 
-def build_steps(root: Path, quick: bool) -> list[Step]:
-    """All commands of the demo, in order."""
+def trainings(lens: bool) -> dict[str, Training]:
+    """The trainings of a run: SEEM's, and with `lens` those of Semantic Lens after them."""
+    return {name: entry for name, entry in TRAININGS.items() if lens or not entry.lens}
+
+
+def build_steps(root: Path, quick: bool, lens: bool) -> list[Step]:
+    """All commands of the demo, in order: those of SEEM, and with `lens` those of Semantic Lens after them."""
     script = REPOSITORY / 'tools' / 'demo' / 'make_demo_clips.py'
     clips = ['python', str(script.relative_to(root) if script.is_relative_to(root) else script), '--out', DATA]
     if quick:
@@ -159,38 +175,41 @@ def build_steps(root: Path, quick: bool) -> list[Step]:
         )
         title = f'Find regions in the low-resolution {which} frames: the masks that SEEM reads'
         steps.append(extract('regions', split, title, (f'prepare_{split}',)))
-    for name, entry in TRAININGS.items():
-        if name == LENS:
-            stage_1 = (
-                'Stage 1 of Semantic Lens: teach a small X-Decoder and an instance network the annotated instances'
+    for part in (False, True) if lens else (False,):
+        chosen = {name: entry for name, entry in TRAININGS.items() if entry.lens == part}
+        for name, entry in chosen.items():
+            if name == LENS:
+                stage_1 = (
+                    'Stage 1 of Semantic Lens: teach a small X-Decoder and an instance network the annotated instances'
+                )
+                steps.append(train(STAGE_1, stage_1, ('prepare_train', 'prepare_val')))
+                weights = f'experiments/{STAGE_1}/models'
+                flags = ('--checkpoint', f'{weights}/net_f_latest.pth')
+                flags += ('--instance-checkpoint', f'{weights}/net_g_latest.pth', '--short-side', str(short_side()))
+                for split, which in splits.items():
+                    title = f'Describe the {which} clips by tokens and instances: what Semantic Lens reads'
+                    steps.append(extract('xdecoder', split, title, (STAGE_1, f'prepare_{split}'), *flags))
+            store = (f'extract_{entry.store}_train',) if entry.store else ()
+            steps.append(train(name, entry.title, ('prepare_train', *entry.needs, *store)))
+        for name, entry in chosen.items():
+            test = test_name(name)
+            store = (f'extract_{entry.store}_val',) if entry.store else ()
+            steps.append(
+                Step(
+                    test,
+                    f'Test {entry.row} on the held-out clips',
+                    ('basicsr', 'test', '-opt', option_file(test, root)),
+                    needs=(name, 'prepare_val', *store),
+                    makes=(f'results/{test}/validation/demo_{test}.json',),
+                )
             )
-            steps.append(train(STAGE_1, stage_1, ('prepare_train', 'prepare_val')))
-            weights = f'experiments/{STAGE_1}/models'
-            flags = ('--checkpoint', f'{weights}/net_f_latest.pth')
-            flags += ('--instance-checkpoint', f'{weights}/net_g_latest.pth', '--short-side', str(short_side()))
-            for split, which in splits.items():
-                title = f'Describe the {which} clips by tokens and instances: what Semantic Lens reads'
-                steps.append(extract('xdecoder', split, title, (STAGE_1, f'prepare_{split}'), *flags))
-        store = (f'extract_{entry.store}_train',) if entry.store else ()
-        steps.append(train(name, entry.title, ('prepare_train', *entry.needs, *store)))
-    for name, entry in TRAININGS.items():
-        test = test_name(name)
-        store = (f'extract_{entry.store}_val',) if entry.store else ()
-        steps.append(
-            Step(
-                test,
-                f'Test {entry.row} on the held-out clips',
-                ('basicsr', 'test', '-opt', option_file(test, root)),
-                needs=(name, 'prepare_val', *store),
-                makes=(f'results/{test}/validation/demo_{test}.json',),
-            )
-        )
     return steps
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the demo; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--lens', action='store_true', help='also Semantic Lens and its control (make demo-lens)')
     parser.add_argument('--fresh', action='store_true', help='do everything again')
     parser.add_argument('--quick', action='store_true', help='tiny clips and trainings, to try the machinery only')
     parser.add_argument('--root', type=Path, default=REPOSITORY, help='working folder (default: this checkout)')
@@ -199,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = options.root.resolve()
     start = time.monotonic()
     try:
-        return run(root, options.fresh, options.quick, options.readme, start)
+        return run(root, options.lens, options.fresh, options.quick, options.readme, start)
     except KeyboardInterrupt:
         print('\nInterrupted; the same command goes on from here.', file=sys.stderr)
         return 130
@@ -208,20 +227,26 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def run(root: Path, fresh: bool, quick: bool, readme: bool, start: float) -> int:
-    """The steps, then table and picture."""
+def run(root: Path, lens: bool, fresh: bool, quick: bool, readme: bool, start: float) -> int:
+    """The steps, with a first picture after the first; then table and picture."""
     root.mkdir(parents=True, exist_ok=True)
     out = root / OUT
     runner = Runner(root, out, fresh)
-    steps = build_steps(root, quick)
+    steps = build_steps(root, quick, lens)
     for number, step in enumerate(steps, 1):
-        runner.run(step, number, len(steps))
+        ran = runner.run(step, number, len(steps))
+        # A picture of these clips, perhaps with all methods, may be there from an earlier run: it stays till the end.
+        if number == 1 and (ran or not (out / PICTURE).exists()):
+            first_picture(root, out)
+    chosen = trainings(lens)
     lengths = {step.name: step.iterations for step in steps}
-    tests = {entry.row: (test_name(name), entry.trained.format(lengths[name])) for name, entry in TRAININGS.items()}
-    shown = [TRAININGS[name].row for name in SHOWN]
-    report(root, out, tests, shown, REPOSITORY / 'docs' / 'images' / 'demo.png' if readme else None)
+    tests = {entry.row: (test_name(name), entry.trained.format(lengths[name])) for name, entry in chosen.items()}
+    stores = [entry.store for entry in chosen.values() if entry.store]
+    report(root, out, tests, stores, REPOSITORY / 'docs' / 'images' / 'demo.png' if readme else None)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     print(f'\nTook {minutes} min {seconds} s.')
+    if not lens:
+        print('Semantic Lens on the same clips: make demo-lens')
     return 0
 
 

@@ -284,7 +284,9 @@ class TestSetUp:
         for name, option in self.options.items():
             assert option['name'] == name
             lines = (ROOT / 'options' / 'demo' / f'{name}.yml').read_text().splitlines()
-            assert lines[1].startswith('# The table of `make demo`') and lines[2].startswith('# ')
+            of_lens = name == demo.STAGE_1 or 'SemanticLens' in name
+            target = 'make demo-lens' if of_lens else 'make demo'
+            assert lines[1].startswith(f'# The table of `{target}`') and lines[2].startswith('# ')
 
     def test_control_and_seem_differ_in_nothing_but_what_is_trained(self):
         control, seem = self.options[demo.CONTROL], self.options[demo.SEEM]
@@ -319,7 +321,7 @@ class TestSetUp:
     def test_stage_2_reads_what_stage_1_leaves(self):
         semantic = self.options[demo.LENS]['network_s']
         assert semantic['instance_checkpoint'] == f'experiments/{demo.STAGE_1}/models/net_g_latest.pth'
-        commands = {step.name: step.command for step in demo.build_steps(ROOT, quick=False)}
+        commands = {step.name: step.command for step in demo.build_steps(ROOT, quick=False, lens=True)}
         assert semantic['instance_checkpoint'] in commands['extract_xdecoder_val']
         assert semantic['checkpoint'] in commands['extract_xdecoder_train']
         assert str(semantic['short_side']) in commands['extract_xdecoder_train']
@@ -342,12 +344,27 @@ class TestSetUp:
 
     def test_steps_come_after_what_they_need(self):
         seen: set[str] = set()
-        for step in demo.build_steps(ROOT, quick=False):
+        for step in demo.build_steps(ROOT, quick=False, lens=True):
             assert set(step.needs) <= seen
             assert step.name not in seen
             assert step.command[0] in ('basicsr', 'python')
             seen.add(step.name)
-        assert 'options/demo/train_BasicVSR_demo.yml' in str(demo.build_steps(ROOT, quick=False))
+        assert 'options/demo/train_BasicVSR_demo.yml' in str(demo.build_steps(ROOT, quick=False, lens=True))
+
+    def test_semantic_lens_comes_after_all_of_seem_and_only_when_asked_for(self):
+        seem, both = (demo.build_steps(ROOT, quick=False, lens=lens) for lens in (False, True))
+        assert both[: len(seem)] == seem, 'steps that are done are found again by the other command'
+        assert {step.name for step in both[len(seem) :]} == {
+            demo.STAGE_1,
+            demo.PLAIN,
+            demo.LENS,
+            'extract_xdecoder_train',
+            'extract_xdecoder_val',
+            demo.test_name(demo.PLAIN),
+            demo.test_name(demo.LENS),
+        }
+        assert list(demo.trainings(lens=False)) == [demo.BASELINE, demo.CONTROL, demo.SEEM]
+        assert demo.trainings(lens=True) == demo.TRAININGS
 
 
 @pytest.fixture(scope='module')
@@ -383,10 +400,10 @@ def finished(tmp_path_factory) -> Path:
 
 class TestReport:
     tests = {'baseline': ('test_a', 'a network'), 'control': ('test_a', 'more'), 'SEEM': ('test_b', 'SEEM')}
-    shown = ['baseline', 'SEEM']
+    stores = ['regions', 'xdecoder']
 
     def test_table_and_picture_are_written_and_named(self, finished, tmp_path, capsys):
-        demo_report.report(finished, tmp_path / 'out', self.tests, self.shown, tmp_path / 'docs' / 'demo.png')
+        demo_report.report(finished, tmp_path / 'out', self.tests, self.stores, tmp_path / 'docs' / 'demo.png')
         out = capsys.readouterr().out
         for name in ('table.md', 'table.json', 'comparison.png'):
             assert (tmp_path / 'out' / name).is_file()
@@ -402,7 +419,7 @@ class TestReport:
         assert lines[0]['average']['psnr_y'] < 40
         assert lines[1]['clips'] == {'c': values(30, 0.9)}
         picture, small = (cv2.imread(str(tmp_path / name)).shape for name in ('out/comparison.png', 'docs/demo.png'))
-        assert picture[1] == 6 + 7 * 262, 'LR, bicubic, baseline, SEEM, GT, regions and instances'
+        assert picture[1] == 6 + 8 * 262, 'GT, bicubic, baseline, control, SEEM, LR, regions and instances'
         assert small[1] < picture[1]
 
     def test_bicubic_frames_meet_their_ground_truth(self, finished):
@@ -416,29 +433,39 @@ class TestReport:
         with pytest.raises(UserError, match=r'lq.lmdb has no frame "c/9"'):
             held_out.lq('c', '9')
         with pytest.raises(UserError, match=r'1_test_c.png is missing'):
-            demo_report.draw(finished, held_out, {'c': 'test_c'})
+            demo_report.draw(finished, held_out, {'c': 'test_c'}, [])
 
 
 @pytest.mark.slow(300)
 def test_the_whole_demo_at_a_tiny_size(tmp_path):
     command = [sys.executable, str(ROOT / 'tools' / 'demo' / 'demo.py'), '--quick', '--root', str(tmp_path)]
     settings = {'capture_output': True, 'text': True, 'check': False, 'env': demo_steps.environment()}
-    first = subprocess.run(command, **settings)
-    assert first.returncode == 0, first.stdout + first.stderr
-    table = (tmp_path / 'results/demo/table.md').read_text()
-    assert table in first.stdout
-    content = json.loads((tmp_path / 'results/demo/table.json').read_text())['results']
-    rows = ['bicubic', *(entry.row for entry in demo.TRAININGS.values())]
-    assert [line['method'] for line in content] == rows
-    assert all(set(line['clips']) == {'wall', 'launch'} for line in content)
-    assert all(np.isfinite(list(line['average'].values())).all() for line in content)
-    picture = cv2.imread(str(tmp_path / 'results/demo/comparison.png'))
-    assert picture.shape[1] == 6 + 8 * (256 + 6)
-    assert str(tmp_path / 'results/demo/comparison.png') in first.stdout
-    assert not (tmp_path / 'docs').exists()
 
-    second = subprocess.run(command, **settings)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert second.stdout.count('done before, skipped') == first.stdout.count('$ ')
-    assert '$ ' not in second.stdout
-    assert table in second.stdout
+    def run(*arguments: str, lens: bool, columns: int) -> str:
+        """One call of the demo, with its table and picture looked at; returns what it printed."""
+        done = subprocess.run([*command, *arguments], **settings)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / 'results/demo/table.md').read_text() in done.stdout
+        content = json.loads((tmp_path / 'results/demo/table.json').read_text())['results']
+        assert [line['method'] for line in content] == ['bicubic', *(e.row for e in demo.trainings(lens).values())]
+        assert all(set(line['clips']) == {'wall', 'launch'} for line in content)
+        assert all(np.isfinite(list(line['average'].values())).all() for line in content)
+        picture = cv2.imread(str(tmp_path / 'results/demo/comparison.png'))
+        assert picture.shape[1] == 6 + columns * (256 + 6)
+        assert f'Picture: {tmp_path / "results/demo/comparison.png"}' in done.stdout
+        assert not (tmp_path / 'docs').exists()
+        return done.stdout
+
+    first = run(lens=False, columns=7)
+    named = first.index(f'First picture, before any training: {tmp_path / "results/demo/comparison.png"}')
+    assert first.index('[1/11]') < named < first.index('[2/11]')
+    assert 'Semantic Lens' not in (tmp_path / 'results/demo/table.md').read_text()
+
+    second = run(lens=False, columns=7)
+    assert second.count('done before, skipped') == first.count('$ ') == 11
+    assert '$ ' not in second
+    assert 'First picture' not in second, 'the first picture took the place of the whole one'
+
+    third = run('--lens', lens=True, columns=10)
+    assert third.count('done before, skipped') == 11
+    assert third.count('$ ') == 7
