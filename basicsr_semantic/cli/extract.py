@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..config.plugins import has_plugins, load_plugins
 from ..utils.errors import UserError
 from ..utils.limits import MAX_MEGAPIXELS
-from ..utils.printing import say
+from ..utils.printing import complain, say
 from .limits import add_max_megapixels, check_max_megapixels
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def add_parser(subparsers: Any) -> None:
 def _add_general(parser: argparse.ArgumentParser) -> None:
     """Add what every extractor needs."""
     parser.add_argument('--extractor', required=True, metavar='NAME', help='what makes the priors')
-    parser.add_argument('--frames', required=True, type=Path, help='LMDB of LR frames, or folder of clip folders')
+    parser.add_argument(
+        '--frames', required=True, type=Path, help='LMDB of LR frames, folder of clip folders and videos, or a video'
+    )
     parser.add_argument('--out', required=True, type=Path, help='folder of the store, made if absent')
     parser.add_argument(
         '--shard',
@@ -154,7 +156,7 @@ def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[lis
     """Find frames.
 
     Args:
-        root: LMDB folder, or folder of clip folders.
+        root: LMDB folder, folder of clip folders and videos, or a video file.
         max_megapixels: Larger frames are not decoded.
 
     Returns:
@@ -170,7 +172,10 @@ def open_frames(root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[lis
 
     backend = 'lmdb' if (root / 'data.mdb').is_file() else 'disk'
     reader = FrameReader(root, {'type': backend}, '--frames', max_megapixels)
-    keys = [key for clip in ClipIndex.load(root, backend) for key in clip.keys]
+    index = ClipIndex.load(root, backend, max_megapixels=max_megapixels)
+    for remark in index.remarks:
+        complain(remark)
+    keys = [key for clip in index for key in clip.keys]
     return keys, lambda key: np.ascontiguousarray(reader.read(key)[..., ::-1])
 
 

@@ -24,6 +24,7 @@ from ..utils.errors import UserError, reason, shown
 from .check import Checked
 from .components import find
 from .lost_priors import lost_priors
+from .metric_wants import pointless_test
 from .option_file import KeyPath, OptionFile
 from .problems import Problem, problem_of
 from .signatures import package_of
@@ -69,6 +70,9 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
         data = {path[1]: one for path, one in built.items() if path[0] == 'datasets'}
         found += model.target.check_parts(opt, net, data)  # pyright: ignore[reportOptionalMemberAccess]
     problems = [problem_of(file, path, message) for path, message in found]
+    for path, dataset in built.items() if 'train' not in opt else ():
+        if path[0] == 'datasets' and (message := pointless_test(opt.get('val'), dataset)) is not None:
+            problems.append(problem_of(file, ('val', 'save_img'), message, warning=True))
     lost = None if net is None else lost_priors(model.target if model else None, opt, net)
     if lost is not None:
         problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))

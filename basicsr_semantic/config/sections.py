@@ -100,8 +100,8 @@ class ValOptions(Section):
 
     val_freq: Positive | None = None
     """Iterations between validations; ~: only after training."""
-    save_img: bool = False
-    """Save restored frames."""
+    save_img: bool | None = None
+    """Save restored frames; ~: only in a test, of the data sets without GT."""
     suffix: Annotated[str, AfterValidator(end_of_name)] | None = None
     """End of the names of saved frames; ~: the experiment's name."""
     metrics: dict[str, Any] | None = None

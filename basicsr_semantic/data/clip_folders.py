@@ -1,4 +1,4 @@
-"""Folders of frame folders: which clips lie below a root, and which images are their frames."""
+"""Folders below a root, the images in them, and the clips that these are by their names."""
 
 from __future__ import annotations
 
@@ -69,37 +69,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
-
-
-def scan_clip_folders(root: Path) -> dict[str, list[Path]]:
-    """Find all folders with images below a folder, at any depth.
-
-    Args:
-        root: The folder. Hidden files and folders are left out; links are followed, but a folder is taken once.
-
-    Returns:
-        Clip name (path below ``root`` with '/') -> its image files; both in natural order (2 before 10).
-
-    Raises:
-        UserError: No images at all, some directly in ``root``, or a folder that cannot be read.
-    """
-    found: dict[str, list[Path]] = {}
-    folders, left_out = walk_folders(root)
-    unreadable = next((one for one in left_out if 'cannot be read' in one[1]), None)
-    if unreadable is not None:
-        raise UserError(f"'{root / unreadable[0]}': {unreadable[1]}. Make it readable, or move it away.")
-    for folder in folders:
-        images = [folder.path / name for name in folder.files if is_image(name)]
-        if images:
-            found[folder.name] = images
-    if '.' in found:
-        raise UserError(
-            f"Images such as {found['.'][0].name} lie directly in '{root}'. Each clip needs a folder of its own: "
-            "give the folder that holds the clips' folders."
-        )
-    if not found:
-        raise UserError(f"There are no images in the folders below '{root}'.")
-    return {name: found[name] for name in sorted(found, key=natural_order)}
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:

@@ -101,7 +101,7 @@ class ClipSource:
         return {name: (height // scale, width // scale) for name, (height, width) in sizes.items()}
 
     def close(self) -> None:
-        """Close the LMDBs of frames in this process; the next read opens them again."""
+        """Close the LMDBs and videos of frames in this process; the next read opens them again."""
         for reader in (self._gt, self._lq):
             if reader is not None:
                 reader.close()
@@ -204,9 +204,15 @@ class ClipSource:
 
     def _find_clips(self, options: ClipOptions) -> ClipIndex:
         backend, lists = options.io_backend['type'], (options.meta_info_file, options.filename_tmpl)
-        index = ClipIndex.load(str(options.dataroot_lq or options.dataroot_gt), backend, *lists)
+        limit = options.max_megapixels
+        index = ClipIndex.load(str(options.dataroot_lq or options.dataroot_gt), backend, *lists, limit)
+        remarks = index.remarks
         if self._lq is not None and self._gt is not None and options.meta_info_file is None and backend == 'disk':
-            index.check_same_frames(ClipIndex.load(self._gt.root, backend, *lists))
+            gt = ClipIndex.load(self._gt.root, backend, *lists, limit)
+            index.check_same_frames(gt)
+            remarks = remarks + gt.remarks
+        for remark in remarks:
+            get_root_logger().warning(f"Data set '{options.name}': {remark}")
         if options.val_partition is not None:
             names = val_partition_clips(options.val_partition)
             index = index.without(names) if options.phase == 'train' else index.only(names)
@@ -219,7 +225,7 @@ class ClipSource:
             )
         for reader in (self._lq, self._gt):
             if reader is not None and backend == 'disk' and options.meta_info_file is not None:
-                index.check_on_disk(reader.root)
+                index.check_on_disk(reader.root, limit)
         return index
 
 

@@ -1,18 +1,24 @@
-"""Which clips there are and how their frames are called: from meta info files, LMDB, or folders of frame folders."""
+"""Which clips there are and how their frames are called: from meta info files, LMDB, folders of images and videos."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 from ..utils.errors import MissingError, UserError
+from ..utils.names import as_text
 from ..utils.nearest import nearest
-from .clip_folders import frame_names_of_folder, image_files, is_image, parts_of_clip, scan_clip_folders
+from .clip_folders import frame_names_of_folder, image_files, is_image, parts_of_clip
 from .clip_lists import read_lmdb_meta_info, read_meta_info, resolve_meta_info
+from .found_clips import FoundClip, find_clips, in_order, videos_below
+from .images import MAX_MEGAPIXELS, DamagedImageError
+from .videos import VideoLength, video_length
 
 VAL_PARTITIONS: dict[str, tuple[str, ...]] = {
     'REDS4': ('000', '011', '015', '020'),
@@ -28,8 +34,9 @@ class Clip:
     """A clip: its name and the names of its frames in order, without extension.
 
     Attributes:
-        name: Folder below the root with '/', as '000' or '00001/0001'; of a later part of a folder, 'bear_from_00011'.
-        frames: Frame names, as ('00000000', '00000001', ...).
+        name: Folder below the root with '/', as '000' or '00001/0001'; of a later part of a folder, 'bear_from_00011';
+            of a video the name that preparation gives it.
+        frames: Frame names, as ('00000000', '00000001', ...); those of a video are always of this form.
         part_of: The folder, for such a part.
     """
 
@@ -62,6 +69,11 @@ class ClipIndex:
         clips: The clips.
         source: Where they come from, for messages.
 
+    Attributes:
+        clips: The clips.
+        source: Where they come from.
+        remarks: Sentences on videos that are shorter than they say; filled by ``load``.
+
     Raises:
         UserError: No clip, or two of one name.
     """
@@ -69,6 +81,7 @@ class ClipIndex:
     def __init__(self, clips: Iterable[Clip], source: str) -> None:
         self.clips = tuple(clips)
         self.source = source
+        self.remarks: list[str] = []
         self._by_name = {clip.name: clip for clip in self.clips}
         if not self.clips:
             raise UserError(f'{source} has no clips.')
@@ -84,6 +97,7 @@ class ClipIndex:
         backend: str = 'disk',
         meta_info_file: str | Path | None = None,
         filename_tmpl: str | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> ClipIndex:
         """Find the clips of a data set.
 
@@ -92,6 +106,8 @@ class ClipIndex:
         ``root`` are taken. The names of the frames are
 
         - in an LMDB: those of its own ``meta_info.txt``, if it has one;
+        - in a video: ``00000000`` and so on, as ``basicsr prepare clips`` calls them, for as many frames as the file
+          gives or as can be decoded;
         - else, where the file gives a number of frames: ``filename_tmpl``, by default ``'{:08d}'`` counted from 0, and
           ``im1`` to ``im7`` for clips named as those of Vimeo-90K;
         - else those of the images in the clip's folder, in natural order (2 before 10).
@@ -99,30 +115,32 @@ class ClipIndex:
         Where the numbers of a clip's frames jump, it is cut: no clip has a jump in time. Its first part keeps the name.
 
         Args:
-            root: Folder of clip folders, or LMDB folder.
+            root: Folder of clip folders and videos, one video file, or LMDB folder.
             backend: ``disk`` or ``lmdb``.
             meta_info_file: The clips to take; a list of BasicSR that does not exist is looked up among ours.
             filename_tmpl: Python format of a frame's name given its number, as ``'{:05d}'``.
+            max_megapixels: Videos of larger frames are refused before they are decoded.
 
         Raises:
-            UserError: No clips, or a line, a folder or a template that does not fit; says which.
+            UserError: No clips, or a line, a folder, a video or a template that does not fit; says which.
         """
         listed = None if meta_info_file is None else read_meta_info(resolve_meta_info(meta_info_file))
         source = str(root if meta_info_file is None else meta_info_file)
         root = Path(root)
-        if not root.is_dir():
+        if not root.is_dir() and (backend == 'lmdb' or not root.is_file()):
             raise UserError(f"There is no folder '{root}'.")
         if filename_tmpl is not None:
             _frame_names(filename_tmpl, 1)
         if backend == 'lmdb':
             return cls(_cut(_clips_of_lmdb(root, listed, filename_tmpl)), source)
+        remarks: list[str] = []
         if listed is None:
-            found = scan_clip_folders(root)
-            clips = (Clip(name, frame_names_of_folder(name, paths)) for name, paths in found.items())
-            return cls(_cut(clips), source)
-        clips = [_listed_clip(root, name, count, filename_tmpl) for name, count in listed]
-        _check_first_folder(root, clips[0])
-        return cls(_cut(clips), source)
+            clips = [_found_clip(one, max_megapixels, remarks) for one in _all_clips(root)]
+        else:
+            clips = _listed_clips(root, listed, filename_tmpl, max_megapixels, remarks)
+        index = cls(_cut(clips), source)
+        index.remarks = remarks
+        return index
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -178,17 +196,26 @@ class ClipIndex:
                         'Frames that belong together need the same name.'
                     )
 
-    def check_on_disk(self, root: Path) -> None:
+    def check_on_disk(self, root: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         """Find out at the start, not in the middle of a training, that clips are shorter than their list says.
 
         Args:
-            root: Folder of clip folders.
+            root: Folder of clip folders and videos, or one video file.
+            max_megapixels: Videos of larger frames are refused before they are decoded.
 
         Raises:
-            UserError: A folder or a frame of a clip is not there.
+            UserError: A folder, a video or a frame of a clip is not there.
         """
+        videos = _Videos(root)
         for clip in self:
             folder = root / clip.folder
+            if (video := videos.get(clip.folder)) is not None:
+                if (there := _length(video, max_megapixels).frames) < len(clip):
+                    raise UserError(
+                        f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{video}' has {there}. "
+                        'Correct the list.'
+                    )
+                continue
             try:
                 stored = {entry.name.rpartition('.')[0] for entry in os.scandir(folder) if is_image(entry.name)}
             except OSError as error:
@@ -237,6 +264,80 @@ def _names_by_rule(name: str, count: int | None, filename_tmpl: str | None) -> t
     if is_vimeo:
         return _vimeo_names(count or _VIMEO_FRAMES)
     return None if count is None else _frame_names(filename_tmpl or '{:08d}', count)
+
+
+class _Videos:
+    """The videos below a root by the names of their clips; looked for when the first clip has no folder.
+
+    Args:
+        root: A folder, or one video file.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._found: dict[str, Path] | None = None
+
+    def get(self, name: str) -> Path | None:
+        """The video of a clip, None where a folder with images or nothing has its name."""
+        with contextlib.suppress(OSError):  # there is no such folder
+            if any(is_image(entry.name) for entry in os.scandir(self.root / name)):
+                return None
+        if self._found is None:
+            self._found = videos_below(self.root)
+        return self._found.get(name)
+
+
+def _all_clips(root: Path) -> list[FoundClip]:
+    """All clips below a root, in order; what cannot be read is not left out."""
+    found, left_out = find_clips(root)
+    unreadable = next((one for one in left_out if 'cannot be read' in one[1]), None)
+    if unreadable is not None:
+        raise UserError(f"'{root / unreadable[0]}': {unreadable[1]}. Make it readable, or move it away.")
+    return in_order(found, attrgetter('key'))
+
+
+def _found_clip(found: FoundClip, max_megapixels: float, remarks: list[str]) -> Clip:
+    if found.video is None:
+        return Clip(found.key, frame_names_of_folder(found.key, list(found.images)))
+    return _video_clip(found.key, found.video, None, max_megapixels, remarks)
+
+
+def _video_clip(name: str, video: Path, count: int | None, max_megapixels: float, remarks: list[str]) -> Clip:
+    if count is None:
+        length = _length(video, max_megapixels)
+        if length.why_short is not None:
+            remarks.append(
+                f"'{as_text(str(video))}', frame {length.frames}: {length.why_short}. The frames before are used."
+            )
+        count = length.frames
+    return Clip(name, _frame_names('{:08d}', count))
+
+
+def _length(video: Path, max_megapixels: float) -> VideoLength:
+    try:
+        return video_length(video, max_megapixels)
+    except DamagedImageError as error:
+        raise UserError(
+            f"'{as_text(str(video))}' cannot be used: {error}. Replace it from the source, or move it away."
+        ) from error
+
+
+def _listed_clips(
+    root: Path,
+    listed: list[tuple[str, int | None]],
+    filename_tmpl: str | None,
+    max_megapixels: float,
+    remarks: list[str],
+) -> list[Clip]:
+    videos, clips = _Videos(root), []
+    for name, count in listed:
+        if (video := videos.get(name)) is not None:
+            clips.append(_video_clip(name, video, count, max_megapixels, remarks))
+        else:
+            clips.append(_listed_clip(root, name, count, filename_tmpl))
+    if videos.get(clips[0].name) is None:
+        _check_first_folder(root, clips[0])
+    return clips
 
 
 def _listed_clip(root: Path, name: str, count: int | None, filename_tmpl: str | None) -> Clip:

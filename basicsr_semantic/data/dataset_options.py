@@ -23,7 +23,7 @@ class DatasetOptions(LoaderOptions):
     prepare: str | None = None
     """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
     io_backend: Annotated[dict[str, Any], Built('io_backend')] = {'type': 'disk'}
-    """How the data roots are stored: type disk or lmdb; further keys go to BasicSR's backend."""
+    """How the data roots are stored: type disk (images, videos) or lmdb; further keys go to BasicSR's backend."""
     max_megapixels: Annotated[Number, Field(gt=0)] = MAX_MEGAPIXELS
     """Larger frames are refused by their headers, before they are decoded."""
 
@@ -32,7 +32,7 @@ class ClipOptions(DatasetOptions):
     """Where the clips are and what comes with them."""
 
     dataroot_gt: str | None = None
-    """High-resolution frames: a folder of clip folders, or an LMDB folder."""
+    """High-resolution frames: a folder of clip folders and videos, one video, or an LMDB folder."""
     dataroot_lq: str | None = None
     """Low-resolution frames with the same names; ~ makes them on the fly from dataroot_gt by `degradation`."""
     degradation: Literal['BI', 'BD', 'BD_DUF'] | None = None

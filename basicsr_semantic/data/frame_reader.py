@@ -1,9 +1,11 @@
-"""Reading frames by key, from folders or LMDB, through BasicSR's FileClient, in any process."""
+"""Reading frames by key, from folders, videos or LMDB, in any process; files and LMDB through BasicSR's FileClient."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from basicsr.utils import FileClient
 from ..priors.lmdb_env import truncated_to
 from ..utils.errors import MissingError, UserError, short_of_memory
 from ..utils.files import why_no_file
+from .found_clips import check_video_name, videos_below
 from .images import IMAGE_SUFFIXES, MAX_MEGAPIXELS, DamagedImageError, decode
+from .videos import close_videos, read_video_frame
 
 # One client for each LMDB and process, shared by all data sets: LMDB refuses to open an environment twice. The client
 # opens it, not SharedReadEnv: io_backend may hold any argument of lmdb.open, as it may for BasicSR's own data sets.
@@ -27,7 +31,7 @@ class FrameReader:
     worker or inherited by a forked one at any time.
 
     Args:
-        root: Folder of clip folders, or an LMDB folder.
+        root: Folder of clip folders and videos, one video file, or an LMDB folder.
         io_backend: ``{'type': 'disk'}`` or ``{'type': 'lmdb'}`` with further arguments for BasicSR's backend. Copied.
         option: Name of the option that gave ``root``, for messages.
         max_megapixels: Larger frames are not decoded.
@@ -46,16 +50,20 @@ class FrameReader:
         self._arguments = {key: value for key, value in io_backend.items() if key != 'type'}
         self._suffix = IMAGE_SUFFIXES[0]
         if self.backend not in ('disk', 'lmdb'):
-            raise UserError(f"io_backend: type is '{self.backend}'. Choose disk (folders of images) or lmdb.")
+            raise UserError(f"io_backend: type is '{self.backend}'. Choose disk (folders of images, videos) or lmdb.")
         if self.backend == 'disk' and self._arguments:
             raise UserError(f"io_backend: type disk takes no '{next(iter(self._arguments))}'.")
-        if not self.root.is_dir():
-            raise UserError(f"{option}: there is no folder '{root}'.")
+        if self.backend == 'disk' and self.root.is_file():
+            check_video_name(self.root, f'{option}: ')
+        elif not self.root.is_dir() and not self.root.is_file():
+            raise UserError(
+                f"{option}: there is no folder '{root}'" + (', nor a video.' * (self.backend == 'disk') or '.')
+            )
         is_lmdb = (self.root / 'data.mdb').is_file()
         if self.backend == 'lmdb' and not is_lmdb:
             raise MissingError(
                 f"{option}: '{root}' is not an LMDB folder (it has no data.mdb). Give one, or set io_backend: type to "
-                'disk for a folder of images.',
+                'disk for a folder of images, or a video.',
                 'clips',
                 source=root,
             )
@@ -74,19 +82,49 @@ class FrameReader:
         Raises:
             UserError: No such frame, or a damaged one; names the file or the LMDB and the key.
         """
-        content, place = self._lmdb_value(key) if self.backend == 'lmdb' else self._file(key)
+        if self.backend == 'lmdb':
+            content, place = self._lmdb_value(key)
+        elif (found := self._file(key)) is not None:
+            content, place = found
+        elif (video := self._videos.get(key.rpartition('/')[0])) is not None:
+            return self._video_frame(video, key)
+        else:
+            raise UserError(f'{self.option}: there is no frame {self.root / key}.* {self._what_is_there(key)}')
         try:
             return decode(content, self.max_megapixels)
         except DamagedImageError as error:
             raise UserError(f'{self.option}: {place} cannot be used: {error}. Replace it from the source.') from error
 
     def close(self) -> None:
-        """Close the LMDB in this process, for all data sets; the next read opens it again."""
+        """Close the LMDB or the videos in this process, for all data sets; the next read opens them again."""
+        if '_videos' in vars(self):
+            close_videos(self._videos.values())
         held = _lmdb_clients.pop(str(self.root.resolve()), None)
         if held is not None:
             _close_lmdb(held[1])
 
-    def _file(self, key: str) -> tuple[bytes, str]:
+    @cached_property
+    def _videos(self) -> dict[str, Path]:
+        """The videos below the root, by the names of their clips."""
+        return videos_below(self.root)
+
+    def _video_frame(self, video: Path, key: str) -> np.ndarray:
+        name = key.rpartition('/')[2]
+        if re.fullmatch('[0-9]{8,10}', name) is None:
+            raise UserError(
+                f"{self.option}: '{video}' has no frame '{name}'. Frames of videos are called 00000000, 00000001, ...."
+            )
+        try:
+            return read_video_frame(video, int(name), self.max_megapixels)
+        except DamagedImageError as error:
+            raise UserError(
+                f"{self.option}: frame '{name}' of '{video}' cannot be read: {error}. Replace the video."
+            ) from error
+
+    def _file(self, key: str) -> tuple[bytes, str] | None:
+        """The content of an image and its place; None where there is none of that name."""
+        if not (self.root / key).parent.is_dir():
+            return None
         # Frames of one root nearly always share their extension, so the last one that worked is tried first.
         suffixes = [self._suffix, *(s for s in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)) if s != self._suffix)]
         client = FileClient('disk', **self._arguments)
@@ -102,7 +140,7 @@ class FrameReader:
                 raise UserError(f'{self.option}: {path} cannot be read: {error.strerror}.') from error
             self._suffix = suffix
             return content, str(path)
-        raise UserError(f'{self.option}: there is no frame {self.root / key}.* {self._what_is_there(key)}')
+        return None
 
     def _what_is_there(self, key: str) -> str:
         folder = (self.root / key).parent

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger
 
 from ..config.components import find
+from ..config.metric_wants import wants
 from ..utils.errors import UserError
 from .distributed import gather_lists
 
@@ -21,41 +20,6 @@ Values = dict[str, float]
 
 _NO_NUMBER = {'undefined': 'not a number', 'infinite': 'as PSNR is for a frame equal to its GT'}
 """Values that are left out of a mean, and what is said of them."""
-
-
-@dataclass(frozen=True)
-class Wants:
-    """What a metric asks for, read off the signature of its function."""
-
-    gt: bool
-    """Whether it cannot do without GT: ``img2`` has no default."""
-    over_time: bool
-    """Whether it compares a frame with the one before: it has an argument ``previous``."""
-    takes: frozenset[str]
-    """Those of img, img2, previous and previous2 that it has arguments for."""
-
-
-@functools.lru_cache(maxsize=256)
-def _wants_of(target: Any) -> Wants:
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # no Python function: as all of BasicSR's were when this loop was written
-        return Wants(True, False, frozenset({'img', 'img2'}))
-    given = {name for name in ('img', 'img2', 'previous', 'previous2') if name in parameters}
-    gt = 'img2' in parameters and parameters['img2'].default is inspect.Parameter.empty
-    return Wants(gt, 'previous' in parameters, frozenset(given))
-
-
-def wants(options: Mapping[str, Any]) -> Wants:
-    """What the metric of a section of ``val:metrics`` asks for.
-
-    Raises:
-        UserError: No such metric.
-    """
-    component = find('metric', options.get('type'))
-    if component is None:
-        raise UserError(f'No metric is registered as {options.get("type")!r}.')
-    return _wants_of(component.target)
 
 
 def prepare_metrics(opt: Mapping[str, Any]) -> None:

@@ -37,11 +37,13 @@ from torch.utils.data import DataLoader
 from ..config.building import check_building, contradictions
 from ..config.check import check_options
 from ..config.components import find
+from ..config.metric_wants import pointless_test
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
 from ..utils.errors import UserError, reason
 from ..utils.files import remove_leftovers
+from ..utils.printing import printable
 from ..utils.signatures import wrong_signature
 from .arguments import add_run_arguments
 from .checkpoint import load_file, read_once
@@ -170,7 +172,7 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
     prefetcher = make_prefetcher(loader, run.loaders['train'], opt)
     stop, skipped = _StopRequest(), SkippedSteps(getattr(model, 'scaler', None))
     data_timer, iter_timer, start_time = AvgTimer(), AvgTimer(), time.time()
-    save_img = val is not None and val.save_img and not dry
+    save_img = val is not None and bool(val.save_img) and not dry
     with stop, contextlib.closing(prefetcher):
         for current_iter in range(start_iter + 1, total_iter + 1):
             with together():  # a frame that one process cannot read ends all
@@ -252,6 +254,9 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
         logger.warning(warning)
     seed_from(opt['manual_seed'], 0, 0)
     loaders = [_val_loader(opt['datasets'][name], name) for name in sorted(opt['datasets'])]
+    for loader in loaders:
+        if (pointless := pointless_test(opt.get('val'), loader.dataset)) is not None:
+            logger.warning(pointless)
     with in_words(f'The model {opt["model_type"]}'):
         model = build_model(opt)
     _check_data(model, loaders)
@@ -259,14 +264,26 @@ def test(args: argparse.Namespace, root_path: str | Path) -> dict[str, Any]:
     _make_dirs(run)
     barrier()
     write_log(opt, 'test')
-    results = {}
-    save_img = run.val is not None and run.val.save_img
+    results, saved = {}, []
     for loader in loaders:
         name = cast(Any, loader.dataset).opt['name']
+        save_img = _saves(run, loader)
         logger.info(f'Testing {name}...')
         with in_words(f'The test of {opt["model_type"]} on {name}', 1), together():
             results[name] = model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=save_img)
+        folder = Path(opt['path']['visualization'], name)
+        if save_img and folder.is_dir():  # models of instances save no frames
+            saved.append(f"The restored frames of {name} are in '{folder}'.")
+    for sentence in saved:
+        logger.info(printable(sentence))
     return results
+
+
+def _saves(run: Run, loader: DataLoader) -> bool:
+    """Whether a test saves the restored frames of a data set."""
+    if run.val is None or run.val.save_img is None:
+        return not getattr(loader.dataset, 'has_gt', True)
+    return run.val.save_img
 
 
 def _read_run(args: argparse.Namespace, root_path: str | Path, is_train: bool) -> Run:

@@ -206,7 +206,10 @@ def test_the_store_is_not_written_among_the_frames(clips, capsys):
 
 def test_frames_that_do_not_exist(tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    for frames, message in ((tmp_path / 'none', 'there is no folder'), (tmp_path / 'empty', 'no images')):
+    for frames, message in (
+        (tmp_path / 'none', 'there is no folder'),
+        (tmp_path / 'empty', 'neither folders of images nor videos'),
+    ):
         assert extract('--extractor', 'regions', '--frames', frames, '--out', tmp_path / 's') == 2
         assert message in capsys.readouterr().err
 

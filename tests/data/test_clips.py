@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.clips import coded_frame, make_coded_clips, to_lmdb, write_png
 
-from basicsr_semantic.data.clip_folders import natural_order, scan_clip_folders
+from basicsr_semantic.data.clip_folders import natural_order
 from basicsr_semantic.data.clip_lists import META_INFO_FOLDER, read_meta_info, resolve_meta_info
 from basicsr_semantic.data.clips import VAL_PARTITIONS, Clip, ClipIndex, val_partition_clips
 from basicsr_semantic.data.prepare.clips import prepare_clips
@@ -60,10 +60,10 @@ def test_folders_are_scanned_at_any_depth_in_natural_order(tmp_path):
     )
     (root / 'a' / 'Thumbs.db').write_bytes(b'x')
     (root / 'empty').mkdir()
-    found = scan_clip_folders(root)
-    assert list(found) == ['a', 'b/1', 'b/2', 'b/10']
-    assert [path.name for path in found['a']] == ['9.png', '10.png']
-    assert ClipIndex.load(root)['b/10'].keys == ('b/10/0',)
+    index = ClipIndex.load(root)
+    assert [clip.name for clip in index] == ['a', 'b/1', 'b/2', 'b/10']
+    assert index['a'].frames == ('9', '10')
+    assert index['b/10'].keys == ('b/10/0',)
 
 
 GAPS = {'a': (0, 1, 2, 4, 5, 9), 'b': (3, 4, 5), 'c': (0, 5, 10, 20, 25), 'd': (1, 7)}
@@ -163,7 +163,7 @@ MISTAKES = {
     ),
     'twice': (lambda t: ClipIndex([Clip('a', ('0',)), Clip('a', ('1',))], 'x'), "the clip 'a' twice"),
     'no root': (lambda t: ClipIndex.load(t / 'gone'), "no folder '.*gone'"),
-    'empty root': (lambda t: ClipIndex.load(t), 'no images'),
+    'empty root': (lambda t: ClipIndex.load(t), 'neither folders of images nor videos'),
     'images in the root': (lambda t: ClipIndex.load(touch(t, '0.png')), 'Each clip needs a folder of its own'),
     'clip missing': (lambda t: ClipIndex.load(t, 'disk', listing(t, '000 5')), r"clip '000', but there is no folder"),
     'clip missing by name': (

@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from basicsr_semantic.data import SemanticClipDataset
-from basicsr_semantic.data.clip_folders import gaps_of_numbers, scan_clip_folders
+from basicsr_semantic.data.clip_folders import gaps_of_numbers
 from basicsr_semantic.data.clips import ClipIndex
+from basicsr_semantic.data.found_clips import clean_name, old_name
 from basicsr_semantic.data.frame_reader import FrameReader
 from basicsr_semantic.data.images import DamagedImageError, decode, header_size
 from basicsr_semantic.data.prepare.clips import prepare_clips
-from basicsr_semantic.data.prepare.input import clean_name, find_source_clips, old_name
+from basicsr_semantic.data.prepare.input import find_source_clips
 from basicsr_semantic.data.prepare.output import MANIFEST
 from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.files import why_no_file
@@ -184,7 +185,7 @@ def test_links_never_make_two_clips_of_one_folder(tmp_path):
     clips, left_out = find_source_clips(tmp_path / 'src')
     assert [clip.name for clip in clips] == ['a']
     assert ('b/z', "it is a link to 'a', which is taken already") in left_out
-    assert list(scan_clip_folders(tmp_path / 'src')) == ['a']
+    assert [clip.name for clip in ClipIndex.load(tmp_path / 'src')] == ['a']
     write_clip(tmp_path / 'src/c', numbered(0, 1))
     (tmp_path / 'src/0').symlink_to(tmp_path / 'src/c')
     assert [clip.name for clip in find_source_clips(tmp_path / 'src')[0]] == ['a', 'c'], 'a folder before a link to it'
@@ -205,7 +206,7 @@ def test_a_folder_that_cannot_be_read_is_listed(tmp_path, monkeypatch):
     assert [clip.name for clip in clips] == ['a']
     assert left_out == [('b', 'the folder cannot be read: Permission denied')]
     with pytest.raises(UserError, match=r'b.: the folder cannot be read: Permission denied\. Make it readable'):
-        scan_clip_folders(tmp_path / 'src')
+        ClipIndex.load(tmp_path / 'src')
 
 
 def test_why_no_file(tmp_path):

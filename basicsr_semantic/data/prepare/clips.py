@@ -16,8 +16,9 @@ from ...utils.files import write_whole
 from ...utils.names import as_text
 from ..clip_folders import part_name
 from ..degradations import check_degradation, degrade, mod_crop
+from ..found_clips import old_name
 from ..images import MAX_MEGAPIXELS, DamagedImageError, encode_png
-from .input import RawFrame, SourceClip, VideoClip, find_source_clips, old_name
+from .input import RawFrame, SourceClip, VideoClip, find_source_clips
 from .output import (
     MANIFEST,
     SIDES,

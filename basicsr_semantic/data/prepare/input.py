@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-import cv2
 import numpy as np
 
-from ...utils.errors import UserError
 from ...utils.files import why_no_file
-from ...utils.names import LONGEST, as_text
-from ..clip_folders import frame_names_of_folder, gaps_of_numbers, is_image, natural_order, walk_folders
+from ...utils.names import as_text
+from ..clip_folders import gaps_of_numbers
+from ..found_clips import digest, find_clips, in_order
 from ..images import MAX_MEGAPIXELS, DamagedImageError, check_megapixels, decode, header_size
-
-VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
+from ..videos import NO_VIDEO, OpenVideo, ends_early
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class FolderClip:
     def fingerprint(self) -> str:
         """Changes when files are added, removed, renamed or get another size."""
         sizes = [(path, path.stat().st_size if why_no_file(path) is None else '-') for path in self.files]
-        return _digest([f'{path.name} {size}' for path, size in sizes])
+        return digest([f'{path.name} {size}' for path, size in sizes])
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[RawFrame]:
         """All frames in order, and one that cannot be loaded where numbers are missing.
@@ -124,12 +120,12 @@ class VideoClip:
         """Frames that the container announces; may be wrong."""
         if why_no_file(self.path) is not None:
             return 0
-        with _Video(self.path) as video:
+        with OpenVideo(self.path) as video:
             return video.announced
 
     def fingerprint(self) -> str:
         """Changes when the file gets another size."""
-        return _digest([f'{self.path.name} {self.path.stat().st_size if why_no_file(self.path) is None else "-"}'])
+        return digest([f'{self.path.name} {self.path.stat().st_size if why_no_file(self.path) is None else "-"}'])
 
     def frames(self, wanted: Callable[[int], bool]) -> Iterator[RawFrame]:
         """All frames in order, and one that cannot be loaded where the file ends early.
@@ -141,7 +137,7 @@ class VideoClip:
         if (wrong := why_no_file(self.path)) is not None:
             yield RawFrame(self.source, '', lambda: _fail(wrong))
             return
-        with _Video(self.path) as video:
+        with OpenVideo(self.path) as video:
             if video.size[0] * video.size[1] > self.max_megapixels * 1e6:
                 yield RawFrame(self.source, '', lambda: check_megapixels(video.size, self.max_megapixels) or _fail(''))
                 return
@@ -152,14 +148,13 @@ class VideoClip:
                 yield RawFrame(label, '', lambda image=image, size=size: _checked_video_frame(image, size))
                 position += 1
         if position == 0:
-            yield RawFrame(self.source, '', lambda: _fail('it is not a video, or none that OpenCV can decode'))
+            yield RawFrame(self.source, '', lambda: _fail(NO_VIDEO))
         elif position < video.announced:
-            reason = f'the video ends there, though it announces {video.announced} frames'
+            reason = ends_early(video.announced)
             yield RawFrame(f'{self.source}, frame {position}', '', lambda: _fail(reason))
 
 
 SourceClip = FolderClip | VideoClip
-Clip = TypeVar('Clip', FolderClip, VideoClip, SourceClip)
 
 
 def find_source_clips(
@@ -180,69 +175,13 @@ def find_source_clips(
     Raises:
         UserError: Nothing is found, images lie directly in ``source``, or two clips get one name.
     """
-    if source.is_file():
-        if not _is_video(source.name):
-            raise UserError(f"'{source}' is neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}).")
-        return [VideoClip(clean_name(source.stem), source.name, source, max_megapixels)], []
-    if not source.is_dir():
-        raise UserError(f"There is no folder or video '{source}'.")
-    clips: list[SourceClip] = []
-    folders, left_out = walk_folders(source)
-    for folder in folders:
-        below = folder.name
-        images = list(filter(is_image, folder.files))
-        videos = [name for name in folder.files if _is_video(name)]
-        if images and below == '.':
-            raise UserError(
-                f"Images such as {images[0]} lie directly in '{source}'. Each clip needs a folder of its own: give the "
-                "folder that holds the clips' folders."
-            )
-        if images:
-            paths = [folder.path / image for image in images]
-            frame_names_of_folder(below, paths)
-            clips.append(FolderClip(clean_name(below), below, paths, max_megapixels))
-        for video in videos:
-            path = folder.path / video
-            place = path.relative_to(source)
-            name = clean_name(place.with_suffix('').as_posix())
-            clips.append(VideoClip(name, place.as_posix(), path, max_megapixels))
-        if not images and not videos and not folder.has_folders:
-            what = 'no image or video is in the folder' if folder.files else 'the folder is empty'
-            left_out.append((below, what))
-    if not clips:
-        reason = f' {left_out[0][0]}: {left_out[0][1]}.' if left_out else ''
-        raise UserError(f"There are neither folders of images nor videos in '{source}'.{reason}")
-    return in_order(clips), sorted(left_out, key=lambda one: natural_order(one[0]))
-
-
-def in_order(clips: Sequence[Clip]) -> list[Clip]:
-    """Clips in natural order of their names.
-
-    Raises:
-        UserError: Two have one name.
-    """
-    by_name: dict[str, Clip] = {}
-    for clip in clips:
-        other = by_name.setdefault(clip.name, clip)
-        if other is not clip:
-            raise UserError(f"'{other.source}' and '{clip.source}' would both become clip '{clip.name}'. Rename one.")
-    return sorted(clips, key=lambda clip: natural_order(clip.name))
-
-
-class _Video:
-    """A video opened by OpenCV; not being one shows as no frames."""
-
-    def __init__(self, path: Path) -> None:
-        self.capture = cv2.VideoCapture(str(path))
-        self.announced = max(int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        height, width = (self.capture.get(side) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
-        self.size = max(int(height), 0), max(int(width), 0)
-
-    def __enter__(self) -> _Video:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.capture.release()
+    found, left_out = find_clips(source)
+    return [
+        FolderClip(clip.name, clip.source, list(clip.images), max_megapixels)
+        if clip.video is None
+        else VideoClip(clip.name, clip.source, clip.video, max_megapixels)
+        for clip in in_order(found, attrgetter('name'))
+    ], left_out
 
 
 def _checked_video_frame(image: np.ndarray | None, size: tuple[int, ...] | None) -> np.ndarray:
@@ -255,43 +194,3 @@ def _checked_video_frame(image: np.ndarray | None, size: tuple[int, ...] | None)
 
 def _fail(reason: str) -> NoReturn:
     raise DamagedImageError(reason)
-
-
-def _is_video(name: str) -> bool:
-    return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.')
-
-
-_UNSAFE = re.compile(r'[^A-Za-z0-9_\-+=@/]')
-"""What BasicSR's meta info and LMDB keys do not take in the name of a clip."""
-
-
-def clean_name(name: str) -> str:
-    """Name of a clip in the output: BasicSR's meta info and LMDB keys take neither blanks nor other alphabets.
-
-    ASCII characters other than letters, digits and ``_-+=@/`` become ``_``, and so do punctuation and blanks of other
-    alphabets; their letters are written in percent signs, as in web addresses, so that two names stay two. Names that
-    come out longer than 200 characters are cut and end in a digest.
-
-    Args:
-        name: Path of the clip below the source folder.
-    """
-
-    def clean(found: re.Match[str]) -> str:
-        letter = found[0]
-        if letter.isascii() or (unicodedata.category(letter)[0] in 'PZC' and not '\ud800' <= letter <= '\udfff'):
-            return '_'
-        return ''.join(f'%{byte:02X}' for byte in letter.encode('utf-8', 'surrogateescape'))
-
-    cleaned = _UNSAFE.sub(clean, name)
-    if len(cleaned) > LONGEST:  # LMDB's keys and file systems' names end soon after; the digest keeps two names two
-        return f'{re.sub("%.?$", "", cleaned[: LONGEST - 17])}-{_digest([name])[:16]}'
-    return cleaned
-
-
-def old_name(name: str) -> str:
-    """What `clean_name` made of a name before it kept other alphabets; stores begun so go on so."""
-    return _UNSAFE.sub('_', name)
-
-
-def _digest(lines: list[str]) -> str:
-    return hashlib.blake2b('\n'.join(lines).encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,9 +17,10 @@ from ...utils.errors import UserError
 from ...utils.files import why_no_file, write_whole
 from ...utils.names import inside
 from ..clip_folders import image_files
+from ..found_clips import clean_name, in_order
 from ..images import MAX_MEGAPIXELS, header_size
 from .clips import prepare_found
-from .input import FolderClip, clean_name, in_order
+from .input import FolderClip
 from .output import Prepared, only_writer
 
 INSTANCES = 'instances.json'
@@ -86,7 +88,8 @@ def prepare_ytvis(
         raise UserError(f"'{target}' holds the annotations that are read, '{path}'. Write to another folder.")
     with only_writer(target):
         file = read_youtube_vis(path)
-        clips = in_order([_clip(path, root, video, all_frames, max_megapixels) for video in file.videos if video.files])
+        found = [_clip(path, root, video, all_frames, max_megapixels) for video in file.videos if video.files]
+        clips = in_order(found, attrgetter('name'))
         if not clips:
             raise UserError(f"'{path}' has no videos.")
         _check_files(file, root, clips)
