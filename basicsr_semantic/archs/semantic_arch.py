@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..priors import SemanticPriors
+from ..utils.signatures import constructor_arguments
 from .layers.mask_input import MissingPriors
 from .layers.size_requirements import SizeRequirements
 
@@ -118,14 +119,30 @@ def restores_images(net: nn.Module) -> bool:
     return bool(bases) and not _VIDEO_OF_BASICSR & set(bases)
 
 
-def wrong_scale(net: nn.Module, scale: Any) -> str | None:
-    """A sentence, if a network enlarges by another factor than that of the data; either may say nothing."""
-    own = arch_of(net).scale
-    if own is not None and isinstance(scale, int) and own != scale:
-        return f'{type(net).__name__} enlarges {own} times, but scale is {scale}.'
-    return None
+def wrong_scale(net: nn.Module, scale: Any, section: str = 'network_g') -> str | None:
+    """What is wrong if a network enlarges by another factor than that of the data; either may say nothing.
+
+    Args:
+        net: The network.
+        scale: That of the data.
+        section: Where the arguments of the network are.
+
+    Returns:
+        A sentence, and what to set: the argument of the network where its constructor has one; None if all is well.
+    """
+    own, name = arch_of(net).scale, type(net).__name__
+    if own is None or not isinstance(scale, int) or own == scale:
+        return None
+    message = f'{name} enlarges {own} times, but scale is {scale}.'
+    taken, takes_more = constructor_arguments(type(net))
+    argument = next((one for one in _SCALE_ARGUMENTS if one in taken), None)
+    if argument is not None:
+        return f'{message} Set {section}:{argument}: {scale}, or scale: {own}.'
+    return message if takes_more else f'{message} {name} has no argument for another factor: set scale: {own}.'
 
 
+_SCALE_ARGUMENTS = ('upscale', 'scale', 'upscale_factor', 'scale_factor')
+"""What constructors call the factor by which they enlarge."""
 _OF_BASICSR = {
     'BasicVSR': SizeRequirements(minimum=33),  # SPyNet's coarsest level vanishes at 32 pixels
     'IconVSR': SizeRequirements(minimum=33),

@@ -27,7 +27,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
     ignored = 'no complaint about data and checkpoints that are not there (yet)'
     parser.add_argument('--ignore-missing-files', action='store_true', help=ignored)
-    parser.add_argument('--strict', action='store_true', help='take warnings for errors')
+    parser.add_argument(
+        '--strict', action='store_true', help='take warnings for errors, but those of what may be meant'
+    )
     parser.set_defaults(run=run)
 
 
@@ -65,7 +67,8 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
     problems = with_remedies(found, file)
     missing = [problem for problem in problems if problem.missing_file]
-    wrong = [one for one in problems if (strict or not one.warning) and not (ignore_missing and one.missing_file)]
+    refused = [one for one in problems if not one.warning or (strict and not one.note)]
+    wrong = [one for one in refused if not (ignore_missing and one.missing_file)]
     for problem in problems:
         if problem.warning or problem in wrong:
             say(short(problem))

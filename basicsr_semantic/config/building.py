@@ -27,6 +27,7 @@ from .lost_priors import lost_priors
 from .metric_wants import pointless_test
 from .option_file import KeyPath, OptionFile
 from .problems import Problem, problem_of
+from .random_flow import random_flow
 from .signatures import package_of
 
 _KNOWN = ('basicsr', 'basicsr_semantic', 'torch')
@@ -76,6 +77,10 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     lost = None if net is None else lost_priors(model.target if model else None, opt, net)
     if lost is not None:
         problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))
+    if 'train' in opt and not before_run:  # a run says it in its log, once it knows whether it resumes another
+        for path in [path for path in built if path[0].startswith('network_') and len(path) == 1]:
+            if (said := random_flow(opt, path[0], built[path])) is not None:
+                problems.append(problem_of(file, *said, warning=True, note=True))
     return problems
 
 

@@ -31,6 +31,8 @@ class Problem:
     """Whether all that is wrong is that a file or folder is not there."""
     warning: bool = False
     """Whether the run goes on all the same."""
+    note: bool = False
+    """Of a warning, whether it may well be meant: then it is no error where warnings are taken for errors, either."""
     error: BaseException | None = None
     """What the message is of, where that is an error: the command line may know a command for it."""
 
@@ -47,6 +49,7 @@ def problem_of(
     suggestion: str = '',
     missing_file: bool = False,
     warning: bool = False,
+    note: bool = False,
 ) -> Problem:
     """A problem of an option file.
 
@@ -57,11 +60,13 @@ def problem_of(
         suggestion: See `Problem`.
         missing_file: See `Problem`.
         warning: See `Problem`.
+        note: See `Problem`.
     """
     error = said if isinstance(said, UserError) else None
     message = str(said) if error is None else full_stop(said)
     key = ':'.join(path)
-    return Problem(*file.place(path), key, file.value(path), message, suggestion, missing_file, warning, error)
+    value = file.value(path)
+    return Problem(*file.place(path), key, value, message, suggestion, missing_file, warning, note, error)
 
 
 class OptionError(UserError):

@@ -41,6 +41,7 @@ from ..config.metric_wants import pointless_test
 from ..config.option_file import OptionFile
 from ..config.plugins import load_plugins
 from ..config.problems import raise_problems
+from ..config.random_flow import random_flow
 from ..utils.errors import UserError, reason
 from ..utils.files import remove_leftovers
 from ..utils.printing import printable
@@ -119,6 +120,7 @@ def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
         ]
         with in_words(f'The model {opt["model_type"]}'):
             model = build_model(opt)
+        _tell_of_random_flow(opt, model)
         if resume:
             model.resume_training(resume)
             logger.info(f'Resuming after iteration {start_iter}.')
@@ -431,6 +433,15 @@ def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _tell_of_random_flow(opt: dict[str, Any], model: Any) -> None:
+    """A network that aligns frames by a flow of random weights learns little for long, and nothing else shows why."""
+    for name in [name for name in opt if name.startswith('network_')]:
+        net = getattr(model, f'net_{name.removeprefix("network_")}', None)
+        bare = model.get_bare_model(net) if isinstance(net, torch.nn.Module) else None
+        if (said := random_flow(opt, name, bare)) is not None:
+            get_root_logger().warning(said[1])
 
 
 def _check_data(model: Any, loaders: list[DataLoader]) -> None:

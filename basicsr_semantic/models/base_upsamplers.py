@@ -103,7 +103,7 @@ def make_base_upsampler(
             f'base_upsampler is a {section.get("type")} without weights, so its frames would mean nothing. Give them: '
             'path:pretrain_base_upsampler: FILE.'
         )
-    upsampler = NetworkUpsampler(make_network(dict(section), scale))
+    upsampler = NetworkUpsampler(make_network(dict(section), scale, 'base_upsampler'))
     load_weights(upsampler.net, checkpoint, True, param_key, 'base_upsampler')
     return upsampler.to(device)
 

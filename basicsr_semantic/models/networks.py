@@ -15,12 +15,13 @@ REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)
 """How constructors of networks, ours and PyTorch's, say that arguments are out of range."""
 
 
-def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
-    """Build the network of section ``network_g``.
+def make_network(section: dict[str, Any], scale: int | None, name: str = 'network_g') -> nn.Module:
+    """Build the network of a section.
 
     Args:
         section: ``type`` and its arguments.
         scale: Scale of the data; None: any.
+        name: What the section is called in the option file.
 
     Raises:
         UserError: The network refuses its arguments, or enlarges by another factor than ``scale`` says.
@@ -28,9 +29,9 @@ def make_network(section: dict[str, Any], scale: int | None) -> nn.Module:
     try:
         net = build_network(section)
     except REFUSALS as error:
-        raise UserError(f'network_g: {error}') from error
-    if message := wrong_scale(net, scale):
-        raise UserError(f'network_g: {message}')
+        raise UserError(f'{name}: {error}') from error
+    if message := wrong_scale(net, scale, name):
+        raise UserError(f'{name}: {message}')
     return net
 
 

@@ -1,4 +1,4 @@
-"""Models that BasicSR's training loop cannot drive."""
+"""What can be called how: models that BasicSR's training loop cannot drive, and the arguments of constructors."""
 
 from __future__ import annotations
 
@@ -32,3 +32,26 @@ def wrong_signature(model: type) -> str | None:
             f'this one is {NAME}{signature}. Train it with the script of its own project.'
         )
     return None
+
+
+def constructor_arguments(cls: type) -> tuple[set[str], bool]:
+    """The names that a constructor takes, those of the bases included to which it may hand ``**kwargs`` on.
+
+    Args:
+        cls: A class.
+
+    Returns:
+        The names, and whether it may take others.
+    """
+    names: set[str] = set()
+    for owner in cls.__mro__:
+        if '__init__' not in vars(owner):
+            continue
+        try:
+            parameters = list(inspect.signature(vars(owner)['__init__']).parameters.values())[1:]
+        except (TypeError, ValueError):
+            return names, True
+        names |= {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return names, False
+    return names, True
