@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.project import ROOT, basicsr, basicsr_in_two, environment, python, write_options
+from helpers.project import ROOT, basicsr, basicsr_in_two, basicsr_until, environment, python, write_options
 from helpers.runs import equal, torchrun
 
 from basicsr_semantic.engine.checkpoint import load_file
@@ -44,19 +44,7 @@ def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subpro
 
 def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
     """Start a training, send a signal as soon as its log shows a line, and return the log."""
-    process = subprocess.Popen(
-        [sys.executable, *TRAIN, str(opt_file), *flags], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    log = []
-    for text in process.stderr:
-        log.append(text)
-        if line in text:
-            process.send_signal(number)
-            break
-    log.extend(process.stderr)
-    process.wait(60)
-    return ''.join(log)
+    return basicsr_until(line, number, *TRAIN[2:], opt_file, *flags, cwd=cwd)
 
 
 def long_run(options, name: str) -> dict:
@@ -75,7 +63,7 @@ def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
     opt_file = write_options(long_run(options, 'killed'), tmp_path / 'killed.yml')
     for line in ('iter:       2,', 'Saving models', 'iter:      14,', 'Saving models', 'iter:      31,'):
         log = train_until(line, opt_file, tmp_path, signal.SIGKILL, '--auto_resume')
-        assert line in log
+        assert line in log, log[-3000:]
     last = train(opt_file, tmp_path, '--auto_resume')
     assert last.returncode == 0, last.stderr
     resumed_after = int(re.search(r'Resuming after iteration (\d+)', last.stderr)[1])

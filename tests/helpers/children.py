@@ -7,9 +7,11 @@ instead starts Python itself, as a user's command does.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -17,9 +19,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[2]
+Start = Literal['everything', 'libraries', 'fresh']
 NOT_ENDED = 137
 """Exit code of a child that was ended because it took too long."""
 
@@ -36,6 +39,10 @@ class Setting:
     """Variables more."""
     kill_after: float = 0
     """Seconds after which SIGKILL ends the child and all it started; 0 for never."""
+    signal_at: str = ''
+    """What stderr says when the child gets a signal; empty for never."""
+    signal: int = signal.SIGTERM
+    """That signal."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +68,20 @@ class Children:
     """Starts children one after the other.
 
     Args:
-        fresh: Start Python for each, as a user's command does, instead of forking.
+        start: What the children are forks of: a process that has imported ``everything``, or the ``libraries`` alone,
+            without BasicSR and this package. Or ``fresh``: Python starts for each, as for a user's command.
     """
 
-    def __init__(self, fresh: bool = False) -> None:
+    def __init__(self, start: Start = 'everything') -> None:
         path = os.pathsep.join(map(str, (ROOT, ROOT / 'tests', ROOT / 'tests' / 'toys')))
         env = os.environ | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'COLUMNS': '100'}
-        command = [sys.executable, '-m', 'helpers.children', *['fresh'] * fresh]
+        command = [sys.executable, '-m', 'helpers.children', start]
         self._server = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(
         self, arguments: Sequence[str], folder: Path, seconds: float = 60, setting: Setting | None = None
     ) -> Outcome:
-        """Run ``basicsr ARGUMENTS`` in a folder, at most so many seconds."""
+        """Run ``basicsr ARGUMENTS`` in a folder, at most so many seconds; a script if the first one is its name."""
         setting = setting or Setting()
         request = {'arguments': list(arguments), 'folder': str(folder), 'seconds': seconds, **vars(setting)}
         assert self._server.stdin is not None and self._server.stdout is not None
@@ -94,13 +102,15 @@ class Children:
         self.close()
 
 
-def _serve(fresh: bool) -> None:
-    if not fresh:
+def _serve(start: str) -> None:
+    if start == 'everything':
         _import_all()
+    elif start == 'libraries':
+        _import_libraries()
     answers = os.dup(1)
     os.dup2(2, 1)  # what else is printed here is no answer
     for line in sys.stdin:
-        os.write(answers, (json.dumps(_run(json.loads(line), fresh)) + '\n').encode())
+        os.write(answers, (json.dumps(_run(json.loads(line), start == 'fresh')) + '\n').encode())
 
 
 def _import_all() -> None:
@@ -114,6 +124,12 @@ def _import_all() -> None:
     import scipy.optimize  # noqa: F401
 
 
+def _import_libraries() -> None:
+    """Those that BasicSR and this package import."""
+    for name in ('cv2', 'lmdb', 'pydantic', 'requests', 'scipy.optimize', 'torchvision', 'tqdm', 'yaml'):
+        importlib.import_module(name)
+
+
 def _run(request: dict[str, Any], fresh: bool) -> dict[str, Any]:
     kept = [os.memfd_create(name) for name in ('stdout', 'stderr')]
     begin = time.monotonic()
@@ -121,10 +137,13 @@ def _run(request: dict[str, Any], fresh: bool) -> dict[str, Any]:
     if child == 0:
         _become(request, kept, fresh)
     deadline = begin + (request['kill_after'] or request['seconds'])
-    ended = False
+    ended, awaited = False, request['signal_at'].encode()
     while not ended and time.monotonic() < deadline:
         found, status, usage = os.wait4(child, os.WNOHANG)
         ended = found == child
+        if awaited and awaited in os.pread(kept[1], 1 << 20, 0):
+            os.kill(child, request['signal'])
+            awaited = b''
         if not ended:
             time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError):
@@ -159,13 +178,7 @@ def _become(request: dict[str, Any], kept: list[int], fresh: bool) -> None:
         os.environ.update(request['environment'])
         if fresh:
             os.execv(sys.executable, [sys.executable, '-m', 'basicsr_semantic', *request['arguments']])
-        from basicsr_semantic.cli import main
-
-        sys.argv = ['basicsr', *request['arguments']]
-        try:
-            code = main(request['arguments'])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
+        code = _call(request['arguments'])
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -175,6 +188,21 @@ def _become(request: dict[str, Any], kept: list[int], fresh: bool) -> None:
         os.write(2, traceback.format_exc().encode(errors='backslashreplace'))
     finally:
         os._exit(code)
+
+
+def _call(arguments: list[str]) -> int:
+    """The exit code of the command, or of a script."""
+    try:
+        if arguments and arguments[0].endswith('.py'):
+            sys.argv, sys.path[0] = arguments, str(Path.cwd())
+            runpy.run_path(arguments[0], run_name='__main__')
+            return 0
+        from basicsr_semantic.cli import main
+
+        sys.argv = ['basicsr', *arguments]
+        return main(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
 
 
 def _redirect(stdout: str, kept: list[int]) -> None:
@@ -197,4 +225,4 @@ def _redirect(stdout: str, kept: list[int]) -> None:
 
 
 if __name__ == '__main__':
-    _serve(sys.argv[1:] == ['fresh'])
+    _serve(sys.argv[1])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.children import ROOT, Children, Setting
+from helpers.children import ROOT, Children, Setting, Start
 
 # Frames that may not lie in the repository: `davis320` (made by tools/experiments/make_davis320.py) and `vid4_calendar`
 # (that clip of Vid4: gt, lr_bi of MATLAB, lr_bd).
@@ -92,7 +92,17 @@ def basicsr(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
     That takes seconds less than to start Python. What depends on a start runs ``-m basicsr_semantic`` by `python`.
     """
-    return _forked(0, args, cwd, {})
+    return _forked('everything', 0, args, cwd, Setting())
+
+
+def script(file: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process that has imported libraries, but neither BasicSR nor this package."""
+    return _forked('libraries', 0, (file,), cwd, Setting())
+
+
+def basicsr_until(line: str, number: int, *args: str | Path, cwd: Path) -> str:
+    """Run ``basicsr`` and send a signal as soon as stderr shows a line; what it has written to stderr in all."""
+    return _forked('everything', 0, args, cwd, Setting(signal_at=line, signal=number)).stderr
 
 
 def basicsr_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
@@ -102,20 +112,22 @@ def basicsr_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedPro
         place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}
     with ThreadPoolExecutor(2) as pool:
         ranks = [{**place, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
-        runs = [pool.submit(_forked, i, (*args, '--launcher', 'pytorch'), cwd, rank) for i, rank in enumerate(ranks)]
+        args = (*args, '--launcher', 'pytorch')
+        settings = [Setting(environment=rank) for rank in ranks]
+        runs = [pool.submit(_forked, 'everything', i, args, cwd, one) for i, one in enumerate(settings)]
         return [run.result() for run in runs]
 
 
 def _forked(
-    server: int, args: tuple[str | Path, ...], cwd: Path, variables: dict[str, str]
+    start: Start, server: int, args: tuple[str | Path, ...], cwd: Path, setting: Setting
 ) -> subprocess.CompletedProcess[str]:
-    done = _children(server).run([*map(str, args)], cwd, seconds=600, setting=Setting(environment=variables))
+    done = _children(start, server).run([*map(str, args)], cwd, seconds=600, setting=setting)
     return subprocess.CompletedProcess(['basicsr', *map(str, args)], done.code, done.stdout, done.stderr)
 
 
 @cache
-def _children(server: int) -> Children:
-    children = Children()
+def _children(start: Start, server: int) -> Children:
+    children = Children(start)
     atexit.register(children.close)
     return children
 

@@ -81,7 +81,7 @@ def _start(fresh: bool) -> None:
     multiprocessing.util.Finalize(None, shutil.rmtree, (place, True), exitpriority=10)
     (place / 'healthy').mkdir()
     healthy.make(place / 'healthy')
-    children, numbers = Children(fresh), itertools.count()
+    children, numbers = Children('fresh' if fresh else 'everything'), itertools.count()
     idle = Idle(children, place / 'healthy', place)
 
     def attempt(key: tuple[str, str, str]) -> str | None:
