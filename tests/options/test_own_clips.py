@@ -11,9 +11,9 @@ import torch
 from basicsr.archs import build_network
 from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.archs.spynet_arch import SpyNet
-from conftest import ROOT
-from helpers_options import problems_of
-from helpers_semantics import WIDTH, save_network, tiny_instances, tiny_xdecoder
+from helpers.options import problems_of
+from helpers.project import ROOT
+from helpers.semantics import WIDTH, save_network, tiny_instances, tiny_xdecoder
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.config.option_file import OptionFile, load_yaml

@@ -12,7 +12,7 @@ from pathlib import Path
 import docs_hooks
 import pytest
 import yaml
-from conftest import ROOT
+from helpers.project import ROOT
 
 import basicsr_semantic
 

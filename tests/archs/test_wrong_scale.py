@@ -6,7 +6,7 @@ import pytest
 import torch
 from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.archs.ecbsr_arch import ECBSR
-from helpers_options import make_data, problems_of, stock_options
+from helpers.options import make_data, problems_of, stock_options
 
 from basicsr_semantic.archs import EDVRSEEM, BasicVSRSEEM, PSRTRecurrent, SeeClear, SemanticLens
 from basicsr_semantic.archs.semantic_arch import wrong_scale

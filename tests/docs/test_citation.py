@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import yaml
-from conftest import ROOT
+from helpers.project import ROOT
 
 import basicsr_semantic
 

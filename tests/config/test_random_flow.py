@@ -8,9 +8,9 @@ import pytest
 import torch
 from basicsr.archs.basicvsr_arch import BasicVSR
 from basicsr.archs.spynet_arch import SpyNet
-from conftest import write_options
-from helpers_clips import data_sets
-from helpers_options import make_data, problems_of, stock_options
+from helpers.clips import data_sets
+from helpers.options import make_data, problems_of, stock_options
+from helpers.project import write_options
 
 from basicsr_semantic.archs import BasicVSRSEEM, PSRTRecurrent
 from basicsr_semantic.cli import main

@@ -10,8 +10,8 @@ import pickle
 import cv2
 import numpy as np
 import pytest
-from helpers_clips import write_png
-from helpers_videos import HEIGHT, WIDTH, cut_short, decoded, make_video, picture
+from helpers.clips import write_png
+from helpers.videos import HEIGHT, WIDTH, cut_short, decoded, make_video, picture
 from torch.utils.data import DataLoader
 
 from basicsr_semantic.cli.extract import open_frames

@@ -7,8 +7,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import python, training_options, write_options
-from helpers_videos import decoded, make_video
+from helpers.project import basicsr, training_options, write_options
+from helpers.videos import decoded, make_video
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.data import SemanticClipTestDataset
@@ -35,7 +35,7 @@ def option_file(folder, lq, val, name: str = 'lq_only', **data):
 
 def run_test(file, cwd):
     """The log of ``basicsr test``."""
-    done = python('-m', 'basicsr_semantic', 'test', '--import', 'tiny_archs', '-opt', str(file), cwd=cwd)
+    done = basicsr('test', '--import', 'tiny_archs', '-opt', str(file), cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stderr + done.stdout
 
