@@ -28,8 +28,8 @@ from basicsr.utils import (
     MessageLogger,
     check_resume,
     get_root_logger,
+    get_time_str,
     make_exp_dirs,
-    mkdir_and_rename,
 )
 from basicsr.utils.logger import init_tb_logger, init_wandb_logger
 from torch.utils.data import DataLoader
@@ -373,12 +373,30 @@ def _make_dirs(run: Run) -> None:
     opt = run.opt
     wanted = ('experiments_root', 'models', 'training_states', 'results_root', 'log', 'visualization')
     folders = {k: v for k, v in opt['path'].items() if k in wanted}
+    root = Path(folders['experiments_root' if opt['is_train'] else 'results_root'])
+    events = Path(opt['root_path']) / 'tb_logger' / opt['name']
     try:
+        if opt['rank'] == 0:
+            _archive(root)
         make_exp_dirs({'is_train': opt['is_train'], 'path': folders})
         if opt['is_train'] and opt['rank'] == 0 and _writes_tensorboard(run):
-            mkdir_and_rename(str(Path(opt['root_path']) / 'tb_logger' / opt['name']))
+            _archive(events)
+            events.mkdir(parents=True)
     except OSError as error:
         raise UserError(f'The folder {opt["path"]["log"]} cannot be made: {error}.') from error
+
+
+def _archive(folder: Path) -> None:
+    """Give an older folder of this name another one, as BasicSR names it: by the second.
+
+    Two runs may begin within one second, and BasicSR would give both folders the same name.
+    """
+    if not folder.exists():
+        return
+    name = f'{folder}_archived_{get_time_str()}'
+    free = next(one for one in (name, *(f'{name}_{n}' for n in range(2, 1000))) if not Path(one).exists())
+    print(f'Path already exists. Rename it to {free}', flush=True)
+    folder.rename(free)
 
 
 def _writes_tensorboard(run: Run) -> bool:

@@ -17,6 +17,8 @@ import torch
 from helpers.project import ROOT, basicsr, basicsr_in_two, basicsr_until, environment, python, write_options
 from helpers.runs import equal, torchrun
 
+from basicsr_semantic.cli import main
+from basicsr_semantic.engine import pipeline
 from basicsr_semantic.engine.checkpoint import load_file
 from basicsr_semantic.utils.folder_lock import FolderLock
 
@@ -73,6 +75,17 @@ def test_a_run_killed_again_and_again_ends_bit_identical(options, tmp_path):
         assert equal(one, two), file
     leftovers = [p.name for p in (tmp_path / 'experiments/killed').rglob('*.tmp')]
     assert leftovers == []
+
+
+def test_runs_of_one_second_are_archived_under_names_of_their_own(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, 'get_time_str', lambda: '20260101_000000')
+    opt_file = write_options(options(name='same', train={'total_iter': 1}), tmp_path / 'o.yml')
+    for _ in range(4):
+        assert main(['train', '-opt', str(opt_file), '--import', 'tiny_archs']) == 0
+    names = sorted(folder.name for folder in (tmp_path / 'experiments').iterdir())
+    stamp = 'same_archived_20260101_000000'
+    assert names == ['same', stamp, f'{stamp}_2', f'{stamp}_3']
 
 
 def test_a_dry_run_trains_once_and_keeps_nothing(options, tmp_path):
