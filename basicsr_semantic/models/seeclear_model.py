@@ -50,14 +50,14 @@ class SeeClearModel(SemanticVSRModel):
             diffusion, a number of steps that the diffusion does not have, clips cut up that are to be sampled whole.
     """
 
-    TopOptions = options.TopOptions
-    TrainOptions = options.TrainOptions
-    PathOptions = options.PathOptions
-    ValOptions = options.ValOptions
+    TopOptions = options.SeeClearTopOptions
+    TrainOptions = options.SeeClearTrainOptions
+    PathOptions = options.SeeClearPathOptions
+    ValOptions = options.SeeClearValOptions
 
-    train_options: options.TrainOptions | None
-    path_options: options.PathOptions
-    val_options: options.ValOptions
+    train_options: options.SeeClearTrainOptions | None
+    path_options: options.SeeClearPathOptions
+    val_options: options.SeeClearValOptions
 
     def __init__(self, opt: dict[str, Any]) -> None:
         for keys, sentence in problems(opt, opt['is_train']):

@@ -9,10 +9,10 @@ from pydantic import Field
 from ..config import sections
 from ..config.section import Built
 from ..diffusion import BlurringResShift
-from . import options
+from . import semantic_vsr_options as options
 
 
-class TopOptions(options.TopOptions):
+class SeeClearTopOptions(options.SemanticVSRTopOptions):
     """Top level; ``network_g`` is the network that predicts clips: type SeeClear and its arguments."""
 
     diffusion: Annotated[dict[str, Any], Built('diffusion', BlurringResShift)] = {}
@@ -23,7 +23,7 @@ class TopOptions(options.TopOptions):
     type and arguments of any arch; its weights are path:pretrain_base_upsampler."""
 
 
-class TrainOptions(options.TrainOptions):
+class SeeClearTrainOptions(options.SemanticVSRTrainOptions):
     """Section ``train``."""
 
     stage: Literal['condenser', 'memory', 'joint'] = 'condenser'
@@ -32,7 +32,7 @@ class TrainOptions(options.TrainOptions):
     path:pretrain_network_g."""
 
 
-class PathOptions(options.PathOptions):
+class SeeClearPathOptions(options.SemanticVSRPathOptions):
     """Section ``path``."""
 
     pretrain_base_upsampler: str | None = None
@@ -41,7 +41,7 @@ class PathOptions(options.PathOptions):
     """Which weights of that file: ``params``, ``params_ema`` or any other key of it; ~: the file itself."""
 
 
-class ValOptions(sections.ValOptions):
+class SeeClearValOptions(sections.ValOptions):
     """Section ``val``."""
 
     sample_steps: Annotated[int, Field(ge=1)] | None = None

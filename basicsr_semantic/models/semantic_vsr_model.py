@@ -27,7 +27,7 @@ from ..engine.loss_guard import agree_on_losses
 from ..priors import SemanticPriors
 from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
-from . import options
+from . import semantic_vsr_options as options
 from .adapter_files import PartOf, Tuning, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
@@ -54,10 +54,10 @@ class SemanticVSRModel(VideoBaseModel):
         UserError: A checkpoint that does not fit, nothing to train, no loss, or data that does not go with network_s.
     """
 
-    TopOptions = options.TopOptions
-    TrainOptions = options.TrainOptions
-    PathOptions = options.PathOptions
-    ValOptions = options.ValOptions
+    TopOptions = options.SemanticVSRTopOptions
+    TrainOptions = options.SemanticVSRTrainOptions
+    PathOptions = options.SemanticVSRPathOptions
+    ValOptions = options.SemanticVSRValOptions
 
     @staticmethod
     def problems(opt: Mapping[str, Any], is_train: bool) -> Said:

@@ -59,10 +59,10 @@ class VideoInstanceModel(VideoBaseModel):
             GPUs in one process.
     """
 
-    TopOptions = options.TopOptions
-    TrainOptions = options.TrainOptions
-    PathOptions = options.PathOptions
-    ValOptions = options.ValOptions
+    TopOptions = options.VideoInstanceTopOptions
+    TrainOptions = options.VideoInstanceTrainOptions
+    PathOptions = options.VideoInstancePathOptions
+    ValOptions = options.VideoInstanceValOptions
 
     @staticmethod
     def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
@@ -117,9 +117,11 @@ class VideoInstanceModel(VideoBaseModel):
                 'processes',
             )
         BaseModel.__init__(self, opt)
-        self.train_options = read_section(options.TrainOptions, opt.get('train'), 'train') if self.is_train else None
-        self.path_options = read_path(options.PathOptions, opt)
-        self.val_options = read_section(options.ValOptions, opt.get('val'), 'val')
+        self.train_options = (
+            read_section(options.VideoInstanceTrainOptions, opt.get('train'), 'train') if self.is_train else None
+        )
+        self.path_options = read_path(options.VideoInstancePathOptions, opt)
+        self.val_options = read_section(options.VideoInstanceValOptions, opt.get('val'), 'val')
         self.net_g = self._build_instances()
         self.net_f = self._build_frames()
         check_fit(self.net_g, self.net_f)

@@ -21,7 +21,7 @@ class FrameDecoderOptions(Section):
     """File with one text embedding for each class (and, last, one for "background"); ~ takes random directions."""
 
 
-class TopOptions(sections.TopOptions):
+class VideoInstanceTopOptions(sections.TopOptions):
     """Top level."""
 
     network_g: Annotated[dict[str, Any], Built('arch')]
@@ -31,7 +31,7 @@ class TopOptions(sections.TopOptions):
     text_embeddings, the file of basicsr prepare text, which names the classes to a frozen frame decoder."""
 
 
-class TrainOptions(StepOptions):
+class VideoInstanceTrainOptions(StepOptions):
     """Section ``train``."""
 
     instance_opt: dict[str, Any] = {'type': 'VideoInstanceLoss'}
@@ -43,7 +43,7 @@ class TrainOptions(StepOptions):
     """Factor on the learning rate of the frame decoder."""
 
 
-class PathOptions(FileOptions):
+class VideoInstancePathOptions(FileOptions):
     """Section ``path``; ``param_key_g`` is for the frame decoder too."""
 
     pretrain_frame_decoder: str | None = None
@@ -52,7 +52,7 @@ class PathOptions(FileOptions):
     """Checkpoint of a frame decoder that trained (``net_f_*.pth``); goes before pretrain_frame_decoder."""
 
 
-class ValOptions(sections.ValOptions):
+class VideoInstanceValOptions(sections.ValOptions):
     """Section ``val``. Nothing is drawn, and AP and AR are always measured."""
 
     max_instances: Positive = 10

@@ -204,7 +204,7 @@ def test_a_misspelt_loss_of_stage_one_is_named(check, stage_one):
 def test_every_key_has_a_description():
     from basicsr_semantic.extractors.xdecoder import XDecoder
     from basicsr_semantic.extractors.xdecoder.extractor import XDecoderExtractor
-    from basicsr_semantic.models.options import SourceOptions
+    from basicsr_semantic.models.semantic_vsr_options import SourceOptions
     from basicsr_semantic.models.video_instance_options import FrameDecoderOptions
 
     for target, options in ((XDecoderExtractor, SourceOptions), (XDecoder, FrameDecoderOptions)):

@@ -25,7 +25,7 @@ class SourceOptions(Section):
         return key == 'instance_checkpoint' or values.get('extract_mode', 'cached') != 'cached'
 
 
-class TopOptions(sections.TopOptions):
+class SemanticVSRTopOptions(sections.TopOptions):
     """Top level."""
 
     network_g: Annotated[dict[str, Any], Built('arch')]
@@ -34,7 +34,7 @@ class TopOptions(sections.TopOptions):
     """Frozen extractor of priors; in no checkpoint."""
 
 
-class TrainOptions(StepOptions):
+class SemanticVSRTrainOptions(StepOptions):
     """Section ``train``."""
 
     pixel_opt: dict[str, Any] | None = None
@@ -57,7 +57,7 @@ class TrainOptions(StepOptions):
     """Everything but the TSA fusion is frozen before this iteration (EDVR)."""
 
 
-class PathOptions(FileOptions):
+class SemanticVSRPathOptions(FileOptions):
     """Section ``path``."""
 
     pretrain_adapter_g: str | None = None
@@ -66,7 +66,7 @@ class PathOptions(FileOptions):
     """Accept priors of another kind, or instance tokens of another network, than the network was trained with."""
 
 
-class ValOptions(sections.ValOptions):
+class SemanticVSRValOptions(sections.ValOptions):
     """Section ``val``."""
 
     flip_seq: bool = False
