@@ -2,7 +2,7 @@
 """What SeeClear costs: sampling beside the released code of ResShift, a step beside Semantic Lens, a training step.
 
 `python tools/benchmarks/benchmark_seeclear.py --released-resshift FOLDER`; FOLDER is a checkout of zsyOAOA/ResShift,
-which is imported as it is (what it wants and is missing is bridged in memory, see benchmark_seeclear_peer.py).
+which is imported as it is (what it wants and is missing is bridged in memory, see resshift.py).
 `--quick` shows that it works.
 
 A clip of 5 frames, full-size networks with random weights, random priors. On a GPU both sides sample all steps, in
@@ -22,7 +22,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarking import (
+from benchmark import (
     MEMORY_ENVIRONMENT,
     Case,
     Row,
@@ -36,7 +36,7 @@ from benchmarking import (
 )
 from tqdm import tqdm
 
-WORKER = Path(__file__).with_name('benchmark_seeclear_worker.py')
+WORKER = Path(__file__).with_name('seeclear_runs.py')
 
 #: What a training step with checkpointing may need on a GPU, 24 GB in MiB.
 BUDGET = 24e9 / 2**20

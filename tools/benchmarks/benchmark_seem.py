@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarking import (
+from benchmark import (
     MEMORY_ENVIRONMENT,
     Case,
     Row,
@@ -26,7 +26,7 @@ from benchmarking import (
 )
 from tqdm import tqdm
 
-WORKER = Path(__file__).with_name('benchmark_seem_worker.py')
+WORKER = Path(__file__).with_name('seem_runs.py')
 
 
 CASES = (

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarking import (
+from benchmark import (
     MEMORY_ENVIRONMENT,
     Case,
     Row,
@@ -30,7 +30,7 @@ from benchmarking import (
 )
 from tqdm import tqdm
 
-WORKER = Path(__file__).with_name('benchmark_semantic_lens_worker.py')
+WORKER = Path(__file__).with_name('semantic_lens_runs.py')
 
 #: What the training of the whole network may need, 6 GB in MiB.
 BUDGET = 6e9 / 2**20

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import benchmark_semantic_lens
-import benchmark_semantic_lens_worker as worker
 import pytest
+import semantic_lens_runs as worker
 import torch
 from helpers.project import ROOT
 

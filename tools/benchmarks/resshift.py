@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from benchmarking_released import package_of, stand_in
+from released_code import package_of, stand_in
 from torch import nn
 from torch.nn import functional as F
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from benchmark_worker import describe, device_of, make_parser, measure_memory, measure_time, say
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)

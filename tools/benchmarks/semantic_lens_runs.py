@@ -13,8 +13,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from benchmarking_released import package_of, stand_in
-from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from benchmark_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from released_code import package_of, stand_in
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import benchmark_seeclear
-import benchmark_seeclear_peer as peer
-import benchmark_seeclear_worker as worker
-import benchmarking_released as released_code
 import pytest
+import released_code
+import resshift as peer
+import seeclear_runs as worker
 import torch
 from helpers.project import ROOT
 

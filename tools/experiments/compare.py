@@ -1,6 +1,6 @@
 """SEEM on a frozen baseline against more training of the baseline, on the real clips of davis320.
 
-    python tools/experiments/compare_seem_davis320.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
+    python tools/experiments/compare.py --data DAVIS320 [--seeds 0 1 2] [--jobs 2]
 
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. For every seed a small BasicVSR is
 trained; then, each with the same iterations, schedule and data: the baseline trained on (control), SEEM alone with

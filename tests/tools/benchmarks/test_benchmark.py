@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 
+import benchmark
 import benchmark_seem
-import benchmark_seem_worker as worker
-import benchmarking
 import pytest
+import seem_runs as worker
 import torch
 from helpers.project import ROOT
 from torch import nn
@@ -36,7 +36,7 @@ def test_the_table_says_target_and_result():
         benchmark_seem.memory_row(benchmark_seem.Case('edvr_tuning', 'no target', None, None), '5x8x8', 2, 3),
     ]
     assert [row.verdict for row in rows] == ['reached', 'MISSED', '-']
-    header, _, *lines = benchmarking.table(rows).splitlines()
+    header, _, *lines = benchmark.table(rows).splitlines()
     assert header.split() == ['comparison', 'input', 'reference', 'measured', 'ratio', 'target', 'result']
     assert '100.00 MiB' in lines[0] and '1.120' in lines[0] and '<= 1.12' in lines[0] and lines[0].endswith('reached')
     assert lines[2].endswith('1.500  -        -')

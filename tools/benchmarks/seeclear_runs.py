@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import benchmark_semantic_lens_worker as lens
+import semantic_lens_runs as lens
 import torch
-from benchmark_seeclear_peer import ResShift
-from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from benchmark_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from resshift import ResShift
 from torch.nn import functional as F
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
