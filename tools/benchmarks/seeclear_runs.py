@@ -62,10 +62,6 @@ class Setting:
     network: dict = field(default_factory=dict)
     core: lens.Sizes = lens.FULL
 
-    def side_of(self, case: str) -> int:
-        """Rows and columns of an LR frame in a case."""
-        return self.size if case in _SAMPLING else self.small
-
     def autocast(self) -> torch.autocast:
         """Mixed precision, or nothing."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bfloat16')
@@ -82,7 +78,7 @@ def setting_of(options: Namespace, device: torch.device) -> Setting:
 
 def shape_of(case: str, setting: Setting) -> tuple[int, int, int]:
     """Frames, rows and columns of the input of a case."""
-    side = setting.side_of(case)
+    side = setting.size if case in _SAMPLING else setting.small
     return FRAMES, side, side
 
 
@@ -166,7 +162,7 @@ def make_run(case: str, side: str, setting: Setting) -> Run:
         return _quiet(setting, lens.make_run('semantics', 'measured', lens.Setting(sizes, setting.device)))
     if theirs and case != 'condition':
         return _quiet(setting, _released(case, setting))
-    clip = Clip(setting, setting.side_of(case))
+    clip = Clip(setting, shape_of(case, setting)[-1])
     if case in ('sampling', 'unet'):
         run = partial(_sample, clip)
     elif case == 'once':
