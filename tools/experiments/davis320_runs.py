@@ -1,4 +1,4 @@
-"""What the comparisons on davis320 share: running commands, preparing data, training one run, bicubic, the table."""
+"""What every comparison on davis320 runs: commands, one training or test, bicubic; and the table of results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from threading import Event
 
+from arms import DATA
 from tqdm import tqdm
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported below)
@@ -20,9 +21,7 @@ from basicsr_semantic.engine.evaluator import Evaluator
 from basicsr_semantic.utils.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = Path('datasets/davis320')
 LOGS = ROOT / 'results' / 'davis320_logs'
-METRICS = {'psnr_y': 'PSNR Y', 'ssim_y': 'SSIM Y', 'psnr_rgb': 'PSNR RGB', 'ssim_rgb': 'SSIM RGB'}
 
 Averages = dict[str, float]
 Results = dict[str, Averages]
@@ -45,28 +44,13 @@ def basicsr(*args: str, log: str) -> None:
         raise SystemExit(f'basicsr {" ".join(args)} failed; the end of {file_name}:\n{tail}')
 
 
-def prepare_clips(data: Path) -> None:
-    """Make LQ and GT LMDBs of both parts; what is there already is kept."""
-    if not (data / 'train' / 'frames').is_dir():
-        raise SystemExit(f'{data} has no train/frames.')
-    for part in ('train', 'val'):
-        basicsr('prepare', 'clips', str(data / part / 'frames'), str(DATA / part), log=f'prepare_{part}')
-
-
-def extract(kind: str, part: str, *flags: str, out: str | None = None) -> Path:
-    """Fill the store of one part with the priors of one extractor, and say where it is; what is in it is kept.
-
-    Args:
-        kind: name of the extractor.
-        part: train or val.
-        flags: its further arguments.
-        out: name of the store; None: that of the extractor.
-    """
-    store = DATA / part / f'{out or kind}.lmdb'
-    frames = str(DATA / part / 'lq.lmdb')
-    call = ['extract', '--extractor', kind, '--frames', frames, '--out', str(store), *flags]
-    basicsr(*call, log=f'extract_{part}_{out or kind}')
-    return store
+def of_length(iterations: int) -> tuple[str, ...]:
+    """The ``--force_yml`` values of a training of that many iterations, validated at its end."""
+    return (
+        f'train:total_iter={iterations}',
+        f'train:scheduler:periods=[{iterations}]',
+        f'val:val_freq={iterations}',
+    )
 
 
 def train(option: str, name: str, seed: int, *changes: str) -> Path:
@@ -145,7 +129,7 @@ def table(
     results: Sequence[Mapping[str, Averages]],
     reference: Averages,
     control: str,
-    metrics: Mapping[str, str] = METRICS,
+    metrics: Mapping[str, str],
 ) -> str:
     """Mean and spread over the seeds, and the difference to the control of the same seed.
 

@@ -1,15 +1,13 @@
-#!/usr/bin/env python3
-"""One measurement of benchmark_seem.py, in a process of its own: a JSON object a line, the result last."""
+"""What benchmark.py runs of SEEM."""
 
 from __future__ import annotations
 
-import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import torch
-from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
 from torch import nn
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
@@ -27,29 +25,42 @@ class Sizes:
     edvr: dict[str, int]
     reduction: int = 16
 
-    def of(self, task: str) -> tuple[int, int]:
-        """Height and width for 'inference' or 'tuning'."""
-        return self.inference if task == 'inference' else self.training
-
 
 FULL = Sizes((180, 320), (64, 64), 5, 64, {'num_feat': 64, 'num_block': 30}, {'num_feat': 64})
 QUICK = Sizes((36, 40), (36, 36), 3, 4, {'num_feat': 8, 'num_block': 1}, {'num_feat': 8, 'num_reconstruct_block': 1}, 4)
 
-CASES = ('basicvsr_inference', 'edvr_inference', 'basicvsr_tuning', 'edvr_tuning')
+
+class Setting(NamedTuple):
+    """What is measured, and where."""
+
+    sizes: Sizes
+    device: torch.device
 
 
-def make_run(case: str, side: str, sizes: Sizes, device: torch.device) -> Callable[[], None]:
+def setting_of(options: Namespace, device: torch.device) -> Setting:
+    """The setting of a command line."""
+    torch.backends.cudnn.benchmark = True  # as BasicSR sets it
+    return Setting(QUICK if options.quick else FULL, device)
+
+
+def shape_of(case: str, setting: Setting) -> tuple[int, int, int]:
+    """Frames, rows and columns of the input of a case."""
+    sizes = setting.sizes
+    return sizes.num_frame, *(sizes.training if case.endswith('tuning') else sizes.inference)
+
+
+def make_run(case: str, side: str, setting: Setting) -> Callable[[], None]:
     """Build a network and its input, and return what is measured: one clip or window restored, or one training step.
 
     Args:
-        case: One of CASES.
+        case: One of those of SEEM.
         side: 'reference' is the plain baseline in inference, and the step that trains everything in tuning;
             'measured' is the baseline with SEEM, and the step that trains only SEEM.
-        sizes: FULL or QUICK.
-        device: Where to run.
+        setting: What is measured, and where.
     """
     from basicsr.archs import build_network
 
+    sizes, device = setting
     host, task = case.split('_')
     options = {'type': 'BasicVSR', **sizes.basicvsr}
     if host == 'edvr':
@@ -59,9 +70,9 @@ def make_run(case: str, side: str, sizes: Sizes, device: torch.device) -> Callab
         options |= {'type': f'{options["type"]}SEEM', 'num_masks': sizes.num_masks, 'reduction': sizes.reduction}
     torch.manual_seed(0)
     net = build_network(options).to(device)
-    height, width = sizes.of(task)
-    frames = torch.rand(1, sizes.num_frame, 3, height, width, device=device)
-    masks = torch.randint(0, 2, (1, sizes.num_frame, sizes.num_masks, height, width), dtype=torch.uint8, device=device)
+    num_frame, height, width = shape_of(case, setting)
+    frames = torch.rand(1, num_frame, 3, height, width, device=device)
+    masks = torch.randint(0, 2, (1, num_frame, sizes.num_masks, height, width), dtype=torch.uint8, device=device)
     inputs = (frames, masks) if with_seem else (frames,)
     if task == 'tuning':
         return _training_step(net, inputs, only_adapter=side == 'measured')
@@ -92,24 +103,3 @@ def _training_step(net: nn.Module, inputs: tuple[torch.Tensor, ...], only_adapte
         optimizer.step()
 
     return step
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure what the command line names and print the result."""
-    options = make_parser(('time', 'memory'), CASES).parse_args(arguments)
-    device, sizes = device_of(options), QUICK if options.quick else FULL
-    torch.backends.cudnn.benchmark = True  # as BasicSR sets it
-    if options.what == 'time':
-        runs = partial(make_run, options.case, sizes=sizes, device=device)
-        result = measure_time(runs, options.case, device, options.pairs)
-    else:
-        run = partial(make_run, options.case, options.side, sizes, device)
-        result = measure_memory(run, f'{options.case} {options.side}', device, 2 if 'tuning' in options.case else 1)
-    height, width = sizes.of(options.case.split('_')[1])
-    shape = f'{sizes.num_frame}x{height}x{width}'
-    say({'result': result, 'input': shape, **describe(device, options.threads)})
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

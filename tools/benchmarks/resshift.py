@@ -1,6 +1,6 @@
 """ResShift's released U-Net, autoencoder and diffusion, imported from a checkout as they are, with random weights.
 
-What it needs beside PyTorch may be missing; then these stand in:
+Some of the packages that it needs may be missing; then these stand in:
 
 - timm: ``trunc_normal_`` is PyTorch's and ``to_2tuple`` a pair; ``DropPath`` is never made, since its rate is 0.
 - einops: ``rearrange`` is written below; ``repeat`` is not called.
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from benchmarking_released import package_of, stand_in
+from released_code import package_of, stand_in
 from torch import nn
 from torch.nn import functional as F
 

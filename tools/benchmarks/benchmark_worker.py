@@ -1,20 +1,33 @@
-"""What the workers of the benchmarks share: alternating times and peaks of memory, a JSON object a line."""
+#!/usr/bin/env python3
+"""One measurement of benchmark.py, in a process of its own: a JSON object a line, the result last.
+
+Its argument is a JSON object, too: the method, ``what`` is measured (time, memory, difference), the case, and what the
+command line of benchmark.py says. What is run is made by the module METHOD_runs:
+
+- ``setting_of(options, device)``: its setting,
+- ``make_run(case, side, setting)``: builds networks and their input, and returns what is measured,
+- ``shape_of(case, setting)``: frames, rows and columns of that input,
+- ``difference(setting)``: of the outputs of both sides, where a case asks for it.
+"""
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from cases import SIDES
+
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
 
 _MEBIBYTE = 2**20
-
-SIDES = ('reference', 'measured')
 
 
 def measure_time(
@@ -43,7 +56,7 @@ def measure_time(
 
 
 def measure_memory(
-    make_run: Callable[[], Callable[[], None]], name: str, device: torch.device, runs: int, above_idle: bool = True
+    make_run: Callable[[], Callable[[], None]], name: str, device: torch.device, runs: int, above_idle: bool
 ) -> float:
     """Peak memory in MiB.
 
@@ -51,7 +64,7 @@ def measure_memory(
         make_run: Gives what to run; what it builds counts.
         name: Name to say.
         device: Where it runs.
-        runs: How often. Two for training steps, since Adam makes its averages at the end of the first.
+        runs: How often.
         above_idle: Take away what the process had before it built anything.
     """
     if device.type == 'cuda':
@@ -82,36 +95,34 @@ def _synchronise(device: torch.device) -> None:
 
 
 def say(message: dict) -> None:
+    """Tell the driver."""
     print(json.dumps(message), flush=True)
 
 
-def describe(device: torch.device, threads: int) -> dict[str, str]:
-    """The machine, for the last line."""
-    machine = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {threads} threads'
-    return {'machine': machine, 'torch': torch.__version__}
-
-
-def make_parser(whats: Sequence[str], cases: Sequence[str]) -> argparse.ArgumentParser:
-    """The arguments that every worker takes.
-
-    Args:
-        whats: What can be measured.
-        cases: On what.
-    """
-    parser = argparse.ArgumentParser()
-    parser.add_argument('what', choices=whats)
-    parser.add_argument('case', choices=cases)
-    parser.add_argument('--side', choices=SIDES, default='reference', help='for memory')
-    parser.add_argument('--pairs', type=int, default=5, help='for time')
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--quick', action='store_true')
-    return parser
-
-
-def device_of(options: argparse.Namespace) -> torch.device:
-    """Where to run; also sets the number of threads."""
+def main(argument: str) -> int:
+    """Measure what the argument says and print the result."""
+    options = Namespace(**json.loads(argument))
     torch.set_num_threads(options.threads)
-    if options.device != 'auto':
-        return torch.device(options.device)
-    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    name = options.device
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    device = torch.device(name)
+    runs = importlib.import_module(f'{options.method}_runs')
+    setting = runs.setting_of(options, device)
+    run = partial(runs.make_run, options.case, setting=setting)
+    if options.what == 'time':
+        result = measure_time(run, options.case, device, options.pairs)
+    elif options.what == 'memory':
+        label = f'{options.case} {options.side}'
+        result = measure_memory(partial(run, options.side), label, device, options.runs, options.above_idle)
+    else:
+        result = runs.difference(setting)
+        say({'done': 'difference'})
+    machine = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {options.threads} threads'
+    shape = 'x'.join(map(str, runs.shape_of(options.case, setting)))
+    say({'result': result, 'input': shape, 'machine': machine, 'torch': torch.__version__})
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))

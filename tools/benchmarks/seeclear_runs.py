@@ -1,18 +1,16 @@
-#!/usr/bin/env python3
-"""One measurement of benchmark_seeclear.py, in a process of its own: JSON a line, the result last."""
+"""What benchmark.py runs of SeeClear, of Semantic Lens next to it, and of ResShift's released code."""
 
 from __future__ import annotations
 
-import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import benchmark_semantic_lens_worker as lens
+import semantic_lens_runs as lens
 import torch
-from benchmark_seeclear_peer import ResShift
-from benchmarking_worker import describe, device_of, make_parser, measure_memory, measure_time, say
+from resshift import ResShift
 from torch.nn import functional as F
 
 import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
@@ -22,7 +20,6 @@ from basicsr_semantic.diffusion import BlurringResShift, draw_noise
 from basicsr_semantic.models.seeclear_sampling import sample_video
 from basicsr_semantic.priors import SemanticPriors
 
-CASES = ('sampling', 'unet', 'once', 'step', 'core', 'condition', 'training')
 PRECISIONS = {'float32': None, 'bfloat16': 'bf16'}
 
 # Those that are about sampling.
@@ -47,36 +44,42 @@ class Setting:
         device: Where to run.
         released: Checkout of ResShift.
         size: Rows and columns of an LR frame when sampling.
-        small: The same in the other cases.
         steps: Steps of both diffusions.
         precision: A key of PRECISIONS, for both sides.
+        small: Rows and columns in the other cases.
         tiny: Narrow networks.
         network: Arguments of SeeClear.
         core: Networks and tokens of Semantic Lens.
     """
 
     device: torch.device
-    released: Path | None = None
-    size: int = 128
+    released: Path | None
+    size: int
+    steps: int
+    precision: str
     small: int = 64
-    steps: int = 15
-    precision: str = 'float32'
     tiny: bool = False
     network: dict = field(default_factory=dict)
     core: lens.Sizes = lens.FULL
-
-    def side_of(self, case: str) -> int:
-        """Rows and columns of an LR frame in a case."""
-        return self.size if case in _SAMPLING else self.small
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, or nothing."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == 'bfloat16')
 
 
-def quick(setting: Setting) -> Setting:
-    """The same with narrow networks and small frames."""
-    return replace(setting, size=64, small=16, tiny=True, network=_TINY, core=lens.QUICK)
+def setting_of(options: Namespace, device: torch.device) -> Setting:
+    """The setting of a command line; --quick makes networks narrow and frames small."""
+    released = None if options.released is None else Path(options.released)
+    setting = Setting(device, released, options.size, options.steps, options.precision)
+    if options.quick:
+        return replace(setting, size=64, small=16, tiny=True, network=_TINY, core=lens.QUICK)
+    return setting
+
+
+def shape_of(case: str, setting: Setting) -> tuple[int, int, int]:
+    """Frames, rows and columns of the input of a case."""
+    side = setting.size if case in _SAMPLING else setting.small
+    return FRAMES, side, side
 
 
 class Clip:
@@ -143,7 +146,7 @@ def make_run(case: str, side: str, setting: Setting) -> Run:
     """Build networks and inputs, and return what is measured.
 
     Args:
-        case: One of CASES. 'sampling' compares ResShift and its autoencoder (reference) with SeeClear, 'unet' its U-Net
+        case: 'sampling' compares ResShift and its autoencoder (reference) with SeeClear, 'unet' its U-Net
             alone; both sample a clip. 'once' and 'step' are the parts of that, one of the steps and all the rest: there
             the reference works on one frame, since it restores each for itself. 'core' compares Semantic Lens with the
             network's part of a step, 'condition' that with what is worked out once a clip, 'training' a training step
@@ -156,10 +159,10 @@ def make_run(case: str, side: str, setting: Setting) -> Run:
         return _training_step(Clip(setting, setting.small, checkpointing=not theirs))
     if case == 'core' and theirs:
         sizes = replace(setting.core, clip=(FRAMES, setting.small, setting.small))
-        return _quiet(setting, lens.make_run('semantics', 'measured', sizes, setting.device, None))
+        return _quiet(setting, lens.make_run('semantics', 'measured', lens.Setting(sizes, setting.device)))
     if theirs and case != 'condition':
         return _quiet(setting, _released(case, setting))
-    clip = Clip(setting, setting.side_of(case))
+    clip = Clip(setting, shape_of(case, setting)[-1])
     if case in ('sampling', 'unet'):
         run = partial(_sample, clip)
     elif case == 'once':
@@ -245,29 +248,3 @@ def _training_step(clip: Clip) -> Run:
         optimizer.step()
 
     return step
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure what the command line names and print the result."""
-    parser = make_parser(('time', 'memory'), CASES)
-    parser.add_argument('--released-resshift', type=Path)
-    parser.add_argument('--size', type=int, default=128)
-    parser.add_argument('--steps', type=int, default=15)
-    parser.add_argument('--precision', choices=PRECISIONS, default='float32')
-    options = parser.parse_args(arguments)
-    device, case = device_of(options), options.case
-    setting = Setting(device, options.released_resshift, options.size, steps=options.steps, precision=options.precision)
-    setting = quick(setting) if options.quick else setting
-    run = partial(make_run, case, setting=setting)
-    if options.what == 'time':
-        result = measure_time(run, case, device, options.pairs)
-    else:
-        # twice: Adam makes its averages at the end of the first step
-        result = measure_memory(partial(run, options.side), f'{case} {options.side}', device, runs=2)
-    side = setting.side_of(case)
-    say({'result': result, 'input': f'{FRAMES}x{side}x{side}', **describe(device, options.threads)})
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
