@@ -276,7 +276,7 @@ def test_flip_seq_averages_with_the_clip_played_backwards(options, tmp_path):
 
 
 def test_a_network_that_refuses_its_arguments_is_a_sentence(options, tmp_path):
-    with pytest.raises(UserError, match='network_g: align: patch has the released scale of 4, not 5'):
+    with pytest.raises(UserError, match='network_g: upscale is 5, but align: patch has the released scale of 4'):
         make_model(options, tmp_path, network_g={'type': 'PSRTRecurrent', 'upscale': 5})
     with pytest.raises(UserError, match='network_g: PSRTRecurrent enlarges 2 times, but scale is 4'):
         small = {'depths': [1], 'num_heads': [2], 'embed_dim': 8, 'upscale': 2}

@@ -36,7 +36,7 @@ def window_attention(
         qkv: Queries, keys and values (windows, n, 3, heads, d) of n tokens a window.
         bias: Relative position bias (heads, n, n); gets a gradient.
         mask: Scores to add for each kind of window (kinds, n, n); None is one kind and nothing to add. No gradient.
-        counts: How many windows of each kind there are; windows of a kind lie together, in the order of ``mask``.
+        counts: How many windows of each kind there are; windows of a kind follow one another, in the order of ``mask``.
 
     Returns:
         (windows, n, heads * d).
@@ -75,7 +75,7 @@ def fused_attention(qkv: torch.Tensor, biases: torch.Tensor, counts: Sequence[in
 def attention_gradients(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, added: torch.Tensor, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of softmax(q k' / sqrt(d) + added) v, the attention matrix being worked out anew.
+    """Gradients of softmax(q k' / sqrt(d) + added) v, with the attention matrix worked out again.
 
     Args:
         q: Queries (..., n, d).
