@@ -50,7 +50,7 @@ def why_basicsr_fails(error: Exception) -> str:
     """The sentence for a BasicSR that cannot be imported or repaired."""
     hidden = hiding_folder()
     if hidden:
-        return f'{hidden} It cannot be used here ({error}): start from another folder, or take it off PYTHONPATH.'
+        return f'{hidden} It cannot be used here ({error}): start from another folder, or remove it from PYTHONPATH.'
     needed = missing_package(error, 'basicsr')
     if needed and isinstance(error, ModuleNotFoundError) and (error.name or '').partition('.')[0] != 'basicsr':
         return needed
