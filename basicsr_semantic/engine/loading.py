@@ -48,7 +48,7 @@ class Prefetcher:
         self._source = source
 
     def next(self) -> dict[str, Any] | None:
-        """The next batch, None behind the last."""
+        """The next batch, None after the last."""
         return self._source.next()
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class ThreadPrefetcher(Prefetcher):
                 return
 
     def next(self) -> dict[str, Any] | None:
-        """The next batch, None behind the last."""
+        """The next batch, None after the last."""
         batch = self._queue.get()
         if isinstance(batch, BaseException):
             raise batch

@@ -44,7 +44,7 @@ def network_record(opt: Mapping[str, Any], label: str) -> dict[str, Any] | None:
 
 
 def with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section ``network_*`` with every argument that its constructor names, so that later defaults do not matter.
+    """A section ``network_*`` with every argument of its constructor, so that later changes of defaults do not matter.
 
     Files that a constructor starts its weights from (``spynet_path``, ``edvr_path``) become None: the checkpoint has
     what they held, and whoever loads it may not have them.
