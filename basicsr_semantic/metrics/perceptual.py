@@ -44,7 +44,7 @@ def _lpips(net: Net, weights: str | None, device: torch.device) -> nn.Module:
     official = _backbone(net)
     state = read_weights(weights, official, 'calculate_lpips')
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # lpips asks torchvision in words that torchvision calls old
+        warnings.simplefilter('ignore')  # lpips uses arguments that torchvision calls deprecated
         # the package brings the weights of the linear layers; those of the backbone are read by us, and only then
         # is the network complete
         network = package.LPIPS(net=net, version='0.1', pnet_rand=True, verbose=False)
@@ -108,7 +108,7 @@ def _dists(weights: str | None, dists_weights: str | None, device: torch.device)
     official = _backbone('vgg')
     state = read_weights(weights, official, 'calculate_dists')
     factors = read_weights(dists_weights, _DISTS_WEIGHTS, 'calculate_dists')
-    with torch.device('meta'):  # no time for random numbers that are replaced at once
+    with torch.device('meta'):  # no random numbers, which would be replaced immediately
         features = vgg16(weights=None, init_weights=False).features
     try:
         own = {key: state[f'features.{key}'].clone() for key in features.state_dict()}
