@@ -1,4 +1,4 @@
-"""Where a pixel is, as sines and cosines."""
+"""The position of a pixel as sines and cosines."""
 
 from __future__ import annotations
 
