@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What SeeClear costs: sampling beside the released code of ResShift, a step beside Semantic Lens, a training step.
+"""What SeeClear costs: sampling against the released code of ResShift, a step against Semantic Lens, a training step.
 
 `python tools/benchmarks/benchmark_seeclear.py --released-resshift FOLDER`; FOLDER is a checkout of zsyOAOA/ResShift,
-which is imported as it is (what it wants and is missing is bridged in memory, see benchmark_seeclear_peer.py).
+which is imported as it is (missing packages are replaced in memory, see benchmark_seeclear_peer.py).
 `--quick` shows that it works.
 
 A clip of 5 frames, full-size networks with random weights, random priors. On a GPU both sides sample all steps, in
-bfloat16 (`--precision float32` for the other), ResShift all frames at once. On a CPU that would take the better part of
-an hour: there one step and what is done once a clip are timed, for ResShift of one frame, and the sum is worked out and
-marked as computed; `--full` samples all the same. Priors are those of a store: neither extractor nor text encoder runs.
+bfloat16 (`--precision float32` for the other), ResShift all frames at once. On a CPU that would take most of an hour:
+there one step and what is done once a clip are timed, for ResShift of one frame, and the sum is worked out and marked
+as computed; `--full` samples all steps there, too. Priors are those of a store: neither extractor nor text encoder
+runs.
 
-Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the
+Times are taken in alternation in one process and compared pair by pair, so that other load affects both sides; the
 median of the pairs' ratios counts. On CPU memory is the peak above the idle process, one process a measurement, with
 MALLOC_MMAP_THRESHOLD_=1000000 (glibc otherwise keeps freed blocks); on a GPU it is what PyTorch allocated at most.
 """
@@ -65,7 +66,7 @@ def measure(names: list[str], options: argparse.Namespace, whole: bool, common: 
         names: Which.
         options: The command line.
         whole: Sample all steps instead of timing the parts.
-        common: What every worker is told.
+        common: Arguments of every worker.
 
     Returns:
         Everything measured, with the machine's description and the inputs, for a JSON file.

@@ -1,6 +1,6 @@
 """ResShift's released U-Net, autoencoder and diffusion, imported from a checkout as they are, with random weights.
 
-What it needs beside PyTorch may be missing; then these stand in:
+The other packages that it needs may be missing; then they are replaced:
 
 - timm: ``trunc_normal_`` is PyTorch's and ``to_2tuple`` a pair; ``DropPath`` is never made, since its rate is 0.
 - einops: ``rearrange`` is written below; ``repeat`` is not called.
@@ -100,7 +100,7 @@ def make(folder: Path, kind: type[nn.Module], name: str, tiny: bool) -> nn.Modul
 def released_parts(folder: Path) -> dict[str, Any]:
     """Import the U-Net, the autoencoder and what makes the diffusion."""
     if not (folder / 'models' / 'unet.py').is_file() or not (folder / CONFIGURATION).is_file():
-        sys.exit(f'{folder} is no checkout of ResShift: it has no models/unet.py, or no {CONFIGURATION}.')
+        sys.exit(f'{folder} is not a checkout of ResShift: it has no models/unet.py, or no {CONFIGURATION}.')
     stand_in('timm.models.layers', trunc_normal_=nn.init.trunc_normal_, to_2tuple=_pair, DropPath=None)
     stand_in('einops', rearrange=rearrange, repeat=None)
     stand_in('xformers.ops', memory_efficient_attention=_fused_attention)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What SEEM costs: time and memory of inference beside the plain baseline, of tuning SEEM beside training everything.
+"""What SEEM costs: time and memory of inference against the plain baseline, of tuning SEEM against training all.
 
 `python tools/benchmarks/benchmark_seem.py` takes a quarter of an hour on two idle cores; `--quick` shows that it works.
 Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the

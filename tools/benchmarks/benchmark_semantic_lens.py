@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What the Pixel Enhancer of Semantic Lens costs, beside the released code of PSRT, whose transformer it shares.
+"""What the Pixel Enhancer of Semantic Lens costs, against the released code of PSRT, whose transformer it shares.
 
 `python tools/benchmarks/benchmark_semantic_lens.py --released FOLDER` takes a quarter of an hour on two cores; FOLDER
-is a checkout of XPixelGroup/RethinkVSRAlignment, imported as it is (what keeps it from a CPU is bridged in memory).
-`--quick` shows that it works.
+is a checkout of XPixelGroup/RethinkVSRAlignment, imported as it is (what keeps it from running on a CPU is replaced in
+memory). `--quick` shows that it works.
 
 Times are taken in alternation in one process and compared pair by pair, so that other load falls on both sides; the
 median of the pairs' ratios counts. On CPU memory is the peak of a process of its own with
@@ -42,7 +42,7 @@ CASES = (
     Case('semantics', 'with / without IMAGE and SPACE, inference', 1.35, None),
 )
 
-# Which quantities are measured; a time without a target is told all the same.
+# Which quantities are measured; a time without a target is printed, too.
 _TIMED = ('inference', 'branch_training', 'semantics')
 _WEIGHED = ('branch_training', 'network_training')
 _RELEASED = ('inference', 'branch_training')

@@ -66,7 +66,7 @@ def released_modules(folder: Path) -> tuple[types.ModuleType, types.ModuleType]:
         The modules of the recurrent network and of its branches.
     """
     if not (folder / 'archs' / 'psrt_recurrent_arch.py').is_file():
-        sys.exit(f'{folder} is no checkout of PSRT: it has no archs/psrt_recurrent_arch.py.')
+        sys.exit(f'{folder} is not a checkout of PSRT: it has no archs/psrt_recurrent_arch.py.')
     stand_in('timm.models.layers', trunc_normal_=nn.init.trunc_normal_)
     # under another name: it imports everything by the name `archs`
     package_of('released_psrt', folder / 'archs')
@@ -76,7 +76,7 @@ def released_modules(folder: Path) -> tuple[types.ModuleType, types.ModuleType]:
 
 
 def released_network(folder: Path, sizes: Sizes) -> nn.Module:
-    """The released network; its constructor makes branches only where it sees a GPU, so it is told there is one."""
+    """The released network; its constructor makes branches only where there is a GPU, so one is simulated."""
     recurrent, _ = released_modules(folder)
     torch.manual_seed(0)
     with mock.patch('torch.cuda.is_available', return_value=True):

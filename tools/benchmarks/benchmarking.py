@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from basicsr_semantic.utils.files import write_whole
 
-#: glibc otherwise keeps freed blocks, and the peak says nothing about what was needed.
+#: glibc otherwise keeps freed blocks, and the peak does not show what was needed.
 MEMORY_ENVIRONMENT = {'MALLOC_MMAP_THRESHOLD_': '1000000'}
 
 
@@ -146,7 +146,7 @@ def read_arguments(
     """Read the command line.
 
     Returns:
-        The options, the cases that were chosen, and what every worker is told.
+        The options, the cases that were chosen, and the arguments of every worker.
     """
     options = parser.parse_args(arguments)
     if options.pairs < 1 or options.threads < 1:
@@ -156,7 +156,7 @@ def read_arguments(
 
 
 def conclude(rows: list[Row], record: dict, options: argparse.Namespace, remarks: Sequence[str] = ()) -> int:
-    """Print the table and what is to be said of it, and write the file if one was asked for.
+    """Print the table and remarks on it, and write the file if one was asked for.
 
     Returns:
         1 where a target was missed (never with --quick), else 0.
@@ -166,7 +166,7 @@ def conclude(rows: list[Row], record: dict, options: argparse.Namespace, remarks
     for remark in remarks:
         print(remark)
     if options.quick:
-        print('Tiny networks and frames: these ratios say only that the benchmark works.')
+        print('Tiny networks and frames: these ratios only show that the benchmark works.')
     if options.json:
         write_record(record | {'quick': options.quick}, rows, options.json)
     return 1 if not options.quick and any(row.verdict == 'MISSED' for row in rows) else 0

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.write and args.only:
         parser.error('--write is for all clients: leave out --only')
     if not args.checkouts.is_dir():
-        parser.error(f'--checkouts {args.checkouts} is no folder')
+        parser.error(f'--checkouts {args.checkouts} is not a folder')
     chosen = [client for client in CLIENTS if not args.only or client.name in args.only]
     reports = []
     for client in chosen:

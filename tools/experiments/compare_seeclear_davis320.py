@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=ROOT / 'docs/results/seeclear_davis320.json')
     args = parser.parse_args()
     if args.clips <= 4 * args.memory:
-        parser.error('--clips must be more than four times --memory, the rest being the stage before.')
+        parser.error('--clips must be more than four times --memory; the rest is for the stage before.')
     prepare(args.data.resolve(), args.stage_1)
     runs = len(ROWS) + len(POSTERIORS)
     results = run_seeds(args.seeds, args.jobs, runs, lambda seed, bar: one_seed(seed, args.clips, args.memory, bar))

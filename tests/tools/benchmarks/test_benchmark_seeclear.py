@@ -247,7 +247,7 @@ def test_the_released_networks_have_the_size_of_their_configuration(released):
 
 
 def test_a_folder_without_the_released_code_is_told(tmp_path):
-    with pytest.raises(SystemExit, match='no checkout of ResShift'):
+    with pytest.raises(SystemExit, match='not a checkout of ResShift'):
         peer.released_parts(tmp_path)
 
 
@@ -288,4 +288,4 @@ def test_quick_mode_runs_and_writes_its_figures(tmp_path, released, full):
     ]
     assert set(figures['seconds']) == {'once', 'step', 'core', 'condition', 'training'}
     assert figures['precision'] == 'float32' and figures['steps'] == 2
-    assert 'Computed: what is done once + 2 x a step' in done.stdout and 'say only that' in done.stdout
+    assert 'Computed: what is done once + 2 x a step' in done.stdout and 'only show that' in done.stdout

@@ -78,7 +78,7 @@ def test_quick_mode_runs_and_writes_its_figures(tmp_path):
     command += ['--pairs', '2', '--threads', '1', '--device', 'cpu', '--json', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert 'EDVR-M + SEEM / EDVR-M' in done.stdout and '3x36x40' in done.stdout and 'say only that' in done.stdout
+    assert 'EDVR-M + SEEM / EDVR-M' in done.stdout and '3x36x40' in done.stdout and 'only show that' in done.stdout
     figures = json.loads(out.read_text())
     assert [row['quantity'] for row in figures['rows']] == ['time', 'memory']
     assert len(figures['seconds']['edvr_inference']['measured']) == 2

@@ -115,7 +115,7 @@ def test_each_side_runs_what_its_name_says(released, imports, monkeypatch, case,
 
 
 def test_a_folder_without_the_released_code_is_told(tmp_path):
-    with pytest.raises(SystemExit, match='no checkout of PSRT'):
+    with pytest.raises(SystemExit, match='not a checkout of PSRT'):
         worker.released_modules(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_quick_mode_runs_and_writes_its_figures(tmp_path, released):
     command += ['--pairs', '1', '--threads', '1', '--device', 'cpu', '--json', str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert 'Largest difference from the released code' in done.stdout and 'say only that' in done.stdout
+    assert 'Largest difference from the released code' in done.stdout and 'only show that' in done.stdout
     figures = json.loads(out.read_text())
     assert [(row['input'], row['quantity']) for row in figures['rows']] == [
         ('2x64x64', 'time'),
