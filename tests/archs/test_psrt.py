@@ -137,7 +137,7 @@ def test_is_built_by_basicsr_from_the_keys_of_released_option_files():
 
 
 def released_state(net):
-    """What a released checkpoint holds besides the weights that take part."""
+    """What a released checkpoint holds in addition to the weights that take part."""
     state = dict(net.state_dict())
     for branch in net.patch_align:
         prefix = f'patch_align.{branch}'
