@@ -17,7 +17,7 @@ from ..utils.printing import LAYOUT, OutputError, complain, end_output, printabl
 from . import adapter, check, components, extract, prepare, test, train
 
 CLOSED_PIPE = 141
-"""Exit code where nobody reads the output any more: that of a program which SIGPIPE ends."""
+"""Exit code where the output is no longer read: that of a program which SIGPIPE ends."""
 
 VERBS = (train, test, extract, prepare, adapter, check, components)
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes ``sys.argv``.
 
     Returns:
-        The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can mend,
+        The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can correct,
         130 after an interrupt, 141 where the reader of the output has gone.
     """
     try:

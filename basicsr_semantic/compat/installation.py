@@ -63,7 +63,7 @@ def hiding_folder() -> str | None:
     try:
         installed = distribution('basicsr')
     except PackageNotFoundError:
-        return None  # whoever has only a folder means that one
+        return None  # with a folder alone, that one is meant
     if found is None or _is_editable(installed) or found == Path(str(installed.locate_file('basicsr'))).resolve():
         return None
     return f'The folder {found} hides the installed BasicSR {installed.version}.'

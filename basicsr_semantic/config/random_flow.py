@@ -52,7 +52,7 @@ def random_flow(opt: Mapping[str, Any], name: str, net: nn.Module | None) -> tup
 
 
 def _weight_of_spynet(net: nn.Module) -> str | None:
-    """Name of the first parameter of a SPyNet within a network, whoever wrote it; None without one."""
+    """Name of the first parameter of any SPyNet within a network, BasicSR's or another; None without one."""
     for name, module in net.named_modules():
         if name and any(cls.__name__.lower() == 'spynet' for cls in type(module).__mro__):
             return next((f'{name}.{one}' for one, _ in module.named_parameters()), None)

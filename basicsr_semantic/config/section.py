@@ -78,7 +78,7 @@ class Built:
     target: Callable[..., Any] | None = None
     """What takes the section, where it has no ``type``."""
     options: type[Section] | None = None
-    """Keys that the model itself reads there, besides those of what is built."""
+    """Keys that the model itself reads there, in addition to those of what is built."""
 
 
 def subsection(parent: Mapping[str, Any], name: str) -> dict[str, Any]:

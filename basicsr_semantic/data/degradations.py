@@ -117,9 +117,9 @@ def degrade(image: np.ndarray, kind: str, scale: int = 4, box: Sequence[int] | N
             multiples of ``scale`` (see ``mod_crop``).
         kind: ``BI``, ``BD`` or ``BD_DUF``.
         scale: 2, 3 or 4 (BD: 4 only).
-        box: (top, left, height, width) in low-resolution pixels: return only that part. Only the high-resolution
-            pixels it depends on are read, and pixels beyond the frame's border are filled as for the whole frame, so
-            the result is bit-equal to cutting the box out of the degraded frame.
+        box: (top, left, height, width) in low-resolution pixels: return only that part. Only the high-resolution pixels
+            it depends on are read. Pixels beyond the frame's border are filled as for the whole frame, so the result is
+            bit-equal to cutting the box out of the degraded frame.
 
     Returns:
         (h / scale, w / scale[, c]) or the box of it, of the type of ``image``: uint8 rounded (half up) and clipped

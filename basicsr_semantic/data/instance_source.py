@@ -139,8 +139,8 @@ class InstanceSource:
             frame = degrade(mod_crop(frame, self._scale), self._degradation, self._scale)
         height, width = video.annotated.height, video.annotated.width
         # frames may have been cut to multiples of the scale, annotations not
-        rests = height - self.factor * frame.shape[0], width - self.factor * frame.shape[1]
-        if not all(0 <= rest < max(self._scale, 2) for rest in rests):
+        left = height - self.factor * frame.shape[0], width - self.factor * frame.shape[1]
+        if not all(0 <= rest < max(self._scale, 2) for rest in left):
             raise UserError(
                 f"{self._where}: frame '{key}' has {frame.shape[1]}x{frame.shape[0]} pixels, but '{self._file.path}' "
                 f'says {width}x{height}' + (f' at {self.factor} times its size.' if self.factor > 1 else '.')

@@ -164,8 +164,8 @@ if hasattr(os, 'register_at_fork'):  # where there is no fork nothing is inherit
 def read_video_frame(path: Path, number: int, max_megapixels: float) -> np.ndarray:
     """Read one frame of a video.
 
-    A process keeps a few decoders, so a frame after the one read before costs the frames between them; one that lies
-    further back than the frames that are kept costs all frames before it.
+    A process keeps a few decoders, so a frame after the one read before costs the frames between them; one further back
+    than the frames that are kept costs all frames before it.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Checkpoints: written next to their place and renamed, read without running code from the file, whoever wrote them."""
+"""Checkpoints: written next to their place and renamed, read without running code from the file, ours or others'."""
 
 from __future__ import annotations
 

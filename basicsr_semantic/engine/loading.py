@@ -104,7 +104,7 @@ class ThreadPrefetcher(Prefetcher):
 
 
 def loader_died(error: BaseException) -> str | None:
-    """Say it in a sentence where the system ended a process of a loader, which PyTorch tells in a RuntimeError."""
+    """A sentence for a process of a loader that the system ended, which PyTorch reports as a RuntimeError."""
     found = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)', str(error)
     )

@@ -85,8 +85,8 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
 
     Processes share the items. Frames are measured as uint8, as in every paper of the field. Metrics that need GT have
     no value without; those that compare a frame with the one before (see `basicsr_semantic.metrics`) have none for the
-    first frame of an item, be it a clip or a segment of one, and none at all where items are windows around one frame.
-    The results are in ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
+    first frame of an item, a clip or a segment. Where items are windows around one frame they have none at all. The
+    results are in ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
 
     Args:
         model: A BasicSR video model: ``feed_data``, ``test`` (leaves ``output``), ``opt``, ``is_train``.

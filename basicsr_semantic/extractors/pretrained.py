@@ -67,7 +67,7 @@ class Released:
         unused: Beginning of a name -> what it is for; none of it has an effect on the result.
         others: Beginning of a name -> the network that has such names instead.
         parts: Beginning of a name that must be there -> the part that it belongs to.
-        config: Constructor arguments from a state dict, those stored beside it, and the file for messages.
+        config: Constructor arguments from a state dict, those stored with it, and the file for messages.
         first_name: The one name that our network has for a tensor which files may hold under several.
         follows: End of a name of the backbone -> what it follows from; not needed.
     """
@@ -217,7 +217,7 @@ class Sizes:
 
 
 def merge_config(read: Mapping[str, Any], network: Mapping[str, Any] | None, path: File) -> dict[str, Any]:
-    """Constructor arguments read off weights, completed by those stored beside them.
+    """Constructor arguments read off weights, completed by those stored with them.
 
     Args:
         read: What the weights show.

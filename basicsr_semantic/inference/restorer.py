@@ -23,8 +23,8 @@ class Restorer(nn.Module):
     """A trained network as a function of clips: frames of any size and number in, the same number of frames out.
 
     The frames are padded to a size that the network accepts, and the result is cropped. A network that restores the
-    middle of a window gets a window around every frame, reflected at the ends of the clip as BasicSR's tests do, or
-    with the first and last frame repeated where the clip is too short for that.
+    middle of a window gets a window around every frame. At the ends of the clip it is reflected, as in BasicSR's tests;
+    where the clip is too short for that, the first and last frame are repeated.
 
     Args:
         net: The network; it is put into evaluation mode, and its parameters get no gradients.

@@ -79,7 +79,7 @@ def calculate_lpips(
 
     Args:
         img: (H, W, 3) uint8, BGR, at least 32x32.
-        img2: The GT, likewise.
+        img2: The GT, of the same form.
         net: Backbone: vgg, alex or squeeze. Tables of video super-resolution mean vgg unless they say otherwise.
         weights: Local file with the backbone's ImageNet weights of torchvision (vgg16-397923af.pth for vgg); ~
             downloads it once.
@@ -162,7 +162,7 @@ def calculate_dists(
 
     Args:
         img: (H, W, 3) uint8, BGR, at least 32x32.
-        img2: The GT, likewise.
+        img2: The GT, of the same form.
         weights: Local file with torchvision's weights of VGG16 (vgg16-397923af.pth); ~ downloads it once.
         dists_weights: Local file with alpha and beta as piq releases them (dists_weights.pt); ~ downloads it once.
         device: cpu, cuda, cuda:1, ...; ~ takes the GPU if there is one.

@@ -1,8 +1,8 @@
 """Adapters: what tuning a part of a network writes, and how it is put back onto its base.
 
-An adapter holds what ``train.trainable`` named, and what the base does not have. A checkpoint of such a training, the
-adapter and the whole network alike, records under `TUNED` which keys these are, which of them overwrite keys of the
-base, and the SHA-256 of the base's file. An adapter fits no other base.
+An adapter holds what ``train.trainable`` named, and what the base does not have. A checkpoint of such a training, of
+the adapter or of the whole network, has a record under `TUNED`: which keys these are, which of them overwrite keys of
+the base, and the SHA-256 of the base's file. An adapter fits no other base.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _DEGRADES |= {f'{key}2': hint for key, hint in _DEGRADES.items()} | {'second_blu
 
 
 def _degrades(*more: str) -> Callable[[Any], Any]:
-    """BasicSR's Real-ESRGAN models make LQ images themselves in training, unless told that the data are pairs."""
+    """BasicSR's Real-ESRGAN models make LQ images themselves in training, unless they are given pairs."""
 
     def check(top: Any) -> Any:
         missing = [key for key in ('scale', *_DEGRADES, *more) if getattr(top, key) is None]

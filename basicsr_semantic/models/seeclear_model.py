@@ -47,7 +47,7 @@ class SeeClearModel(SemanticVSRModel):
 
     Raises:
         UserError: A network of another kind, a stage without the weights it goes on from, a checkpoint of another
-            diffusion, a number of steps that the diffusion does not have, clips cut up that are to be sampled whole.
+            diffusion, a number of steps that the diffusion does not have, or cut clips where whole ones are sampled.
     """
 
     TopOptions = options.TopOptions

@@ -4,8 +4,8 @@ pycocotools writes every pixel of every mask one by one; for the 64 masks of a f
 PNG of the frame. Here the cost is that of the runs and of the box, and the masks of a whole clip share NumPy's fixed
 costs. Malformed runs are refused; pycocotools leaves memory uninitialised for them.
 
-Inside, each mask has an even number of runs (an empty one is added where needed), so runs of zeros are at even places
-and runs of ones at odd places of the row of all masks.
+Inside, each mask has an even number of runs; an empty one is added where needed. So in the row of all masks runs of
+zeros are at even places and runs of ones at odd places.
 """
 
 from __future__ import annotations

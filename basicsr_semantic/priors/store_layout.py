@@ -16,7 +16,7 @@ LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
 FEATURES = b'__features__/'
 #: Prefix of everything other than masks -> the first key after it.
-_BESIDE = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
+_AFTER_PREFIX = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
 
 
 def is_text(value: str) -> bool:
@@ -41,7 +41,7 @@ def feature_key(key: str) -> bytes:
 
 def is_mask_key(place: bytes) -> bool:
     """Whether masks are there."""
-    return place != META_KEY and not place.startswith(tuple(_BESIDE))
+    return place != META_KEY and not place.startswith(tuple(_AFTER_PREFIX))
 
 
 def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
@@ -71,10 +71,10 @@ def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
     found = cursor.first()
     while found:
         key = bytes(cursor.key())
-        beside = next((prefix for prefix in _BESIDE if key.startswith(prefix)), None)
-        if beside is not None:
+        prefix_found = next((prefix for prefix in _AFTER_PREFIX if key.startswith(prefix)), None)
+        if prefix_found is not None:
             found = cursor.set_range(
-                _BESIDE[beside]
+                _AFTER_PREFIX[prefix_found]
             )  # all tokens follow one another, all features too: one step over them
             continue
         if key != META_KEY:

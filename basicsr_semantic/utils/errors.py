@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can correct this"."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MissingError(UserError):
         super().__init__(message or sentence)
 
     def __str__(self) -> str:
-        """The sentence; in a process of a loader also the data, as PyTorch hands on class and text alone."""
+        """The sentence; in a process of a loader also the data, since PyTorch passes on class and text alone."""
         data = sys.modules.get('torch.utils.data')
         carried = self.what is not None and data is not None and data.get_worker_info() is not None
         return super().__str__() + (_CARRIED + json.dumps([self.what, self.values]) if carried else '')

@@ -69,10 +69,10 @@ def write_whole(path: str | Path, content: bytes, durable: bool = True) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Delete the unfinished files that killed processes left in a folder; nobody may be writing to it."""
+    """Delete the unfinished files that killed processes left in a folder; nothing may be writing to it."""
     for file in Path(folder).glob('.*.tmp'):
         if _UNFINISHED.fullmatch(file.name):
-            with contextlib.suppress(OSError):  # it harms nobody
+            with contextlib.suppress(OSError):  # a leftover does no harm
                 file.unlink()
 
 

@@ -293,7 +293,7 @@ def _is_alive(holder: dict[str, Any], path: Path, now: float) -> bool:
 
 
 def _runs(pid: Any) -> bool:
-    if os.name != 'posix':  # there is no signal 0 on Windows; the heartbeat tells
+    if os.name != 'posix':  # there is no signal 0 on Windows; the heartbeat shows it
         return True
     try:
         os.kill(int(pid), 0)

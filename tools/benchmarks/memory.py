@@ -12,9 +12,9 @@ pass. What is counted:
 - again: of what checkpointing works out again, as much as is there at one time with what is saved.
 
 The sum is a lower bound. Left out are the workspaces of cuDNN, the context of CUDA (about half a GB), gaps that the
-allocator cannot use, temporary results, the copies of gradients that DistributedDataParallel has, and what a section
-network_s has on the GPU. A gradient appears when what was saved for it is freed, so counting both may be more than is
-needed.
+allocator cannot use, and temporary results. The copies of gradients that DistributedDataParallel has and what a section
+network_s has on the GPU are left out, too. A gradient appears when what was saved for it is freed, so counting both may
+be more than is needed.
 
 The step is the worst one of the run: after fix_flow and tsa_iter, when everything that can train does. Of
 train:amp the tool makes two cases of its own, none and bf16; fp16 needs what bf16 does. train:compile is left out, and

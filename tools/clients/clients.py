@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What a client's `python setup.py develop` writes; none of them ever had this release, so nobody takes it for one
+# What a client's `python setup.py develop` writes; none of them ever had this release
 VERSION_TEXT = "__version__ = '0.0.0'\n__gitsha__ = 'unknown'\nversion_info = (0, 0, 0)\n"
 
 

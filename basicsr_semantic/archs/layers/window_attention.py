@@ -1,9 +1,9 @@
 """Window attention with relative position bias, the only one of this package: fused forward, lean backward.
 
-PyTorch's fused `scaled_dot_product_attention` has, on a CPU, no gradient for the bias, and falls back to the plain
-kernel, which keeps every attention matrix, when the bias needs one. :func:`window_attention` keeps queries, keys and
-values only: its backward pass works the attention matrices out again, a few windows at a time. The same code runs on
-every device; FlexAttention, which has no backward pass on a CPU, is not used.
+PyTorch's fused `scaled_dot_product_attention` has no gradient for the bias on a CPU. When the bias needs one, it falls
+back to the plain kernel, which keeps every attention matrix. :func:`window_attention` keeps queries, keys and values
+only: its backward pass works the attention matrices out again, a few windows at a time. The same code runs on every
+device; FlexAttention, which has no backward pass on a CPU, is not used.
 """
 
 from __future__ import annotations

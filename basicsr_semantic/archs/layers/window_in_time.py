@@ -45,7 +45,7 @@ class WindowSelfAttention(SelfAttentionBlock):
         Args:
             x: Tokens (n, T, K, C).
             spans: The windows.
-            valid: (n, T) bool, False for frames that nobody may attend to; None: all are valid.
+            valid: (n, T) bool, False for frames that must not be attended to; None: all are valid.
 
         Returns:
             (n, T, K, C).

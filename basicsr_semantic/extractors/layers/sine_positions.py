@@ -13,7 +13,7 @@ def sine_positions(size: Sequence[int], dim: int, device: torch.device | str | N
 
     Args:
         size: Rows and columns.
-        dim: Width C, a multiple of 4: the first half tells the row, the second the column.
+        dim: Width C, a multiple of 4: the first half is for the row, the second for the column.
         device: Where the result lives.
 
     Returns:
