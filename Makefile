@@ -11,7 +11,7 @@ ARGS =
 export VENV CONSTRAINTS EXTRAS PIP_ARGS PYTHON
 
 RUN = $(VENV)/bin/python
-# Written last, so an interrupted installation has none and is started afresh.
+# Written last, so an interrupted installation has none and is started again.
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL = help

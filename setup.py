@@ -1,6 +1,6 @@
 """Build script. Everything about the package is in pyproject.toml; only the check of the Python version is here.
 
-``requires-python`` says the same, but pip's message for it does not say why. The check stands before the import because
+``requires-python`` says the same, but pip's message for it does not say why. The check is before the import because
 a new Python comes without setuptools, and it is kept to syntax that any Python can read.
 """
 

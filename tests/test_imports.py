@@ -28,7 +28,7 @@ ALLOWED = {
     'cli': BELOW_MODELS | {'models', 'inference', ''},
     '': {'archs', 'cli', 'compat', 'diffusion', 'extractors', 'inference', 'priors'},
 }
-"""What each room may import, besides itself and ``utils``; '' is the package's own file."""
+"""What each room may import, apart from itself and ``utils``; '' is the package's own file."""
 EXCEPTIONS = {
     ('config.building', 'archs.semantic_arch'): 'the contract says how to describe a network of somebody else',
     ('config.lost_priors', 'archs.semantic_arch'): 'the contract says which priors a network reads',

@@ -91,7 +91,7 @@ install() {
     # shellcheck disable=SC2086  # PIP_ARGS is a list of arguments
     until "$VENV/bin/python" -m pip install --disable-pip-version-check ${CONSTRAINTS:+-c "$CONSTRAINTS"} ${PIP_ARGS:-} "$@"; do
         [ "$attempt" -lt "$ATTEMPTS" ] ||
-            fail "the installation in $VENV did not finish; pip's message is above. The next make starts it afresh"
+            fail "the installation in $VENV did not finish; pip's message is above. The next make starts it again"
         attempt=$((attempt + 1))
         printf '%s\n' "-- pip stopped; trying again in $PAUSE seconds ($attempt of $ATTEMPTS)"
         sleep "$PAUSE"

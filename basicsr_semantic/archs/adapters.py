@@ -25,7 +25,7 @@ _SEEM_HOSTS = {
 def split(
     state: Mapping[str, torch.Tensor], prefixes: Sequence[str] = SEEM_PREFIXES, keys: Collection[str] | None = None
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Part a state dict into baseline and adapter.
+    """Split a state dict into baseline and adapter.
 
     Args:
         state: State dict of a network, whole or in part.
@@ -71,7 +71,7 @@ def merge_adapter(
         )
     if foreign:
         raise ValueError(
-            f'The adapter holds {_names(foreign)} besides its own tensors. This is a whole network, which needs no '
+            f'The adapter holds {_names(foreign)} as well as its own tensors. It is a whole network, which needs no '
             'merging, or the checkpoint of another one.'
         )
     baseline, _ = split(baseline_state)

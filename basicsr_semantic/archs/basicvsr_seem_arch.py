@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..priors import SemanticPriors
 from .layers.mask_input import MissingPriors, check_masks, check_missing_priors, masks_of, split_channels
 from .layers.size_requirements import SizeRequirements
-from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
+from .layers.spynet import is_at_zero_flow, load_spynet, start_at_zero_flow
 from .seem_arch import SEEM, SAMEmbedding
 from .semantic_arch import SemanticArch
 
@@ -39,8 +39,8 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
         branches: Branches with SEEM, of 'backward' and 'forward' (Table 6). None of them is plain BasicVSR, which
             takes no masks.
         share_branches: One pair of SEEMs for both branches instead of a pair each.
-        propagate_enhanced: Hand the feature after the second SEEM on to the next frame; False hands on the one before
-            it, and only the reconstruction sees the enhanced one. The paper does not say which.
+        propagate_enhanced: Pass the feature after the second SEEM on to the next frame. False passes on the one before
+            it, and only the reconstruction gets the enhanced one. The paper does not say which.
         zero_init: SEEM starts as the identity.
         zero_flow: SPyNet starts with flow zero everywhere, for training without its released weights.
         missing_priors: Without masks, raise an error or go on as if nothing were masked ('neutral').
@@ -73,7 +73,7 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
         if isinstance(branches, str) or unknown or len(set(branches)) != len(branches):
             raise ValueError(f'branches is a list of backward, forward, both or none, not {branches!r}.')
         if zero_flow and spynet_path:
-            raise ValueError(f'zero_flow starts SPyNet without weights, but spynet_path is {spynet_path}. Drop one.')
+            raise ValueError(f'zero_flow starts SPyNet without weights, but spynet_path is {spynet_path}. Remove one.')
         check_missing_priors(missing_priors)
         super().__init__(num_feat, num_block)
         if spynet_path:
@@ -138,7 +138,7 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
 
         A SPyNet that stays at zero flow is not run: at small widths it would be most of the time of a step.
         """
-        if self.zero_flow and rests_at_zero_flow(self.spynet):
+        if self.zero_flow and is_at_zero_flow(self.spynet):
             zero = x.new_zeros(x.size(0), x.size(1) - 1, 2, *x.shape[-2:])
             return zero, zero
         return super().get_flow(x)
@@ -151,8 +151,8 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
     def _representations(self, x: torch.Tensor, masks: torch.Tensor | None) -> _Representations:
         """Return the function that gives R_i.
 
-        Both branches use it. Training works each out once, since autograd keeps it anyway. Inference works it out
-        anew for each branch: that is 2 % more arithmetic, and nothing is kept that grows with the clip.
+        Both branches use it. Training works each out once, since autograd keeps it anyway. Inference works it out again
+        for each branch: that is 2 % more arithmetic, but nothing that grows with the clip is kept.
         """
         result: dict[int, torch.Tensor] = {}
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..priors import SemanticPriors
 from .layers.recurrent_enhancer import RecurrentEnhancer, Step, check_clip
 from .layers.size_requirements import SizeRequirements
-from .layers.spynet import load_spynet, rests_at_zero_flow, start_at_zero_flow
+from .layers.spynet import is_at_zero_flow, load_spynet, start_at_zero_flow
 from .semantic_arch import SemanticArch
 
 _Flows = tuple[torch.Tensor, torch.Tensor]
@@ -28,8 +28,9 @@ PATCH = 8
 class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
     """A recurrent transformer over windows of three frames, with SPyNet and patch alignment or without either.
 
-    Released checkpoints load under their own names; :meth:`filter_checkpoint` leaves out what they hold in vain. The
-    keys of the released option files are accepted, with ``type: PSRTRecurrent`` instead of BasicRecurrentSwin.
+    Released checkpoints load under their own names; :meth:`filter_checkpoint` leaves out what they hold and this
+    network does not use. The keys of the released option files are accepted, with ``type: PSRTRecurrent`` instead of
+    BasicRecurrentSwin.
 
     Args:
         in_channels: Channels of a frame; 3.
@@ -47,7 +48,7 @@ class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
         is_low_res_input: Frames are LR; true.
         spynet_path: Weights of SPyNet, a file {'params': state dict}; only with ``align: patch``.
         zero_flow: SPyNet starts with flow zero everywhere, for training without its released weights.
-        align: 'patch' as released; 'none' hands propagated features on as they are, and there is no SPyNet.
+        align: 'patch' as released; 'none' passes propagated features on as they are, and there is no SPyNet.
         upscale: 4; 2 and 3 are possible with ``align: none``.
         checkpointing: Work blocks out again in the backward pass instead of keeping what they need for it. About a
             third more time; without it, a training step at the full size needs some GB a frame of 64x64.
@@ -88,11 +89,11 @@ class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
         if align not in ('patch', 'none'):
             raise ValueError(f"align is 'patch' or 'none', not {align!r}.")
         if align == 'none' and (spynet_path or zero_flow):
-            raise ValueError('align: none estimates no flow, so spynet_path and zero_flow say nothing. Drop them.')
+            raise ValueError('align: none estimates no flow, so spynet_path and zero_flow have no effect. Remove them.')
         if align == 'patch' and upscale != 4:
-            raise ValueError(f'align: patch has the released scale of 4, not {upscale}; take align: none.')
+            raise ValueError(f'upscale is {upscale}, but align: patch has the released scale of 4; use align: none.')
         if zero_flow and spynet_path:
-            raise ValueError(f'zero_flow starts SPyNet without weights, but spynet_path is {spynet_path}. Drop one.')
+            raise ValueError(f'zero_flow starts SPyNet without weights, but spynet_path is {spynet_path}. Remove one.')
         super().__init__(
             mid_channels=mid_channels,
             embed_dim=embed_dim,
@@ -139,7 +140,7 @@ class PSRTRecurrent(RecurrentEnhancer, SemanticArch):
     def get_flow(self, lq: torch.Tensor) -> _Flows:
         """Flows (b, t - 1, 2, h, w) from each frame to the one before it, and to the one after it."""
         b, t, _, h, w = lq.shape
-        if t == 1 or (self.zero_flow and rests_at_zero_flow(self.spynet)):
+        if t == 1 or (self.zero_flow and is_at_zero_flow(self.spynet)):
             zero = lq.new_zeros(b, t - 1, 2, h, w)
             return zero, zero
         early, late = lq[:, :-1].flatten(0, 1), lq[:, 1:].flatten(0, 1)

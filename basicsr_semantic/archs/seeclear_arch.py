@@ -34,7 +34,7 @@ _MIDDLE, _LEVELS = 3, 4
 
 @dataclass
 class Condition:
-    """All that the network is told about a clip; the same for every step of the diffusion.
+    """All that the network gets about a clip; the same for every step of the diffusion.
 
     Attributes:
         frames: LR frames (n, 3, h, w), n = batch * frames.
@@ -65,8 +65,8 @@ class SeeClear(nn.Module, SemanticArch):
         mlp_ratio: Hidden channels of the MLPs, in units of the channels.
         clip_length: Frames of a clip.
         unet: ``seeclear``; ``wavediff``, without attention in the stages; or ``swin``, without wavelets and without
-            channel attention. The latter two stand in for the networks of the paper's Table 4.
-        dwt: Wavelets; False takes pixels of a block apart instead (Table 2, row 6).
+            channel attention. The latter two replace the networks of the paper's Table 4.
+        dwt: Wavelets; False separates the pixels of a block instead (Table 2, row 6).
         semantic: InCAM's modulation and attention to the tokens of a frame (Eq. 10 to 13).
         mfsa: Windows over all frames of the clip in middle and decoder.
         incam: Tokens of the clip highlight pixels (Eq. 14 and 15); needs ``semantic``.
@@ -276,7 +276,7 @@ class SeeClear(nn.Module, SemanticArch):
         for _ in range(self.packet_levels):
             state = self.bands.split(state)
         step = self.step(t).repeat_interleave(frames, dim=0).to(state.dtype)
-        # Algorithm 1, line 14, writes the state twice; the text has the LR frame beside it.
+        # Algorithm 1, line 14, has the state twice; the text has the state and the LR frame.
         y = self.stem(torch.cat([condition.frames, state], dim=1))
         passed: list[tuple[torch.Tensor, torch.Tensor]] = []
         for i, stage in enumerate(self.encoder):

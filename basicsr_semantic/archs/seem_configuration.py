@@ -12,7 +12,7 @@ import torch
 def read_configuration(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Find out which network a state dict belongs to.
 
-    What leaves no trace in the weights is not among the result: ``propagate_enhanced``, ``align_levels``,
+    What leaves no trace in the weights is not in the result: ``propagate_enhanced``, ``align_levels``,
     ``center_frame_idx``, and which branches share a pair of SEEMs (both, by default).
 
     Args:
@@ -22,7 +22,7 @@ def read_configuration(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         Section ``network_g`` of an option file: ``type`` and the arguments.
 
     Raises:
-        ValueError: The state dict is that of neither, or lacks tensors that tell the arguments.
+        ValueError: The state dict is that of neither, or lacks tensors that show the arguments.
     """
     try:
         if 'pcd_align.cas_offset_conv1.weight' in state:

@@ -1,7 +1,7 @@
 """The contract of a network: what it takes and what it is, as attributes and one call.
 
-Networks of ours are `SemanticArch`; those of BasicSR and of other projects are described by `arch_of`, so that nothing
-else asks a network what it may or may not have.
+Networks of ours are `SemanticArch`; those of BasicSR and of other projects are described by `arch_of`, so that no other
+code has to find out which attributes a network has.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class SemanticArch:
     size_requirements: SizeRequirements = SizeRequirements()
     """LR sizes that it accepts; callers pad to them and crop the result."""
     adapter_prefixes: tuple[str, ...] = ()
-    """How the names of the modules begin that it adds to a base network; empty where it is no base network and more."""
+    """How the names of the modules begin that it adds to a base network; empty where it adds none."""
     missing_priors: MissingPriors = 'error'
-    """What it makes of priors that nobody gives: an error, or 'neutral', as if nothing were known."""
+    """What missing priors mean: an error, or 'neutral', as if nothing were known."""
     num_frame: int | None = None
     """Frames of the window whose middle it restores; None for one that restores clips of any length."""
     num_masks: int | None = None
@@ -77,7 +77,7 @@ class SemanticArch:
 
 
 class ForeignArch(SemanticArch):
-    """The description of a network that is no `SemanticArch`.
+    """The description of a network that is not a `SemanticArch`.
 
     Args:
         net: The network. Attributes of the contract that it has are taken as they are. With ``prior_fields`` it gets
@@ -120,7 +120,7 @@ def restores_images(net: nn.Module) -> bool:
 
 
 def wrong_scale(net: nn.Module, scale: Any, section: str = 'network_g') -> str | None:
-    """What is wrong if a network enlarges by another factor than that of the data; either may say nothing.
+    """What is wrong if a network enlarges by another factor than that of the data; either may be unknown.
 
     Args:
         net: The network.

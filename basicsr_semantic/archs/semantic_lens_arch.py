@@ -54,7 +54,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         drop_path_rate: Probability of leaving out a branch's last block in training; it grows linearly from the first.
         gps: Modulate features by the global token of their frame.
         isee: Let pixels attend to instance tokens.
-        image: Align propagated features by masked attention; False hands them on as they are.
+        image: Align propagated features by masked attention; False passes them on as they are.
         isee_residual: Add ISEE's result to the features; False is Eq. 11 of the paper as printed.
         image_window: Rows and columns of IMAGE's window: 5, 7, 9 or 11.
         token_dim: Channels of the instance tokens.
@@ -206,7 +206,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         return aligned, image(current, second, labels[:, step.frame], labels[:, step.second])
 
     def _embed(self, guide: _Guide, step: Step, k: int, x: torch.Tensor) -> torch.Tensor:
-        """Show the three slots what they are about; each has the global token of the frame it came from."""
+        """Embed the tokens in the three slots; each gets the global token of the frame it came from."""
         assert self.space is not None
         block = self.space[step.branch][k]  # pyright: ignore[reportIndexIssue]
         tokens = None if guide.global_tokens is None else guide.global_tokens[:, list(step.sources)]

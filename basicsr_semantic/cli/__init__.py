@@ -17,16 +17,16 @@ from ..utils.printing import LAYOUT, OutputError, complain, end_output, printabl
 from . import adapter, check, components, extract, prepare, test, train
 
 CLOSED_PIPE = 141
-"""Exit code where nobody reads the output any more: that of a program which SIGPIPE ends."""
+"""Exit code where the output is no longer read: that of a program which SIGPIPE ends."""
 
 VERBS = (train, test, extract, prepare, adapter, check, components)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats arguments in its messages in a form that a terminal takes."""
+    """A parser that shows arguments in its messages without characters that steer a terminal."""
 
     take_over: Callable[[Sequence[str], argparse.Namespace | None], tuple[argparse.Namespace, list[str]]] | None = None
-    """What parses the arguments in its place, for a verb whose flags depend on them; None: it does so itself."""
+    """Parses the arguments instead, for a verb whose flags depend on them; None: the parser itself does."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As of ArgumentParser."""
@@ -53,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 _MEMORY = (
-    'Memory is short, or the address space that a limit (ulimit -v) leaves to the process: end other programs, raise '
-    'the limit, or take smaller batches and fewer workers.'
+    'Memory is short, or a limit (ulimit -v) leaves the process too little address space. End other programs, raise '
+    'the limit, or use smaller batches and fewer workers.'
 )
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes ``sys.argv``.
 
     Returns:
-        The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can mend,
+        The exit code: 0 for success, 1 for a negative answer (``check``), 2 for a mistake that the user can correct,
         130 after an interrupt, 141 where the reader of the output has gone.
     """
     try:
@@ -86,7 +86,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser = build_parser()
         arguments = sys.argv[1:] if argv is None else list(argv)
         if '' in arguments:  # a path that is empty would be the current folder
-            parser.error('an argument is empty, perhaps because a variable of the shell is.')
+            parser.error('an argument is empty, perhaps because a shell variable is empty.')
         args = parser.parse_args(arguments)
         register()  # what takes seconds, once the arguments are known to be right
         raise_at_interrupt()

@@ -25,10 +25,10 @@ def add_parser(subparsers) -> None:
     parser.add_argument('-o', dest='output', metavar='FILE', help='write the schema to FILE')
     parser.add_argument('--force_yml', nargs='+', metavar='a:b=v', help='change options first, as train does')
     parser.add_argument('--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first')
-    ignored = 'no complaint about data and checkpoints that are not there (yet)'
+    ignored = 'do not report data and checkpoints that are not there (yet)'
     parser.add_argument('--ignore-missing-files', action='store_true', help=ignored)
     parser.add_argument(
-        '--strict', action='store_true', help='take warnings for errors, but those of what may be meant'
+        '--strict', action='store_true', help='treat warnings as errors, except those about what may be intended'
     )
     parser.set_defaults(run=run)
 

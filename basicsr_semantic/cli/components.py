@@ -141,7 +141,7 @@ def _in_full(component: Any) -> str:
             lines.append(f'  {name}  ({"; ".join(filter(None, (_type(one), default)))})')
             lines += textwrap.wrap(one.description or '', WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
         if getattr(options, 'takes_more', False):
-            lines.append('  Further keys are handed on to code that decides about them itself.')
+            lines.append('  Further keys are passed on to code that decides about them itself.')
         lines.append('')
     return '\n'.join(lines).rstrip()
 

@@ -51,10 +51,17 @@ def _add_general(parser: argparse.ArgumentParser) -> None:
         help='do every N-th frame (with an extractor of clips: clip) only, beginning with the I-th (from 1); '
         'the N processes may fill one store at the same time',
     )
-    parser.add_argument('--batch', type=int, default=16, metavar='FRAMES', help='frames a durable write (default 16)')
+    parser.add_argument(
+        '--batch', type=int, default=16, metavar='FRAMES', help='frames that are written to disk at a time (default 16)'
+    )
     add_max_megapixels(parser, 'refused')
     parser.add_argument(
-        '--import', dest='imports', nargs='+', default=[], metavar='my.module', help='import first, for its extractors'
+        '--import',
+        dest='imports',
+        nargs='+',
+        default=[],
+        metavar='my.module',
+        help='module to import first, for its extractors',
     )
     parser.set_defaults(run=run)
 
@@ -70,7 +77,7 @@ def _with_listing(
 
 
 class _Glance(argparse.ArgumentParser):
-    """Finds out which extractor is meant, and leaves every mistake to the parser that comes after."""
+    """Finds out which extractor is meant; mistakes are reported by the parser that comes after."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -141,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     check_max_megapixels(args)
     keys, read = open_frames(args.frames, args.max_megapixels)
     extractor = build_extractor(args.extractor, **arguments)
-    # 'basicsr prepare clips' numbers frames anew; annotations know them by the names of their files
+    # 'basicsr prepare clips' numbers frames again; annotations know them by the names of their files
     names = original_keys(args.frames)
     result = extract(extractor, keys, read, args.out, shard, args.batch, names=names)
     rate = f' ({result.made / result.seconds:.2f} frames per second)' if result.made else ''

@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser, name: str, extractor: type[Extrac
         if argument in taken:
             raise UserError(
                 f'The extractor {name!r} has an argument {argument!r}, a name that "basicsr extract" has for itself: '
-                'call it otherwise.'
+                'give it another name.'
             )
         default = '(required)' if one.is_required() else _shown(one.default)
         text = ' '.join(filter(None, (_plain_text(one.description or ''), default)))
@@ -109,7 +109,7 @@ def settings(hint: Any) -> dict[str, Any]:
     """How argparse is to read values of a type.
 
     ``bool`` is true or false, and true by the flag alone; a list or tuple takes several values; ``X | None`` is X; a
-    ``Literal`` is a choice; what a command line has no words for is read as in an option file.
+    ``Literal`` is a choice; everything else is read as in an option file.
 
     Args:
         hint: type of the argument.
@@ -129,7 +129,7 @@ def settings(hint: Any) -> dict[str, Any]:
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """The types of a union without None, each without what is said about its range; text last, which takes all."""
+    """The types of a union without None, each without its range; text last, since it takes all."""
     if get_origin(hint) is Annotated:
         return _kinds(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):

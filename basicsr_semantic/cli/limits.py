@@ -10,7 +10,7 @@ from ..utils.limits import MAX_MEGAPIXELS
 
 def add_max_megapixels(parser: argparse.ArgumentParser, fate: str) -> None:
     """Add the argument; ``fate`` is what becomes of larger frames."""
-    text = f'frames of more megapixels are {fate}, by their headers (default: %(default)s)'
+    text = f'frames with more megapixels, by their headers, are {fate} (default: %(default)s)'
     parser.add_argument('--max-megapixels', type=float, default=MAX_MEGAPIXELS, metavar='N', help=text)
 
 

@@ -71,8 +71,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     ytvis.add_argument('source', metavar='SRC', type=Path, help='folder with train.json and train/JPEGImages')
     ytvis.add_argument('--split', default='train', help='train, valid, test, ... (default: %(default)s)')
-    ytvis.add_argument('--json', type=Path, metavar='FILE', help='annotations, where they lie elsewhere')
-    ytvis.add_argument('--frames', type=Path, metavar='FOLDER', help="folder of the videos' folders, likewise")
+    ytvis.add_argument('--json', type=Path, metavar='FILE', help='annotations, if they are elsewhere')
+    ytvis.add_argument(
+        '--frames', type=Path, metavar='FOLDER', help="folder of the videos' folders, if it is elsewhere"
+    )
     ytvis.add_argument(
         '--all-frames',
         action='store_true',
@@ -185,7 +187,7 @@ def run_ytvis(args: argparse.Namespace) -> int:
 
 
 def _only_verifies(args: argparse.Namespace) -> bool:
-    """Whether the source is gone and what was made of it is to be verified."""
+    """Whether the source is gone and only what was made of it is to be verified."""
     from ..data.prepare.output import MANIFEST
     from ..utils.errors import UserError
 

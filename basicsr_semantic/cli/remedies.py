@@ -1,4 +1,4 @@
-"""Which command makes what is missing: one table, and what an option file itself tells of the arguments."""
+"""Which command makes what is missing: one table, and the arguments that an option file itself gives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REMEDIES: dict[What, str] = {
         'Make the file with: basicsr prepare text XDECODER {file} --tokenizer FOLDER --classes ytvis2019 (or ytvis2021)'
     ),
     'clips': 'Make the data set of frames or videos with: basicsr prepare clips {source} {folder}',
-    'component': '"basicsr components --kind {kind}" lists all; --import brings in those of your own modules.',
+    'component': '"basicsr components --kind {kind}" lists all; --import adds those of your own modules.',
     'processes': (
         'Start the processes with: torchrun --nproc_per_node=N -m basicsr_semantic {verb} -opt FILE --launcher pytorch'
     ),
@@ -40,7 +40,7 @@ _REMEDIES: dict[What, str] = {
 """What is missing -> the command that makes, lists or starts it."""
 _NOT_KNOWN = {'kind': 'sam|regions|annotations|xdecoder|openseed', 'frames': 'LR_FRAMES', 'store': 'STORE'}
 _NOT_KNOWN |= {'file': 'FILE', 'source': 'FRAMES_OR_VIDEOS', 'folder': 'FOLDER', 'verb': 'train'}
-"""What stands in a command for a value that an error does not know."""
+"""The placeholder in a command for a value that an error does not know."""
 
 _STAGE_ONE = 'Stage 1 trains it: basicsr train -opt options/semantic_lens/stage1_*.yml'
 _MISSING_FILES = {
@@ -59,17 +59,17 @@ _MISSING_FILES = {
         f'{_REMEDIES["xdecoder text"]}; or do without the similarity loss: ~ and train:instance_opt:sim_weight: 0.'
     ),
 }
-"""What to do about a missing file that comes from somewhere certain: (section, key, type) -> sentence."""
+"""What to do about a missing file whose source is known: (section, key, type) -> sentence."""
 
 
 def remedy_of(error: BaseException | None) -> str:
-    """The command for what is missing by an error, or by the one that it was raised from; empty where there is none."""
+    """The command for what an error, or the one it was raised from, says is missing; empty where there is none."""
     missing = missing_in(error)
     return '' if missing is None or missing.what is None else _filled(missing.what, **missing.values)
 
 
 def with_remedy(message: str, error: BaseException) -> str:
-    """What an error says, and the command that mends it."""
+    """What an error says, and the command that resolves it."""
     remedy = remedy_of(error)
     return f'{full_stop(message)} {remedy}' if remedy else message
 

@@ -1,6 +1,6 @@
 """A JSON Schema (draft 2020-12) of option files, for completion and help in editors.
 
-It is made of what is registered when it is asked for, so plugins are in it, and of the models that the checker goes by.
+It is made from what is registered at that time, so plugins are in it, and from the models that the checker uses.
 Each section with a ``type`` follows the component it names.
 """
 
@@ -68,7 +68,7 @@ def write_schema(output: str | None) -> int:
     else:
         write_whole(output, schema_text().encode())
         here = Path(output).resolve().as_uri()
-        say(f'Wrote {output}. Editors take it up from a first line in an option file:')
+        say(f'Wrote {output}. Editors use it for option files whose first line is:')
         say(f'# yaml-language-server: $schema={here}')
     return 0
 
@@ -127,7 +127,7 @@ def _by_type(
 
 
 def _section(options: type[Section], open_ended: bool = False) -> Schema:
-    """The schema of one section; what only a training needs is not required of a test."""
+    """The schema of one section; what only a training needs is not required for a test."""
     properties: Schema = {}
     for name, one in options.model_fields.items():
         schema = TypeAdapter(Any if one.annotation is None else one.annotation).json_schema()

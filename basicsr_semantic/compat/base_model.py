@@ -31,7 +31,7 @@ def model_to_device(self, net: nn.Module) -> nn.Module:
     A network in which nothing trains (a frozen discriminator, a test) is not wrapped: DDP refuses it.
 
     Raises:
-        UserError: The network needs priors, which this model class does not hand on.
+        UserError: The network needs priors, which this model class does not pass on.
     """
     if (lost := lost_priors(type(self), self.opt, net)) is not None:
         if isinstance(lost[0], UserError):
@@ -67,9 +67,9 @@ def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.o
 
 @master_only
 def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
-    """Write ``<label>_<iter>.pth`` (``latest`` for -1) beside and rename it; the next training state will name it.
+    """Write ``<label>_<iter>.pth`` (``latest`` for -1) under another name and rename it; the next state names it.
 
-    Besides the state dicts the file names its network, see `network_record`, and holds what
+    In addition to the state dicts, the file describes its network, see `network_record`, and holds what
     ``self.checkpoint_metadata()`` returns, if the model has that method.
 
     Raises:
@@ -107,7 +107,7 @@ def load_network(self, net: nn.Module, load_path: str, strict: bool = True, para
 def with_equal_ema(init_training_settings: Callable) -> Callable:
     """Give the EMA network the values of the network wherever the pretrained file had none.
 
-    SRModel.init_training_settings builds the EMA network anew; with ``strict_load_g: false`` the keys that the file
+    SRModel.init_training_settings builds the EMA network again; with ``strict_load_g: false`` the keys that the file
     lacks would keep a random initialisation of their own, which the average then carries for thousands of steps.
     """
 
@@ -152,7 +152,7 @@ def save_training_state(self, epoch: int, current_iter: int) -> None:
 
 
 def resume_training(self, resume_state: dict) -> None:
-    """Take up optimisers, schedules, scaler and best results; the weights came by ``path:pretrain_network_*``.
+    """Load optimisers, schedules, scaler and best results; the weights are loaded by ``path:pretrain_network_*``.
 
     Raises:
         UserError: See :func:`..training_state.take_up`.
@@ -162,7 +162,7 @@ def resume_training(self, resume_state: dict) -> None:
 
 
 def initialize_best(self, dataset_name: str) -> None:
-    """Make room for the best value of each metric; BasicSR forgets those that an option file has got since."""
+    """Make room for the best value of each metric; BasicSR leaves out those that were added since."""
     results = self.__dict__.setdefault('best_metric_results', {}).setdefault(dataset_name, {})
     for name, options in self.opt['val']['metrics'].items():
         better = options.get('better', 'higher')
@@ -171,7 +171,7 @@ def initialize_best(self, dataset_name: str) -> None:
 
 
 def finite_best(update: Callable) -> Callable:
-    """No infinite value is the best one: a black frame restored as black has an infinite PSNR."""
+    """An infinite value is never the best one: a black frame restored as black has an infinite PSNR."""
 
     @wraps(update)
     def updated(self, dataset_name, metric, val, current_iter) -> None:

@@ -1,7 +1,7 @@
-"""What BasicSR's models remember from one iteration to the next besides weights, optimisers and schedulers.
+"""What BasicSR's models keep from one iteration to the next, apart from weights, optimisers and schedulers.
 
 The models of Real-ESRGAN (BasicSR's and those made from them) mix their batches from a pool of earlier pairs, and
-StyleGAN2's keeps a running mean for its penalty. BasicSR saves neither, so a resumed training went another way.
+StyleGAN2's keeps a running mean for its penalty. BasicSR saves neither, so a resumed training gave other results.
 """
 
 from __future__ import annotations

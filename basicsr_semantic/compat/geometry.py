@@ -1,4 +1,4 @@
-"""Optical flow, warping and offsets in float32 whatever the features are in, and never a crash over what is no number.
+"""Optical flow, warping and offsets in float32 whatever type the features have; no crash on values such as NaN.
 
 Under mixed precision features are bfloat16 or float16. bfloat16 holds no odd integer above 256, so a grid of pixel
 positions in that type is off by a pixel in nearly half of the columns beyond.
@@ -35,7 +35,7 @@ def flow_warp(
         x: Features (b, c, h, w).
         flow: (b, h, w, 2), in pixels, x first.
         interp_mode: ``bilinear`` or ``nearest``.
-        padding_mode: What lies beyond the frame: ``zeros``, ``border`` or ``reflection``.
+        padding_mode: What is beyond the frame: ``zeros``, ``border`` or ``reflection``.
         align_corners: As in ``grid_sample``.
 
     Returns:
@@ -107,5 +107,5 @@ def check_finite(geometry: Tensor, what: str) -> None:
     looks = geometry.device.type == 'cpu' and not torch.compiler.is_compiling()
     if looks and not torch.isfinite(geometry).all():
         raise UserError(
-            f'{what} is not finite: the weights of the network or its frames hold values that are no numbers.'
+            f'{what} is not finite: the weights of the network or its frames hold values that are not finite.'
         )

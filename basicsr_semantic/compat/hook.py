@@ -2,13 +2,13 @@
 
 A finder at the head of ``sys.meta_path`` waits for two kinds of names and is taken off once everything is in place:
 
-* ``basicsr``. The module is found by whoever finds it otherwise; only its loader is wrapped. What BasicSR cannot be
+* ``basicsr``. The module is found by the usual finder; only its loader is wrapped. What BasicSR cannot be
   imported without is repaired, then its own code runs, then come the other repairs and our components. So an error in
   BasicSR's code arrives as it is, ``find_spec('basicsr')`` starts nothing, and other threads wait until all is done.
 * our own modules that need BasicSR. ``basicsr`` is imported before their code runs: the repairs and registrations
-  import them in their turn, and would find them half done otherwise.
+  import them too, and would otherwise find them half loaded.
 
-Where a step fails, the modules that came with it are dropped again, so that a second import begins at the beginning.
+Where a step fails, the modules that came with it are dropped again, so that a second import starts from the beginning.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def register(repairs: bool | None = None) -> None:
 
 
 def install() -> None:
-    """Wait for the first ``import basicsr``; where it is imported already, do at once what can still be done.
+    """Wait for the first ``import basicsr``; where it is imported already, do now what can still be done.
 
     Raises:
         UserError: It is imported already and cannot be repaired.
@@ -83,7 +83,7 @@ class _Finder:
         return self._thread == threading.get_ident()
 
     def decide(self, repairs: bool | None) -> None:
-        """Take up whether repairs are wanted; warn where that comes too late."""
+        """Record whether repairs are wanted; warn where that comes too late."""
         if repairs is None or repairs is self.wanted:
             return
         if not self.done and not self.is_at_work():
@@ -175,7 +175,7 @@ class _OwnLoader(_RepairingLoader):
     _made: Any = None
 
     def create_module(self, spec: Any) -> Any:
-        """The module as the registrations have imported it meanwhile, else a new one."""
+        """The module if the registrations have imported it by now, else a new one."""
         register()
         self._made = sys.modules.get(spec.name)
         return self._loader.create_module(spec) if self._made is None else self._made

@@ -50,7 +50,7 @@ def why_basicsr_fails(error: Exception) -> str:
     """The sentence for a BasicSR that cannot be imported or repaired."""
     hidden = hiding_folder()
     if hidden:
-        return f'{hidden} It cannot be used here ({error}): start from another folder, or take it off PYTHONPATH.'
+        return f'{hidden} It cannot be used here ({error}): start from another folder, or remove it from PYTHONPATH.'
     needed = missing_package(error, 'basicsr')
     if needed and isinstance(error, ModuleNotFoundError) and (error.name or '').partition('.')[0] != 'basicsr':
         return needed
@@ -63,7 +63,7 @@ def hiding_folder() -> str | None:
     try:
         installed = distribution('basicsr')
     except PackageNotFoundError:
-        return None  # whoever has only a folder means that one
+        return None  # with a folder alone, that one is meant
     if found is None or _is_editable(installed) or found == Path(str(installed.locate_file('basicsr'))).resolve():
         return None
     return f'The folder {found} hides the installed BasicSR {installed.version}.'

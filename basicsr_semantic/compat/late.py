@@ -1,6 +1,6 @@
 """SciPy when it is first used: BasicSR imports it for a few functions, which costs more than all of BasicSR.
 
-While BasicSR is imported, modules that stand in for SciPy's are in ``sys.modules``. What is imported from them is an
+While BasicSR is imported, modules that replace SciPy's are in ``sys.modules``. What is imported from them is an
 object that looks up SciPy's own when it is called or an attribute of it is asked for.
 """
 
@@ -23,7 +23,7 @@ _DEGRADATIONS = 'basicsr.data.degradations'
 
 
 def stand_in() -> None:
-    """Let the modules of SciPy that are not imported yet be stood in for."""
+    """Replace the modules of SciPy that are not imported yet."""
     for name, real in MODULES.items():
         if name not in sys.modules:
             sys.modules[name] = _LateModule(name, real)

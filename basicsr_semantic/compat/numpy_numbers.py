@@ -1,7 +1,7 @@
 """Files of numpy's numbers that data sets of other projects read with a plain ``torch.load``.
 
 PyTorch 2.6 and later refuse them. numpy's own functions are not let in, as a crafted file can point them anywhere in
-memory: what stands in for them reads a type's name and as many bytes as it has.
+memory: their replacements read a type's name and as many bytes as it has.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def with_numpy_numbers(build_dataset: Callable) -> Callable:
 
 
 def _as_numpy() -> list[Callable | tuple[Callable, str]]:
-    """The stand-ins by which our own files are read, but with numpy's numbers for Python's."""
+    """The replacements with which our own files are read, but with numpy's numbers instead of Python's."""
     return [
         (_kept(entry[0]), entry[1]) if isinstance(entry, tuple) and entry[1].endswith('.scalar') else entry
         for entry in STAND_INS

@@ -1,6 +1,6 @@
 """Functions of BasicSR that need a compiled extension or one layout of memory, in plain PyTorch.
 
-Each one keeps the signature of the function it stands in for. A compiled extension is used where it is there and the
+Each one keeps the signature of the function that it replaces. A compiled extension is used where there is one and the
 tensors are on a GPU.
 """
 

@@ -35,7 +35,7 @@ def apply_before() -> None:
 
 
 def end_import() -> None:
-    """Take away what only BasicSR's import was to see."""
+    """Remove what was meant for BasicSR's import only."""
     late.step_aside()
 
 
@@ -64,7 +64,7 @@ def apply() -> None:
 
 
 def forget() -> None:
-    """Begin at the beginning, for a BasicSR that is imported once more after its import failed."""
+    """Start from the beginning, for a BasicSR that is imported once more after its import failed."""
     _applied.clear()
 
 
@@ -164,7 +164,7 @@ def _repair_geometry() -> None:
 
 
 def _repair_data() -> None:
-    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality of float, which it takes no more.
+    """basicsr/data/degradations.py, add_jpg_compression: gives OpenCV a quality as a float, which it no longer accepts.
 
     basicsr/data/__init__.py, build_dataset: builds data sets whose ``torch.load`` is refused by PyTorch 2.6.
     """

@@ -14,7 +14,7 @@ from ..priors import SemanticPriors
 
 
 def validate_alone(self, dataloader, current_iter, tb_logger, save_img):
-    """Validate in one process as in several: AnimeSR, for one, has a ``dist_validation`` of its own for both."""
+    """Validate in one process as in several: AnimeSR, for example, has a ``dist_validation`` of its own for both."""
     return self.dist_validation(dataloader, current_iter, tb_logger, save_img)
 
 

@@ -44,8 +44,8 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     Args:
         file: The option file, for places.
         checked: The outcome of `check_options`.
-        before_run: Leave out what the run is about to build itself with the same words, data sets, and what others
-            have written: it may need what only the run has.
+        before_run: Leave out what the run will build itself with the same messages, data sets, and components of
+            others: they may need what only the run has.
 
     Returns:
         Further problems. Data sets are built only where no file of theirs is missing.
@@ -77,7 +77,7 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     lost = None if net is None else lost_priors(model.target if model else None, opt, net)
     if lost is not None:
         problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))
-    if 'train' in opt and not before_run:  # a run says it in its log, once it knows whether it resumes another
+    if 'train' in opt and not before_run:  # a run writes it to its log, once it knows whether it resumes another
         for path in [path for path in built if path[0].startswith('network_') and len(path) == 1]:
             if (said := random_flow(opt, path[0], built[path])) is not None:
                 problems.append(problem_of(file, *said, warning=True, note=True))
@@ -119,7 +119,7 @@ def _first_step(schedule: Any) -> Any:
 
 
 def _with_weights(part: Any) -> Any:
-    """A network whose weights are not a matter of nothing, as those of 0 channels are."""
+    """Refuse a network with empty weights, as those of 0 channels are."""
     for name, weight in part.named_parameters() if isinstance(part, torch.nn.Module) else ():
         if not weight.numel():
             size = 'x'.join(map(str, weight.shape))
@@ -128,7 +128,7 @@ def _with_weights(part: Any) -> Any:
 
 
 def _at_fault(target: Any, section: Mapping[str, Any]) -> KeyPath:
-    """The key without which the part can be built, or none where there is no such key."""
+    """The key without which the part can be built; none where there is no such key."""
     for key in [key for key in section if key != 'type']:
         with contextlib.suppress(Exception):
             _build(target, deepcopy({name: value for name, value in section.items() if name != key}), False)
@@ -138,7 +138,7 @@ def _at_fault(target: Any, section: Mapping[str, Any]) -> KeyPath:
 
 @contextlib.contextmanager
 def _no_files() -> Iterator[None]:
-    """Refuse files and connections, and keep quiet what constructors print of them."""
+    """Refuse files and connections, and suppress what constructors print about them."""
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise _LoadsWeightsError
@@ -154,7 +154,7 @@ def _no_files() -> Iterator[None]:
 
 
 def contradictions(opt: Mapping[str, Any], net: Any) -> Iterator[tuple[KeyPath, str]]:
-    """What the network and the data say against each other."""
+    """Contradictions between the network and the data."""
     scale, name, datasets = opt.get('scale'), type(net).__name__, opt['datasets']
     arch = arch_of(net)
     if (message := wrong_scale(net, scale)) is not None:

@@ -27,10 +27,10 @@ from .section import Built, NeededInTraining, Section, subsection, wrong_values
 from .signatures import arguments_of, package_of
 
 _VERY_NEAR = 0.85
-"""Similarity of names from which a key that nobody may know of is taken for a slip of the pen."""
+"""Similarity of names from which a key that may be unknown is taken for a misspelling."""
 GIVEN = {'extractor': {'device'}, 'optimiser': {'params'}, 'schedule': {'optimizer', 'last_epoch'}}
 GIVEN |= {'io_backend': {'db_paths', 'client_keys'}}
-"""Arguments that do not stand in an option file."""
+"""Arguments that an option file does not contain."""
 _PARTS: list[tuple[str, str | None, type[Section]]] = [('logger', None, sections.LoggerOptions)]
 _PARTS += [('wandb', 'logger', sections.WandbOptions), ('dist_params', None, sections.DistOptions)]
 
@@ -47,7 +47,7 @@ class Checked:
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that a run does not survive, missing files aside."""
+        """The problems that stop a run, apart from missing files."""
         return [one for one in self.problems if not one.warning and not one.missing_file]
 
 
@@ -135,7 +135,7 @@ class _Checker:
             self.add(path, f"The key '{key}' is missing: the name of {_a(kind)}.")
         elif listing:
             advice = f'Did you mean {near}?' if near else f'There are: {", ".join(known)}.'
-            self.add(path, f'{shown(name)} is no {kind}.', advice)
+            self.add(path, f'{shown(name)} is not {_a(kind)}.', advice)
         else:
             others = [other for other in KINDS if other != kind and find(other, name)]
             message = f'No {kind} is registered as {shown(name)}; {_a(kind)} is needed here.'
@@ -160,7 +160,7 @@ class _Checker:
         before, options, fields = len(self.found), known.options, known.options.model_fields
         meant = self.strangers(path, [key for key in section if key not in {*fields, *given}], known)
         for below, message, advice in wrong_values(options, section):
-            if below or known.sure is options:  # of several keys together an heir may think otherwise
+            if below or known.sure is options:  # a subclass may have other rules about several keys together
                 doubtful = bool(below) and below[0] not in known.sure.model_fields
                 self.add((*path, *below), message, advice, warning=doubtful)
         training = self.is_train and (path[:1] != ('datasets',) or section.get('phase') == 'train')
@@ -173,7 +173,7 @@ class _Checker:
             mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
             if mark is not None and isinstance(section.get(key), Mapping):
                 self.built((*path, key), section[key], mark)
-        for key, message in missing_files(path, section, options):  # a list that a class may not read stops no run
+        for key, message in missing_files(path, section, options):  # a list that may not be read stops no run
             doubtful = key not in fields and path[:1] == ('datasets',) and not key.startswith('dataroot')
             self.add((*path, key), message, missing_file=message.endswith('exist.'), warning=doubtful)
         in_order = all(problem.warning or problem.missing_file for problem in self.found[before:])
@@ -186,7 +186,7 @@ class _Checker:
         meant, left, present = set(), [], self.file.value(path) if path else self.opt
         names, strict, here = [*known.options.model_fields], known.unknown == 'error', f'section {":".join(path)}'
         for key in map(str, keys):
-            # a name that is there as well is not what was meant, at least where the key does no harm
+            # a name that is present as well is not what was meant, at least where the key does no harm
             free = [name for name in names if strict or name not in present]
             very_near = nearest(key, free, _VERY_NEAR)
             near = very_near if known.unknown in ('its own', 'taken') else nearest(key, free)
@@ -211,7 +211,7 @@ class _Checker:
 
     def top(self, known: Declared) -> None:
         given = sections.PREPARED | {'model_type'}
-        if known.owner == 'The option file':  # the model is not known, nor are its keys
+        if known.owner == 'The option file':  # neither the model nor its keys are known
             given = given | set(self.opt)
         if not self.is_train:
             given = given | {'train', 'logger'}  # what a training file had; nothing reads it
@@ -285,12 +285,14 @@ class _Checker:
             elif name == 'scheduler' and 'setup_schedulers' not in own:
                 kind, length = 'schedule', 0
                 if subsection(train, name).get('type') == 'CosineAnnealingRestartLR':
-                    with contextlib.suppress(KeyError, TypeError):  # which is said elsewhere
+                    with contextlib.suppress(KeyError, TypeError):  # which is reported elsewhere
                         length = sum(value['periods'])
                 if isinstance(total := train.get('total_iter'), int | float) and 0 < length < total:
                     message = f'They add up to {length:g}, but train:total_iter is {total:g}'
                     # BasicSR's cosine schedule ends the run with an exception there
-                    self.add((*path, 'periods'), f'{message}; there is no learning rate beyond.', 'Make them as long.')
+                    self.add(
+                        (*path, 'periods'), f'{message}; after that there is no learning rate.', 'Make them equal.'
+                    )
             elif name.endswith('_opt') and (not foreign or 'type' in subsection(train, name)):
                 kind = 'loss'
                 if foreign and find('loss', value['type']) is None:
@@ -314,7 +316,7 @@ def models_with(section: str, key: str) -> list[str]:
 
 
 def wrong_numbers(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Numbers that nothing can compute with: no numbers at all, or beyond 64 bits; networks may take infinity."""
+    """Refuse numbers that nothing can compute with: NaN, or beyond 64 bits; networks may take infinity."""
     if isinstance(value, Mapping):
         for key, one in value.items():
             yield from wrong_numbers(one, (*path, str(key)))
@@ -357,17 +359,17 @@ def backends() -> dict[str, type]:
 
 OTHERS: dict[str, Callable[[], dict[str, type]]] = {'optimiser': optimizers, 'schedule': schedules}
 OTHERS |= {'io_backend': backends}
-"""What a ``type`` may name besides what is registered."""
+"""What a ``type`` may name apart from what is registered."""
 
 
 def marks(one: Any) -> list[Any]:
-    """Marks of a field, those inside of a union included."""
+    """Marks of a field, including those inside a union."""
     return [*one.metadata, *(mark for part in get_args(one.annotation) for mark in getattr(part, '__metadata__', ()))]
 
 
 def _put_values(section: dict[str, Any], options: type[Section]) -> None:
     """Replace values by the declared ones, and fill in the defaults of what a loop reads."""
-    for cls in options.__mro__:  # of a class that reads more than it must, what is certain
+    for cls in options.__mro__:  # only what is certain, for a class that may read less
         known = {key: value for key, value in section.items() if key in getattr(cls, 'model_fields', ())}
         with contextlib.suppress(ValidationError, AttributeError):
             typed = cast(Any, cls).model_validate(known)

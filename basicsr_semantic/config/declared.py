@@ -1,7 +1,7 @@
-"""What the class of a model or a data set says about its sections, and how much that is worth.
+"""What the class of a model or a data set says about its sections, and how reliable that is.
 
 A class of ours says everything, and so does one of BasicSR's own, for which we say it. A class of somebody else's may
-read keys that nobody knows of: what it inherits from a class of those is known, the rest is its own matter.
+read keys that are not known here: what it inherits from one of the former is known, the rest is not checked.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Declared:
     owner: str
     """Class that reads them, for messages."""
     unknown: str
-    """What a key is that is not known: ``error`` (a class of ours), ``warning`` (BasicSR's), ``its own`` matter of a
-    class of somebody else's, ``taken`` by ``**kwargs``."""
+    """What an unknown key is: ``error`` (a class of ours), ``warning`` (BasicSR's), ``its own`` (a class of somebody
+    else's, which may read it), ``taken`` by ``**kwargs``."""
     sure: type[Section]
-    """Those of the keys that are certain: a class of somebody else's may do without what its base in BasicSR reads."""
+    """Those of the keys that are certain: a class of somebody else's may not need what its base in BasicSR reads."""
 
 
 def declared(cls: type | None, section: str) -> Declared:

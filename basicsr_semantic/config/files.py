@@ -36,7 +36,7 @@ def shipped_meta_info(path: str) -> Path | None:
 def missing_files(
     path: tuple[str, ...], section: Mapping[str, Any], options: type[Section]
 ) -> Iterator[tuple[str, str]]:
-    """(key, sentence) for what a section names and what is not there; a folder in the place of a file is neither.
+    """(key, sentence) for what a section names and what is not there; a folder in the place of a file is reported, too.
 
     Args:
         path: Where the section is: a data set, ``path`` (pretrain_*, resume_state), a network or a metric.
@@ -63,7 +63,7 @@ def missing_files(
         try:
             place = place.expanduser()
             is_folder, is_absent = place.is_dir(), not place.exists() and not place.is_symlink()
-        except (OSError, RuntimeError) as error:  # too long a name, links in a circle, the home of nobody
+        except (OSError, RuntimeError) as error:  # too long a name, circular links, no such user
             yield key, f'{shown(value)} cannot be a path: {getattr(error, "strerror", error)}.'
             continue
         if is_folder and path[:1] != ('datasets',):

@@ -1,4 +1,4 @@
-"""Networks that read priors, under a model class that hands on frames alone: they would train and never see a mask."""
+"""Networks that read priors, under a model class that passes on frames only: they would train and never see a mask."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MENDED = """Write
   datasets:
     train: {type: SemanticClipDataset, dataroot_priors: STORE, ...}
     val: {type: SemanticClipTestDataset, dataroot_priors: STORE, ...}
-with a STORE of priors; or, to do without them, network_g: {missing_priors: neutral}."""
+with a STORE of priors; or, to train without priors, network_g: {missing_priors: neutral}."""
 
 
 def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> tuple[str | UserError, bool] | None:
-    """What is wrong where a network needs priors and nobody hands them on.
+    """What is wrong where a network needs priors and the model class does not pass them on.
 
-    Frames may carry masks as further channels: data sets that are neither BasicSR's nor ours may give such.
+    Frames may carry masks as further channels: data sets that are neither BasicSR's nor ours may give such frames.
 
     Args:
         model: The model class.
@@ -32,7 +32,7 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
         net: The network.
 
     Returns:
-        A sentence, or an error with the lines that mend it, and whether it is a warning only; None where nothing is
+        A sentence, or an error with the lines that resolve it, and whether it is a warning only; None where nothing is
         wrong.
     """
     arch = arch_of(net)
@@ -44,6 +44,6 @@ def lost_priors(model: type | None, opt: Mapping[str, Any], net: nn.Module) -> t
     known = all(kind is not None and package_of(kind.target) in ('basicsr', _OURS) for kind in kinds)
     network, what = type(net).__name__, ' and '.join(arch.prior_fields)
     if package_of(model) == 'basicsr' and known:
-        message = f"BasicSR's {model.__name__} hands on frames alone, so this {network} would never see {what}."
+        message = f"BasicSR's {model.__name__} passes on frames only, so this {network} would never see {what}."
         return MissingError(f'{message} {_MENDED}', 'priors'), False
-    return f'{network} needs {what} with its frames; see to it that {model.__name__} hands them on.', True
+    return f'{network} needs {what} with its frames; make sure that {model.__name__} passes them on.', True

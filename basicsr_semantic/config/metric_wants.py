@@ -17,7 +17,7 @@ class Wants:
     """What a metric asks for, read off the signature of its function."""
 
     gt: bool
-    """Whether it cannot do without GT: ``img2`` has no default."""
+    """Whether it needs GT: ``img2`` has no default."""
     over_time: bool
     """Whether it compares a frame with the one before: it has an argument ``previous``."""
     takes: frozenset[str]
@@ -28,7 +28,7 @@ class Wants:
 def _wants_of(target: Any) -> Wants:
     try:
         parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # no Python function: as all of BasicSR's were when this loop was written
+    except (TypeError, ValueError):  # not a Python function: treated as BasicSR's own
         return Wants(True, False, frozenset({'img', 'img2'}))
     given = {name for name in ('img', 'img2', 'previous', 'previous2') if name in parameters}
     gt = 'img2' in parameters and parameters['img2'].default is inspect.Parameter.empty
@@ -48,7 +48,7 @@ def wants(options: Mapping[str, Any]) -> Wants:
 
 
 def pointless_test(val: Mapping[str, Any] | None, dataset: Any) -> str | None:
-    """Say why a test on a data set would leave nothing behind.
+    """Say why a test on a data set would produce nothing.
 
     Args:
         val: The section ``val``.
@@ -58,7 +58,7 @@ def pointless_test(val: Mapping[str, Any] | None, dataset: Any) -> str | None:
         A sentence; None where frames are saved or something can be measured.
 
     Raises:
-        UserError: The section names a metric that there is not.
+        UserError: The section names a metric that does not exist.
     """
     val = val or {}
     if getattr(dataset, 'has_gt', True) or val.get('save_img') is not False:
@@ -66,6 +66,6 @@ def pointless_test(val: Mapping[str, Any] | None, dataset: Any) -> str | None:
     if any(not wants(metric).gt for metric in (val.get('metrics') or {}).values()):
         return None
     return (
-        f"Data set '{dataset.opt['name']}' has no GT, and val:metrics has no metric that does without: the test would "
-        'measure nothing and save nothing. Leave val:save_img out (or say ~ or true) to save the restored frames.'
+        f"Data set '{dataset.opt['name']}' has no GT, and val:metrics has no metric that works without it: the test "
+        'would measure nothing and save nothing. Remove val:save_img (or set it to ~ or true) to save the frames.'
     )

@@ -2,7 +2,7 @@
 
 Values are those of PyYAML's safe loader, as BasicSR reads them, with two differences: ``2e-4`` and ``1E5`` are numbers
 (PyYAML reads text), and ``2024-01-31`` is text (PyYAML makes a date of it, which no option wants). A tag that is not
-plain data and a key that is written twice are refused; PyYAML obeys the one and keeps the last of the other.
+plain data and a key that is written twice are refused; PyYAML would follow the tag and keep the last of the keys.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_value(text: str, source: str) -> Any:
-    """The value of an override; :class:`UserError` where it begins like YAML and is none, or has a tag of code.
+    """The value of an override; :class:`UserError` for what begins like YAML but is not, and for tags that run code.
 
     Brackets, braces, quotes and ``!!float`` are read as YAML; anything else is one scalar, so that ``a: b``, ``x #1``
     or ``*.png`` stay the text they are. ``none`` in any case, ``~`` and nothing at all are None.
@@ -191,7 +191,7 @@ class _Builder:
                 return self.mapping(node, path)
         finally:
             self.open.discard(id(node))
-        raise UserError(f'{at} gives the tag !!{tag} to a value that is none.')
+        raise UserError(f'{at} gives the tag !!{tag} to a value of another type.')
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[Any, Any]:
         lines: dict[Any, int] = {}
@@ -204,7 +204,7 @@ class _Builder:
                 first = f'the first is in line {lines[key]}'
                 raise UserError(f"{self.source}:{line} has the key '{key}' a second time; {first}.")
             lines[key] = line
-        self.checked.add(id(node))  # an alias comes by again, with what it inherits filled in
+        self.checked.add(id(node))  # an alias is visited again, with what it inherits filled in
         self.loader.flatten_mapping(node)  # "<<": what is inherited comes first, so that the own keys win
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:

@@ -1,4 +1,4 @@
-"""What is wrong with an option file, all of it at once."""
+"""Everything that is wrong with an option file, in one report."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Problem:
     suggestion: str = ''
     """What to do: a sentence, the nearest valid name, or a command; may be empty."""
     missing_file: bool = False
-    """Whether all that is wrong is that a file or folder is not there."""
+    """Whether the only thing wrong is that a file or folder is missing."""
     warning: bool = False
-    """Whether the run goes on all the same."""
+    """Whether the run goes on regardless."""
     note: bool = False
-    """Of a warning, whether it may well be meant: then it is no error where warnings are taken for errors, either."""
+    """For a warning, whether the setting may be intended: then it is not an error where warnings are errors."""
     error: BaseException | None = None
-    """What the message is of, where that is an error: the command line may know a command for it."""
+    """The error that the message comes from, if any: the command line may know a command for it."""
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
@@ -70,7 +70,7 @@ def problem_of(
 
 
 class OptionError(UserError):
-    """The problems of an `OptionFile`, all of them in one error; which command mends them the caller may add."""
+    """The problems of an `OptionFile`, all of them in one error; the caller may add commands that resolve them."""
 
     def __init__(self, problems: list[Problem], options: Any = None) -> None:
         self.problems, self.options = problems, options

@@ -1,4 +1,4 @@
-"""Networks whose optical flow starts at random: they train all the same, and align nothing for a long time."""
+"""Networks whose optical flow starts at random: they train, but align nothing for a long time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .signatures import arguments_of
 
 
 def random_flow(opt: Mapping[str, Any], name: str, net: nn.Module | None) -> tuple[KeyPath, str] | None:
-    """What to say of a network with a SPyNet for which a training loads no weights.
+    """What to report about a network with a SPyNet for which a training loads no weights.
 
     Weights come from the file that an argument of the network names (``spynet_path`` of BasicSR's networks and ours),
     or from ``path:pretrain_network_*``, with which runs are resumed, too. A network whose constructor has no such
-    argument is not judged: nobody knows what it loads by itself.
+    argument is not judged: what it loads by itself is not known.
 
     Args:
         opt: The options of a training.
@@ -52,7 +52,7 @@ def random_flow(opt: Mapping[str, Any], name: str, net: nn.Module | None) -> tup
 
 
 def _weight_of_spynet(net: nn.Module) -> str | None:
-    """Name of the first parameter of a SPyNet within a network, whoever wrote it; None without one."""
+    """Name of the first parameter of any SPyNet within a network, BasicSR's or another; None without one."""
     for name, module in net.named_modules():
         if name and any(cls.__name__.lower() == 'spynet' for cls in type(module).__mro__):
             return next((f'{name}.{one}' for one, _ in module.named_parameters()), None)
@@ -60,7 +60,7 @@ def _weight_of_spynet(net: nn.Module) -> str | None:
 
 
 def _may_hold(file: Path, weight: str) -> bool:
-    """Whether a checkpoint has a tensor of that name; also if it cannot be read, which others say."""
+    """Whether a checkpoint has a tensor of that name; also if it cannot be read, which is reported elsewhere."""
     try:
         content = load_plain(file)
     except UserError:

@@ -32,9 +32,9 @@ def whole(value: Any) -> Any:
 Number = Annotated[float, BeforeValidator(_number)]
 """A float that may be written as 2, 2e-4 or '2e-4'."""
 Iterations = Annotated[int, BeforeValidator(whole), Field(ge=-1, le=10**12)]
-"""Iterations, which option files like to write as ``!!float 5e3``; -1 is never, as 0."""
+"""Iterations, which option files often write as ``!!float 5e3``; -1 and 0 mean never."""
 Positive = Annotated[int, BeforeValidator(whole), Field(ge=1, le=10**12)]
-"""A number of things of which there must be one."""
+"""A number of things, at least 1."""
 Factor = Annotated[Number, Field(ge=0, le=10**12)]
 """A factor on a learning rate."""
 
@@ -53,7 +53,7 @@ class Section(BaseModel):
 
     @classmethod
     def reads_file(cls, key: str, values: Mapping[str, Any]) -> bool:
-        """Whether a run reads the file that a key names; a section of which a run may leave some out says which.
+        """Whether a run reads the file that a key names; a section whose files are not all read says which are.
 
         Args:
             key: A key of the section, whose value is a path.
@@ -66,7 +66,7 @@ AnySection = TypeVar('AnySection', bound=Section)
 
 
 class NeededInTraining:
-    """Marks a key that only training cannot do without; a test may leave it out."""
+    """Marks a key that only training needs; a test may leave it out."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Built:
     target: Callable[..., Any] | None = None
     """What takes the section, where it has no ``type``."""
     options: type[Section] | None = None
-    """Keys that the model itself reads there, besides those of what is built."""
+    """Keys that the model itself reads there, in addition to those of what is built."""
 
 
 def subsection(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def wrong_values(cls: type[Section], values: Mapping[str, Any]) -> list[Wrong]:
 
     Args:
         cls: The model of the section.
-        values: The section; further keys and missing ones are somebody else's matter.
+        values: The section; unknown and missing keys are not checked here.
     """
     known = {key: value for key, value in values.items() if key in cls.model_fields}
     return [_sentence(cls, path, errors, known) for path, errors in _errors(cls, known).items()]
@@ -142,7 +142,7 @@ def _errors(cls: type[Section], known: Mapping[str, Any]) -> dict[KeyPath, list[
             if one['loc'] and one['loc'][0] not in known:
                 continue
             path, value, loc = [], cast(Any, known), cast(Any, one['loc'])
-            for step in loc:  # what does not stand in the file names branches of unions
+            for step in loc:  # names of branches of unions are not in the file
                 listed = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
                 if not listed and not (isinstance(value, Mapping) and step in value):
                     break

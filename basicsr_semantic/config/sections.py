@@ -45,7 +45,7 @@ class TopOptions(Section):
 
 
 class LoaderOptions(Section):
-    """What every data set section may hold besides the keys of its class."""
+    """What every data set section may hold in addition to the keys of its class."""
 
     name: Annotated[str, AfterValidator(inner_name)]
     """Name in logs and result files."""
@@ -74,7 +74,7 @@ class LoaderOptions(Section):
 
 
 class PathOptions(Section):
-    """Section ``path``, besides the keys of the model."""
+    """Section ``path``, without the keys of the model."""
 
     resume_state: str | None = None
     """Training state to continue from; --auto_resume finds the newest itself."""
@@ -87,7 +87,7 @@ class PathOptions(Section):
 
 
 class TrainOptions(Section):
-    """Section ``train``, besides the keys of the model."""
+    """Section ``train``, without the keys of the model."""
 
     total_iter: Positive
     """Iterations of the whole run; one iteration is one optimiser step."""
@@ -96,7 +96,7 @@ class TrainOptions(Section):
 
 
 class ValOptions(Section):
-    """Section ``val``, besides the keys of the model."""
+    """Section ``val``, without the keys of the model."""
 
     val_freq: Positive | None = None
     """Iterations between validations; ~: only after training."""
@@ -142,7 +142,7 @@ class DistOptions(Section):
 
 
 class MetricOptions(Section):
-    """What every metric may hold besides the arguments of its function."""
+    """What every metric may hold in addition to the arguments of its function."""
 
     type: str
     """Registered metric."""

@@ -1,7 +1,7 @@
 """Constructors and functions as sections: a pydantic model made of a signature.
 
 Types are those that a signature declares; nothing is guessed from a default. A hint that no YAML value can have (a
-class, a callable, a tensor) is not judged: a rule that we do not understand must not turn into a complaint.
+class, a callable, a tensor) is not checked: a rule that we do not understand must not become an error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Arguments(Section):
     model_config = ConfigDict(allow_inf_nan=True, use_attribute_docstrings=False)
 
     takes_more: ClassVar[bool] = False
-    """Whether the callable has ``**kwargs``: then further keys are its own matter."""
+    """Whether the callable has ``**kwargs``: then it may take further keys."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -44,13 +44,13 @@ def arguments_of(target: Callable[..., Any], without: frozenset[str] = frozenset
 
     Args:
         target: A class or function.
-        without: Arguments that somebody else gives.
+        without: Arguments that the option file does not give.
     """
     docs = argument_docs(target)
     fields: dict[str, Any] = {}
     parameters, takes_more = _parameters(target)
     for name, (parameter, hint, needed) in parameters.items():
-        if name in without or name.startswith('_') or hasattr(Arguments, name):  # pydantic keeps such names to itself
+        if name in without or name.startswith('_') or hasattr(Arguments, name):  # pydantic reserves such names
             takes_more = takes_more or name not in without
             continue
         hint = hint | None if parameter.default is None and hint is not Any else hint
@@ -77,7 +77,7 @@ def _parameters(target: Any) -> tuple[dict[str, tuple[inspect.Parameter, Any, bo
         hints = _hints_of(inspect.unwrap(function))
         for one in parameters:
             if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
-                # what a base cannot do without may be given by the class itself
+                # what a base needs may be given by the class itself
                 needed = one.default is one.empty and function is owners[0]
                 found.setdefault(one.name, (one, _any(_strict(hints.get(one.name, Any))), needed))
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
@@ -95,7 +95,7 @@ def _hints_of(target: Any) -> dict[str, Any]:
 
 
 def _strict(hint: Any) -> Any:
-    """A type hint as pydantic is to judge values out of YAML by."""
+    """A type hint in the form in which pydantic checks values from YAML."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint in (None, type(None), bool, int, str, Any):
         return hint

@@ -1,8 +1,7 @@
-"""What BasicSR's own data sets (1.4.2) read of their options, class by class, published as ours publish theirs.
+"""The options that BasicSR's own data sets (1.4.2) read, class by class, published as ours publish theirs.
 
-They take a dict and look at a key when they need it, in the middle of a run. Here each key stands once, with its type,
-or with (type, default) where it may be left out; keys that BasicSR's option files carry along without effect are not
-here.
+They take a dict and look at a key when they need it, in the middle of a run. Here each key is listed once, with its
+type, or with (type, default) where it may be left out. Keys of BasicSR's option files without effect are not listed.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def section(name: str, base: Any, /, *checks: Callable[[Any], Any], **keys: Any)
     """A subclass with further keys, each a type or (type, default), and checks of several keys together."""
     result: dict[str, Any] = {key: hint if isinstance(hint, tuple) else (hint, ...) for key, hint in keys.items()}
     result['__validators__'] = {f'_{name}_{n}': model_validator(mode='after')(check) for n, check in enumerate(checks)}
-    # no docstrings to seek in a source that is not there, which took two seconds of each start
+    # do not look for docstrings in a source that does not exist, which took two seconds of each start
     return create_model(
         name, __base__=base, __module__=__name__, __cls_kwargs__={'use_attribute_docstrings': False}, **result
     )
@@ -52,7 +51,7 @@ UpDownKeep = Annotated[list[Factor], Field(min_length=3, max_length=3, descripti
 Gaps = Annotated[list[Positive], Field(min_length=1, description='Distances between frames to choose from.')]
 Chance = Annotated[Number, Field(ge=0, le=1)]
 Luma = Annotated[str | None, Field(description='y takes luma alone.')]
-Chosen = Annotated[str, Field(description='List of what to take; without the key everything is taken.')]
+Chosen = Annotated[str, Field(description='List of what to take; without this key everything is taken.')]
 Listed = Annotated[str | None, Field(description='List of what to take; ~ takes everything.')]
 Padding = Literal['replicate', 'reflection', 'reflection_circle', 'circle']
 Kernel = Literal['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
@@ -104,7 +103,7 @@ RealESRGANDataset = section(
     dataroot_gt=str,
     use_hflip=bool,
     use_rot=bool,
-    meta_info=(Annotated[str | None, Field(description='List of images, unless they lie in an LMDB.')], None),
+    meta_info=(Annotated[str | None, Field(description='List of images, unless they are in an LMDB.')], None),
     **_BLUR,
 )
 

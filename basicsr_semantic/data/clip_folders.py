@@ -21,7 +21,7 @@ class Folder:
     Attributes:
         path: The folder.
         name: Its path below the root with '/', '.' for the root itself.
-        files: Names of what is in it and is no folder, in natural order.
+        files: Names of what is in it except folders, in natural order.
         has_folders: Whether there are folders in it.
     """
 
@@ -77,7 +77,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 
 def _by_value(part: str) -> tuple[int, int, str]:
-    """Digits by how many they are, then by what they are: without a number, which has at most 4300 of them."""
+    """Digits by their number, then by their value, without making an int of them, which takes at most 4300 digits."""
     digits = part.lstrip('0')
     return (0, len(digits), digits) if part.isdecimal() else (1, 0, part)
 

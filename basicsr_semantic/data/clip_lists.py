@@ -64,7 +64,7 @@ def read_meta_info(path: Path) -> list[tuple[str, int | None]]:
                 "'000 100 (720,1280,3)'. Is it a list of single images?"
             )
         name = words[0].strip('/')
-        wrong = wrong_inner_name(name) or (None if name.isprintable() else 'has characters that nobody sees')
+        wrong = wrong_inner_name(name) or (None if name.isprintable() else 'has invisible characters')
         if wrong is not None:
             raise UserError(f"'{path}', line {number}: the clip's name {shown(name)} {wrong}.")
         listed.append((name, int(words[1]) if len(words) > 1 else None))

@@ -21,7 +21,7 @@ NEUTRAL = 'neutral'
 
 
 class ClipPriorSource:
-    """What a data set knows of its frames besides their pixels.
+    """What a data set knows of its frames in addition to their pixels.
 
     Opens the store in the process that reads, when it reads.
 
@@ -31,8 +31,8 @@ class ClipPriorSource:
     Attributes:
         store: The store; None without one.
         kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
-        labels: What every item says of its priors: ``prior_kind`` and, of tokens, ``prior_origin``, see
-            :func:`..priors.store_meta.token_origin`; nothing that is not known.
+        labels: What every item has about its priors: ``prior_kind`` and, of tokens, ``prior_origin``, see
+            :func:`..priors.store_meta.token_origin`; unknown ones are left out.
         crop_step: Crops begin at multiples of so many LR pixels: those of a cell where there are pixel features.
 
     Raises:
@@ -51,9 +51,9 @@ class ClipPriorSource:
         self.crop_step = CELL if self._with_features else 1
 
     def check_frames(self, keys: Iterable[str]) -> str | None:
-        """Refuse a store that lacks frames before a run meets them, or say how many are neutral where that is allowed.
+        """Refuse a store that lacks frames before a run reads them, or log how many are neutral where that is allowed.
 
-        A store of altogether other frames is refused also with neutral priors, which would pass over it in silence.
+        A store of entirely other frames is refused also with neutral priors, which would hide the mistake.
 
         Args:
             keys: Frames whose priors will be read; a frame may come often.
@@ -81,7 +81,7 @@ class ClipPriorSource:
             message = f'The store {store.path} lacks {len(lacking)} of {len(keys)} frames, for example {lacking[0]!r}.'
             if not self._neutral:
                 raise store.missing(f'{message} What is in it is kept.')
-            get_root_logger().warning(f'{message} Neutral priors stand in for them (missing_priors).')
+            get_root_logger().warning(f'{message} Neutral priors are used for them (missing_priors).')
         return next(key for key in keys if key in stored)
 
     def close(self) -> None:
@@ -177,11 +177,11 @@ class ClipPriorSource:
         read: Callable[[Sequence[str]], np.ndarray],
         geometry: ClipGeometry | None = None,
     ) -> np.ndarray:
-        """One array a frame: each is read, cut and flipped once, and stands wherever its key does.
+        """One array a frame: each is read, cut and flipped once, and is repeated wherever its key is.
 
         Args:
             keys: Frames, in order; a frame may come twice.
-            neutral: What stands for a frame that is not in the store.
+            neutral: What is used for a frame that is not in the store.
             read: Reads the frames of some keys that are there.
             geometry: Flips what was read; None flips nothing.
         """
@@ -204,7 +204,7 @@ def _open_priors(options: ClipOptions) -> tuple[PriorStore | None, str | None]:
         if options.with_features and not getattr(options, 'whole_frames', False):
             raise MissingError(
                 f"Data set '{options.name}': with_features is true, but there is no store. Give dataroot_priors, or "
-                'leave with_features out.',
+                'remove with_features.',
                 'features',
             )
         return None, NEUTRAL if options.missing_priors == 'neutral' else None

@@ -25,10 +25,10 @@ class ClipCrop:
 
     Attributes:
         lq: (t, 3, h, w) float32 in [0, 1], RGB.
-        gt: (n, 3, scale h, scale w) likewise, one for each frame whose GT was wanted; None for none.
+        gt: (n, 3, scale h, scale w), as ``lq``, one for each frame whose GT was wanted; None for none.
         masks: (t, num_masks, h, w) uint8 of 0 and 1; None without priors, or of an extractor that makes none.
         frame_tokens: (t, K, Ct) float32; None where the store has no tokens.
-        global_tokens: (t, Cg) float32 likewise.
+        global_tokens: (t, Cg) float32; None where the store has no global tokens.
         pixel_features: (t, Cp, hp, wp) float32, one vector for each cell of 4x4 LR pixels; None without.
         geometry: What the crops went through.
         lq_whole: (t, 3, hf, wf) float32, the whole low-resolution frames as they are; None where they were not wanted.
@@ -53,7 +53,7 @@ class ClipSource:
         options: Options of the data set.
 
     Attributes:
-        index: The clips of the data roots or the meta info file, less the validation clips in training, just them in
+        index: The clips of the data roots or the meta info file, without the validation clips in training, only them in
             val and test, where ``val_partition`` is given.
         prior_kind: Kind of the priors, ``neutral`` for all-zero masks without a store, None without priors.
         has_gt: Whether there are high-resolution frames.
@@ -107,7 +107,7 @@ class ClipSource:
                 reader.close()
 
     def check_priors(self, clips: Sequence[Clip], keys: Iterable[str]) -> None:
-        """Look for the priors of all frames, and at those of one, so that a store that does not fit ends no long run.
+        """Look for the priors of all frames, and read those of one, so that a store that does not fit is found early.
 
         Args:
             clips: The clips that are used.
@@ -158,7 +158,7 @@ class ClipSource:
             elif this != size:
                 raise MissingError(
                     f"Frame '{key}' has {_by(this)} low-resolution pixels, but '{keys[0]}' of its clip {_by(size)}. "
-                    'All frames of a clip need one size; what makes data sets of clips sorts out those that differ.',
+                    'All frames of a clip need one size; preparing the clips leaves out those that differ.',
                     'clips',
                 )
             if lq is None and whole_frames:
@@ -188,7 +188,7 @@ class ClipSource:
         )
 
     def _lr_size(self, key: str, lq: np.ndarray | None, gt: np.ndarray | None) -> tuple[int, int]:
-        """(h, w) of a low-resolution frame, of which at least the GT is at hand."""
+        """(h, w) of a low-resolution frame, of which at least the GT has been read."""
         asked = None if gt is None else (gt.shape[0] // self.scale, gt.shape[1] // self.scale)
         if lq is None:
             assert asked is not None

@@ -49,7 +49,7 @@ class Clip:
 
     @property
     def folder(self) -> str:
-        """Where its frames lie below the root; its name, but for a later part."""
+        """Where its frames are below the root: its name, except for a later part."""
         return self.part_of or self.name
 
     @property
@@ -72,7 +72,7 @@ class ClipIndex:
     Attributes:
         clips: The clips.
         source: Where they come from.
-        remarks: Sentences on videos that are shorter than they say; filled by ``load``.
+        remarks: Sentences on videos that are shorter than they announce; filled by ``load``.
 
     Raises:
         UserError: No clip, or two of one name.
@@ -160,9 +160,9 @@ class ClipIndex:
         return name in self._by_name
 
     def without(self, names: Iterable[str]) -> ClipIndex:
-        """The other clips; the name of a folder stands for all its parts.
+        """The other clips; the name of a folder means all its parts.
 
-        Names that are not there are no mistake (a partition may be left out already).
+        Names that are not there are not an error (a partition may be left out already).
         """
         left_out = set(names)
         return ClipIndex(
@@ -171,7 +171,7 @@ class ClipIndex:
         )
 
     def only(self, names: Iterable[str]) -> ClipIndex:
-        """Just these clips, in the order of the index; the name of a folder stands for all its parts."""
+        """Only these clips, in the order of the index; the name of a folder means all its parts."""
         wanted = set(names)
         return ClipIndex(
             (clip for clip in self if not wanted.isdisjoint((clip.name, clip.folder))),
@@ -240,9 +240,9 @@ def val_partition_clips(partition: str) -> tuple[str, ...]:
 
 @cache
 def _frame_names(template: str, count: int) -> tuple[str, ...]:
-    # one number and nothing else: a wider format could ask for gigabytes, or for what lies behind the number
+    # one number and nothing else: a wider format could ask for gigabytes, or for attributes of the number
     if not re.fullmatch(r'[^{}]*\{0?(:0?[0-9]{0,2}d?)?\}[^{}]*', template):
-        raise UserError(f"filename_tmpl: '{template[:80]}' is no format for one number, as '{{:08d}}' is.")
+        raise UserError(f"filename_tmpl: '{template[:80]}' is not a format for one number, as '{{:08d}}' is.")
     return tuple(template.format(number) for number in range(count))
 
 
@@ -288,7 +288,7 @@ class _Videos:
 
 
 def _all_clips(root: Path) -> list[FoundClip]:
-    """All clips below a root, in order; what cannot be read is not left out."""
+    """All clips below a root, in order; what cannot be read is an error."""
     found, left_out = find_clips(root)
     unreadable = next((one for one in left_out if 'cannot be read' in one[1]), None)
     if unreadable is not None:

@@ -21,7 +21,7 @@ class DatasetOptions(LoaderOptions):
     scale: Annotated[int, Field(ge=1, le=64)] = 4
     """Upsampling factor; set from the top of the file."""
     prepare: str | None = None
-    """Command that makes the data, shown where they are missing; {folder} stands for the folder they belong into."""
+    """Command that makes the data, shown where they are missing; {folder} is the folder they belong into."""
     io_backend: Annotated[dict[str, Any], Built('io_backend')] = {'type': 'disk'}
     """How the data roots are stored: type disk (images, videos) or lmdb; further keys go to BasicSR's backend."""
     max_megapixels: Annotated[Number, Field(gt=0)] = MAX_MEGAPIXELS
@@ -47,14 +47,14 @@ class ClipOptions(DatasetOptions):
     """Masks of the centre frame only, (1, num_masks, h, w): all that EDVRSEEM looks at, and faster to read."""
     with_features: bool | None = None
     """Pixel features in the items: ~ as the store has them, false to leave them out, true to insist on them. Crops then
-    begin at multiples of 4 LR pixels; without a store, but with whole_frames, that is all that true does (online_full).
+    begin at multiples of 4 LR pixels; without a store, but with whole_frames, true does only that (online_full).
     """
     prior_kind: str | None = None
     """Kind of prior the store must hold, as sam, regions or annotations; ~ takes any."""
     meta_info_file: str | None = None
     """List of clips, as '000 100 (720,1280,3)' or a name a line; ~ takes all clips below the data root."""
     val_partition: Literal['REDS4', 'official'] | None = None
-    """Validation clips of REDS: left out in training, the only ones in val and test; ~ makes no difference."""
+    """Validation clips of REDS: left out in training, the only ones in val and test; ~ takes all clips."""
     filename_tmpl: str | None = None
     """Format of frame names where the list gives a number of frames; ~ is '{:08d}' (im1 to im7 for Vimeo-90K)."""
 
@@ -82,7 +82,7 @@ Options = TypeVar('Options', bound=DatasetOptions)
 
 
 def build_options(cls: type[Options], opt: Mapping[str, Any]) -> Options:
-    """Make the options of a data set from the dict BasicSR hands over.
+    """Make the options of a data set from the dict that BasicSR gives.
 
     Raises:
         UserError: An unknown key (with the nearest known one), a missing one, or a wrong value.

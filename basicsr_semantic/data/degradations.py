@@ -1,7 +1,7 @@
 """From high to low resolution: BI, BD and BD_DUF, the three degradations of the VSR papers.
 
 Each is a separable filter of which only every ``scale``-th position is kept, so each is described by its taps:
-which high-resolution positions an output pixel reads, with which weights, and what lies beyond the border.
+which high-resolution positions an output pixel reads, with which weights, and what is beyond the border.
 
 =========  =====================================================  =======================  ==========
 name       filter                                                 centre of output pixel i  border
@@ -78,7 +78,7 @@ def taps(kind: str, scale: int) -> Taps:
     """
     check_degradation(kind, scale)
     if kind == 'BI':
-        # MATLAB widens the cubic kernel by the scale; all output pixels share one phase because scale is whole.
+        # MATLAB widens the cubic kernel by the scale; all output pixels share one phase because scale is an integer.
         centre = (scale - 1) / 2
         offsets = np.arange(math.floor(centre - 2 * scale) + 1, math.ceil(centre + 2 * scale))
         weights = _cubic((offsets - centre) / scale)
@@ -117,9 +117,9 @@ def degrade(image: np.ndarray, kind: str, scale: int = 4, box: Sequence[int] | N
             multiples of ``scale`` (see ``mod_crop``).
         kind: ``BI``, ``BD`` or ``BD_DUF``.
         scale: 2, 3 or 4 (BD: 4 only).
-        box: (top, left, height, width) in low-resolution pixels: return only that part. Only the high-resolution
-            pixels it depends on are read, and beyond the frame's border stands what stands there for the whole
-            frame, so the result is bit-equal to cutting the box out of the degraded frame.
+        box: (top, left, height, width) in low-resolution pixels: return only that part. Only the high-resolution pixels
+            it depends on are read. Pixels beyond the frame's border are filled as for the whole frame, so the result is
+            bit-equal to cutting the box out of the degraded frame.
 
     Returns:
         (h / scale, w / scale[, c]) or the box of it, of the type of ``image``: uint8 rounded (half up) and clipped

@@ -1,4 +1,4 @@
-"""Which clips lie below a root: folders of images and videos, for preparation, extraction and data sets."""
+"""Which clips are below a root: folders of images and videos, for preparation, extraction and data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .videos import VIDEO_SUFFIXES, is_video
 
 
 class HasSource(Protocol):
-    """What messages call by its place below the root."""
+    """Something that messages name by its place below the root."""
 
     @property
     def source(self) -> str:
@@ -49,9 +49,9 @@ class FoundClip:
 
     @property
     def key(self) -> str:
-        """What the keys of its frames begin with where it is read as it is: of a folder the path, of a video the name.
+        """What the keys of its frames begin with where it is read directly: the path of a folder, the name of a video.
 
-        Frames of a video have no names of their own, so they have those that preparation gives them.
+        Frames of a video have no names of their own, so they get those that preparation gives them.
         """
         return self.source if self.video is None else self.name
 
@@ -63,11 +63,11 @@ def find_clips(root: Path) -> tuple[list[FoundClip], list[tuple[str, str]]]:
         root: A folder, or one video file. Hidden files and folders are left out.
 
     Returns:
-        The clips in the order of the walk, which :func:`in_order` mends; and folders that are left out, with the
+        The clips in the order of the walk, which :func:`in_order` sorts; and folders that are left out, with the
         reason: nothing is in them, they cannot be read, or a link leads to one that is taken already.
 
     Raises:
-        UserError: Nothing is found, images lie directly in ``root``, or two files of a folder are one frame.
+        UserError: Nothing is found, images are directly in ``root``, or two files of a folder are one frame.
     """
     if root.is_file():
         check_video_name(root)
@@ -78,7 +78,7 @@ def find_clips(root: Path) -> tuple[list[FoundClip], list[tuple[str, str]]]:
     for clip in clips:
         if clip.images and clip.source == '.':
             raise UserError(
-                f"Images such as {clip.images[0].name} lie directly in '{root}'. Each clip needs a folder of its own: "
+                f"Images such as {clip.images[0].name} are directly in '{root}'. Each clip needs a folder of its own: "
                 "give the folder that holds the clips' folders."
             )
         if clip.images:
@@ -94,10 +94,10 @@ def check_video_name(path: Path, where: str = '') -> None:
 
     Args:
         path: The file.
-        where: What to say first.
+        where: Beginning of the message.
 
     Raises:
-        UserError: It is not called as a video is.
+        UserError: It does not have the name of a video.
     """
     if not is_video(path.name):
         raise UserError(f"{where}'{path}' is neither a folder nor a video ({', '.join(VIDEO_SUFFIXES)}).")
@@ -153,7 +153,7 @@ def clean_name(name: str) -> str:
     """Name of a clip in the output: BasicSR's meta info and LMDB keys take neither blanks nor other alphabets.
 
     ASCII characters other than letters, digits and ``_-+=@/`` become ``_``, and so do punctuation and blanks of other
-    alphabets; their letters are written in percent signs, as in web addresses, so that two names stay two. Names that
+    alphabets; their letters are percent-encoded, as in web addresses, so that two names stay different. Names that
     come out longer than 200 characters are cut and end in a digest.
 
     Args:
@@ -173,7 +173,7 @@ def clean_name(name: str) -> str:
 
 
 def old_name(name: str) -> str:
-    """What `clean_name` made of a name before it kept other alphabets; stores begun so go on so."""
+    """What `clean_name` made of a name before it kept other alphabets; stores that were begun with it go on with it."""
     return _UNSAFE.sub('_', name)
 
 

@@ -160,7 +160,9 @@ class FrameReader:
             advice = '' if short_of_memory(error) else ' Make it again.'
             raise UserError(f"{self.option}: the LMDB '{self.root}' cannot be read: {error}.{advice}") from error
         except UnicodeEncodeError as error:
-            raise UserError(f"{self.option}: the key '{key}' has letters that BasicSR's LMDB keys cannot.") from error
+            raise UserError(
+                f"{self.option}: the key '{key}' has letters that BasicSR's LMDB keys cannot have."
+            ) from error
         if content is None:
             raise UserError(
                 f"{self.option}: the LMDB '{self.root}' has no key '{key}'. Is the meta info that of this LMDB, "

@@ -40,7 +40,7 @@ def header_size(file: Path | bytes) -> tuple[int, int] | None:
                 height, width, orientation = _png_header(opened)
                 return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
             opened.seek(0)
-            with _pillow_limit:  # Pillow opens nothing beyond a limit of its own, so that nobody learns the size
+            with _pillow_limit:  # Pillow opens nothing beyond a limit of its own, and then gives no size
                 limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
                 try:
                     image = Image.open(opened)

@@ -28,7 +28,7 @@ class InstanceOptions(DatasetOptions):
     dataroot_gt: str | None = None
     """High-resolution frames: JPEGImages of YouTube-VIS, another folder of clip folders, or an LMDB folder."""
     dataroot_lq: str | None = None
-    """Low-resolution frames instead, 1/scale of the annotations; the network then sees what it sees later on."""
+    """Low-resolution frames instead, 1/scale of the annotations, as the network gets them later."""
     degradation: Literal['BI', 'BD', 'BD_DUF'] | None = None
     """Degrade the frames of dataroot_gt on the fly: BI (MATLAB bicubic), BD (Gaussian, as BasicVSR) or BD_DUF."""
     annotation_file: str
@@ -36,7 +36,7 @@ class InstanceOptions(DatasetOptions):
     num_classes: Positive | None = None
     """Classes of the network; ~ is as many as annotation_file has categories, which are numbered by their ids."""
     val_every: Annotated[int, Field(ge=2)] | None = None
-    """Every so manyth video, by its place among the sorted ids, is for tests only; training leaves those out."""
+    """N takes every N-th video, in the order of the ids, for tests only; training leaves those out."""
     max_long_side: Positive | None = 768
     """Longest side of the frames after scaling; ~ is no limit."""
 
@@ -86,7 +86,8 @@ class InstanceSource:
     Args:
         options: Options of the data set.
         held_out: With ``val_every``: take the videos held out for tests (else the others).
-        crowds: Keep annotations of crowds, which nobody told apart: a test ignores what matches them.
+        crowds: Keep annotations of crowds, in which single instances are not separated: a test ignores what matches
+            them.
 
     Attributes:
         videos: The videos, by their ids.
@@ -138,8 +139,8 @@ class InstanceSource:
             frame = degrade(mod_crop(frame, self._scale), self._degradation, self._scale)
         height, width = video.annotated.height, video.annotated.width
         # frames may have been cut to multiples of the scale, annotations not
-        rests = height - self.factor * frame.shape[0], width - self.factor * frame.shape[1]
-        if not all(0 <= rest < max(self._scale, 2) for rest in rests):
+        left = height - self.factor * frame.shape[0], width - self.factor * frame.shape[1]
+        if not all(0 <= rest < max(self._scale, 2) for rest in left):
             raise UserError(
                 f"{self._where}: frame '{key}' has {frame.shape[1]}x{frame.shape[0]} pixels, but '{self._file.path}' "
                 f'says {width}x{height}' + (f' at {self.factor} times its size.' if self.factor > 1 else '.')
@@ -158,7 +159,7 @@ class InstanceSource:
         return self._file.mask(video.annotated, instance, position)
 
     def run_lengths(self, video: SourceVideo, instance: AnnotatedInstance, number: int) -> dict[str, Any] | None:
-        """The same as compressed run lengths of the COCO API."""
+        """The same mask as compressed run lengths of the COCO API."""
         mask = self.mask(video, instance, number)
         return None if mask is None or not mask.any() else encode_mask(mask)
 

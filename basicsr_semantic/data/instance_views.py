@@ -89,9 +89,9 @@ def draw_view(
 ) -> ClipView:
     """Draw a view as VITA (Heo et al. 2022) does for YouTube-VIS, by Python's ``random``, once for the whole clip.
 
-    Half of the clips are cropped: the frames are thought of at a short side out of ``crop_sides``, and a window is cut
-    there whose sides are drawn from ``crop_range``; it travels in a straight line over the clip. What is shown comes at
-    a short side out of ``short_sides``. Half of the clips are mirrored. Scaling twice is one resampling here.
+    Half of the clips are cropped: the frames are taken to have a short side out of ``crop_sides``, and a window is cut
+    there whose sides are drawn from ``crop_range``; it travels in a straight line over the clip. The result has a short
+    side out of ``short_sides``. Half of the clips are mirrored. Scaling twice is one resampling here.
 
     Args:
         count: Frames.

@@ -27,10 +27,10 @@ from .dataset_options import ClipOptions, build_options
 class SemanticClipDataset(Dataset):
     """Windows of consecutive frames for training, with low-resolution frames, GT and masks cut by one geometry.
 
-    REDS, Vimeo-90K, YouTube-VIS and any folder or LMDB of clips are a matter of options; see datasets/README.md. There
+    Options select REDS, Vimeo-90K, YouTube-VIS or any folder or LMDB of clips; see datasets/README.md. There
     is one item for each place a window of ``num_frame`` frames at the smallest interval can begin. Its random choices
     (interval, a new beginning where a longer interval would leave the clip, reverse, crop, flips) use Python's
-    ``random``, so whoever seeds that fixes the sample.
+    ``random``, so its seed determines the sample.
 
     An item is a dict:
 
@@ -78,7 +78,7 @@ class SemanticClipDataset(Dataset):
         exclude_clips: list[str] = field(default_factory=list)
         """Names of clips to leave out."""
         unfit_clips: Literal['error', 'leave_out'] = 'error'
-        """What clips with too few frames, or frames too small for gt_size, are: an error, or left out."""
+        """What happens to clips with too few frames, or frames too small for gt_size: error or leave_out."""
 
         @model_validator(mode='after')
         def _agree(self):
@@ -246,6 +246,6 @@ def _check(options: SemanticClipDataset.Options) -> None:
     if options.center_frame_only and options.num_frame % 2 == 0:
         raise ValueError(f'center_frame_only needs an odd num_frame, not {options.num_frame}.')
     if options.center_masks_only and not options.center_frame_only:
-        raise ValueError('center_masks_only goes with center_frame_only: true.')
+        raise ValueError('center_masks_only needs center_frame_only: true.')
     if options.center_frame_only and options.flip_sequence:
-        raise ValueError('flip_sequence has no one centre frame; choose it or center_frame_only.')
+        raise ValueError('flip_sequence has no single centre frame; choose it or center_frame_only.')

@@ -34,7 +34,7 @@ class SemanticClipTestDataset(Dataset):
     """Whole frames of clips for validation and test, with masks, and with GT where there is some.
 
     Recurrent networks (no ``num_frame``): an item is a clip, or a segment of at most ``max_frames`` frames. GT is not
-    in it: ``read_gt`` streams it frame by frame, so that no clip lies in memory at high resolution.
+    in it: ``read_gt`` streams it frame by frame, so that no clip is in memory at high resolution.
 
     Window networks (``num_frame``: 5, say): an item is one centre frame and its neighbours; those beyond the clip's
     ends are chosen by ``padding``, as BasicSR's ``generate_frame_indices`` does.
@@ -75,7 +75,7 @@ class SemanticClipTestDataset(Dataset):
         num_frame: Positive | None = None
         """Frames of a window around each frame, odd (EDVR); ~ for recurrent networks."""
         padding: Literal['reflection_circle', 'reflection', 'replicate', 'circle'] = 'reflection_circle'
-        """What stands in for the neighbours beyond the ends of a clip, with num_frame."""
+        """What replaces the neighbours beyond the ends of a clip, with num_frame."""
         center_frame_only: bool = False
         """Only the window around the centre frame of each clip (Vimeo-90K), with num_frame."""
         max_frames: Positive | None = None
@@ -177,18 +177,18 @@ def _check(options: SemanticClipTestDataset.Options) -> None:
         raise ValueError(f'first_frames is {options.first_frames}; at least 1 is needed.')
     if options.num_frame is None:
         if options.center_masks_only:
-            raise ValueError('center_masks_only goes with num_frame; recurrent networks use all masks.')
+            raise ValueError('center_masks_only needs num_frame; recurrent networks use all masks.')
         if options.center_frame_only:
-            raise ValueError('center_frame_only goes with num_frame; for recurrent networks set it below val.')
+            raise ValueError('center_frame_only needs num_frame; for recurrent networks set it below val.')
         if options.max_frames is not None and options.max_frames < 1:
             raise ValueError(f'max_frames is {options.max_frames}; at least 1 is needed.')
         if options.shift_last and options.max_frames is None:
-            raise ValueError('shift_last goes with max_frames, the length of the segments.')
+            raise ValueError('shift_last needs max_frames, the length of the segments.')
         return
     if options.num_frame < 1 or options.num_frame % 2 == 0:
         raise ValueError(f'num_frame is {options.num_frame}; a window around a frame needs an odd number.')
     if options.max_frames is not None or options.shift_last:
         key = 'shift_last' if options.max_frames is None else 'max_frames'
-        raise ValueError(f'{key} cuts clips for recurrent networks and does not go with num_frame.')
+        raise ValueError(f'{key} cuts clips for recurrent networks and cannot be combined with num_frame.')
     if options.padding not in PADDINGS:
         raise ValueError(f"padding is '{options.padding}'. Choose one of {', '.join(PADDINGS)}.")

@@ -29,7 +29,7 @@ class VideoInstanceDataset(Dataset):
     """A few frames of one video and the instances that they show, augmented as VITA (Heo et al. 2022) does it.
 
     There is one item a video. A frame is drawn, then others around it; scale, crop and mirror are drawn once for all of
-    them (see ``draw_view``). All draws use Python's ``random``, so whoever seeds that fixes the sample. VITA's
+    them (see ``draw_view``). All draws use Python's ``random``, so its seed determines the sample. VITA's
     configurations for YouTube-VIS change no colours, and neither does this.
 
     An item is a dict:
@@ -66,7 +66,7 @@ class VideoInstanceDataset(Dataset):
         crop_range: list[Positive] | None = [384, 600]
         """Shortest and longest side of the window that half of the clips are cropped to; ~ crops none."""
         crop_sides: list[Positive] = [400, 500, 600]
-        """Short sides to choose from at which crop_range is meant."""
+        """Short sides of the frames to choose from, to which crop_range refers."""
         use_hflip: bool = True
         """Mirror half of the samples."""
 
@@ -83,7 +83,7 @@ class VideoInstanceDataset(Dataset):
         if not self.source.annotated:
             raise UserError(
                 f"Data set '{options.name}': '{options.annotation_file}' has no annotations to train on. The valid and "
-                'test files of YouTube-VIS come without.'
+                'test files of YouTube-VIS have none.'
             )
         self.videos = tuple(video for video in self.source.videos if video.instances)
         if not self.videos:

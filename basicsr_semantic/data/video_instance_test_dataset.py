@@ -32,7 +32,7 @@ class VideoInstanceTestDataset(Dataset):
       them these are (all, unless frames are missing from an LMDB)
     - ``size``: (height, width) of the frames as the annotation file gives it; results are for this size
 
-    What was annotated does not come with the item but by ``annotations``. ``collate`` takes one item and gives it back.
+    The annotations are not in the item; ``annotations`` gives them. ``collate`` takes one item and returns it.
 
     Args:
         opt: BasicSR's dict of options; left as it is.

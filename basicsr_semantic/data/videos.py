@@ -16,7 +16,7 @@ from ..utils.files import why_no_file
 from .images import DamagedImageError, check_megapixels
 
 VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv')
-NO_VIDEO = 'it is not a video, or none that OpenCV can decode'
+NO_VIDEO = 'it is not a video that OpenCV can decode'
 
 _MOST_OPEN = 4
 """Decoders that a process keeps: LQ and GT of the clip it reads, and those of another data set."""
@@ -30,7 +30,7 @@ def is_video(name: str) -> bool:
 
 
 class OpenVideo:
-    """A video opened by OpenCV; not being one shows as no frames.
+    """A video opened by OpenCV; a file that is not a video has no frames.
 
     Frames come as OpenCV decodes them: 8 bits, BGR, upright.
 
@@ -67,7 +67,7 @@ class VideoLength:
 
     @property
     def why_short(self) -> str | None:
-        """What is to be said of the position after the last frame, None where nothing is missing there."""
+        """What is wrong at the position after the last frame, None where nothing is missing there."""
         return ends_early(self.announced) if self.frames < self.announced else None
 
 
@@ -106,9 +106,9 @@ def video_length(path: Path, max_megapixels: float) -> VideoLength:
 
 
 class _Decoder:
-    """Goes through one video, forward only: what lies behind is looked up among the last frames, or decoded again.
+    """Goes through one video, forward only: earlier frames are looked up among the last ones, or decoded again.
 
-    Containers seek to the wrong frame too often to be asked.
+    Containers seek to the wrong frame too often, so seeking is not used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -164,8 +164,8 @@ if hasattr(os, 'register_at_fork'):  # where there is no fork nothing is inherit
 def read_video_frame(path: Path, number: int, max_megapixels: float) -> np.ndarray:
     """Read one frame of a video.
 
-    A process keeps a few decoders, so a frame after the one read before costs the frames between them; one that lies
-    further back than the frames that are kept costs all frames before it.
+    A process keeps a few decoders, so a frame after the one read before costs the frames between them; one further back
+    than the frames that are kept costs all frames before it.
 
     Args:
         path: The file.

@@ -27,7 +27,7 @@ class BlurringResShift(nn.Module):
     """The diffusion between an image and a base of the same size; for any network that predicts the image.
 
     Images are (b, 3, h, w) float in [-1, 1], h and w multiples of ``patch``; a step t is an int or a LongTensor (b,),
-    from 1 to ``steps``. Every method computes in float32, outside autocast, whatever it is given.
+    from 1 to ``steps``. Every method computes in float32, outside autocast, whatever the type of its input.
 
     The state stays an image and is blurred in the DCT of its patches (Eq. 2); DCT and wavelets are orthonormal, so
     white noise is the same in all of them.
@@ -105,7 +105,7 @@ class BlurringResShift(nn.Module):
     def with_steps(self, steps: int) -> BlurringResShift:
         """The process that visits fewer of the same states, for a network that was trained on all of them.
 
-        The states are evenly spaced and end with the last one. A network is to be asked for step ``visited[t]``, as
+        The states are evenly spaced and end with the last one. The network must get step ``visited[t]``, as
         :func:`sample` does.
 
         Args:
@@ -193,7 +193,7 @@ class BlurringResShift(nn.Module):
         index = torch.as_tensor(t, dtype=torch.long).view(-1)
         if index.numel() not in (1, images.size(0)):
             raise ValueError(f'{index.numel()} steps were given for {images.size(0)} images.')
-        # a look at what lies on a GPU already would wait for it, in every step
+        # reading a value from a GPU would wait for it, in every step
         looks = index.device.type == 'cpu' and not torch.compiler.is_compiling()
         if looks and not bool(((index >= 1) & (index <= self.steps)).all()):
             raise ValueError(f'Steps go from 1 to {self.steps}, not {index.min().item()} to {index.max().item()}.')

@@ -33,7 +33,7 @@ def shift_schedule(steps: int, kappa: float, min_noise: float, power: float, eta
         raise ValueError(f'kappa {kappa}, min_noise {min_noise} and power {power} must be above 0, and finite.')
     first = min(min_noise / kappa, min_noise)
     if not first < etas_end < 1:
-        raise ValueError(f'etas_end is {etas_end}; it lies between sqrt(eta_1) = {first} and 1.')
+        raise ValueError(f'etas_end is {etas_end}; it must be between sqrt(eta_1) = {first} and 1.')
     if steps == 1:
         return torch.tensor([0.0, etas_end**2], dtype=torch.float64)
     place = (torch.arange(steps, dtype=torch.float64) / (steps - 1)) ** power
@@ -70,7 +70,7 @@ def blur_schedule(steps: int, sigma_min: float, sigma_max: float, kind: str = 'l
         sigmas = sigma_max * torch.sin(torch.arange(1, steps + 1, dtype=torch.float64) * math.pi / (2 * steps)) ** 2
     else:
         if not 0 < sigma_min <= sigma_max:
-            raise ValueError(f'sigma_min is {sigma_min}; it lies above 0 and is at most sigma_max, {sigma_max}.')
+            raise ValueError(f'sigma_min is {sigma_min}; it must be above 0 and at most sigma_max, {sigma_max}.')
         ends = (math.log(sigma_min if steps > 1 else sigma_max), math.log(sigma_max))
         sigmas = torch.linspace(*ends, steps, dtype=torch.float64).exp()
     return torch.cat([torch.zeros(1, dtype=torch.float64), sigmas**2 / 2])

@@ -1,4 +1,4 @@
-"""Checkpoints: written next to their place and renamed, read without running code from the file, whoever wrote them."""
+"""Checkpoints: written next to their place and renamed, read without running code from the file, ours or others'."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WITHIN = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 _COUNTERS = ('step_counter', 'n_averaged')
 _COMPANIONS = (*_COUNTERS, 'generator', 'discriminator', 'data_preprocessor', 'perceptual_loss', 'gan_loss')
 _COMPANIONS += ('pixel_loss', 'generator_ema', 'net_g', 'net_g_ema', 'net_d', 'ema', 'model_ema', 'loss')
-"""First names of what lies in a checkpoint with a network and is none of it, of MMagic and of torch's averages."""
+"""First names of what a checkpoint holds with a network but is not part of it, of MMagic and of torch's averages."""
 
 
 def save_atomic(content: Any, path: str | Path) -> None:
@@ -53,9 +53,9 @@ _held: dict[Path, dict[Path, Any]] = {}
 
 @contextlib.contextmanager
 def read_once(*folders: str | Path) -> Iterator[None]:
-    """Within it, `load_file` reads a file of these folders once and gives the same content again; nobody may change it.
+    """Within it, `load_file` reads a file of these folders once and gives the same content again; do not change it.
 
-    Weights are judged with their training state before the model is built, which then loads them.
+    Weights are checked with their training state before the model is built, which then loads them.
     """
     before = dict(_held)
     _held.update({Path(folder): {} for folder in folders})
@@ -98,12 +98,12 @@ def read_weights(
     Args:
         path: A file of BasicSR, ``{'params': state dict, 'params_ema': ...}``, a bare state dict, or one under another
             key that is in use (`HOLDERS`, `AVERAGES`), as in MMagic's, KAIR's and Lightning's files.
-        param_key: Which of them. Where ``params`` or ``params_ema`` is not there, what stands in its place is taken
-            with a log line; any other key must be there, or at least ``params``. None: the file itself.
+        param_key: Which of them. Where ``params`` or ``params_ema`` is missing, a key that is in use for the same is
+            taken, with a log line; for any other missing key ``params`` is taken. None: the file itself.
         role: Ending of the options in section ``path`` that are about this file, as of ``param_key_g``; None where
             there are none.
         names: Names that the network knows. With them the beginning that a wrapper has added is recognised, whatever
-            it is, and parts of the checkpoint that are no network's (a discriminator, a counter) are left out.
+            it is, and parts of the checkpoint that belong to no network (a discriminator, a counter) are left out.
 
     Raises:
         UserError: Unreadable file, no state dict under that key, or a tensor without data.
@@ -120,7 +120,7 @@ def read_weights(
                 listed = ', '.join(map(str, stored))
                 advice = f' Set path:param_key_{role} to one of them: {listed}.' if role and stored else ''
                 raise UserError(f'{path} has no {param_key!r}; its keys are {list(content)[:8]}.{advice}')
-            # as BasicSR does, but whoever asks for one of several names should not get another unseen
+            # as BasicSR does, but whoever asks for one of several names should see that another is used
             tell = get_root_logger().info if param_key in ('params', 'params_ema') else get_root_logger().warning
             tell(f'{path} has no {param_key}; its {found} is used.')
             content = content[found]
@@ -171,8 +171,8 @@ def load_weights(
 ) -> tuple[list[str], list[str]]:
     """Load a checkpoint into a network and say what did not match.
 
-    A network that knows what a checkpoint may hold in vain says so by its ``filter_checkpoint(state)``, which returns
-    the rest of the state dict and the keys left out; those are logged and count as known.
+    A network that does not use everything in its checkpoints has a method ``filter_checkpoint(state)``. It returns the
+    rest of the state dict and the keys left out; those are logged and count as known.
 
     Args:
         net: The bare network (not wrapped).

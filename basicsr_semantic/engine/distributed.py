@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..utils.errors import MissingError, UserError, full_stop, missing_in, reason
 
 _PATIENCE = datetime.timedelta(days=7)
-"""How long processes wait for one that restores a large validation set alone; one that dies is noticed at once."""
+"""How long processes wait for one that restores a large validation set alone; one that dies is noticed immediately."""
 
 
 def init_distributed(
@@ -86,10 +86,10 @@ def _export_slurm_environment(port: int | None) -> None:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Leave the group when the work is done, and say it in a sentence where another process has gone.
+    """Leave the group when the work is done; raise an error in a sentence where another process has ended.
 
     Raises:
-        UserError: Another process ended in the middle of what all do together.
+        UserError: Another process ended during a joint operation.
     """
     try:
         yield
@@ -97,7 +97,7 @@ def process_group() -> Iterator[None]:
         gone = ('Connection closed by peer', 'Connection reset by peer', 'remote process exited', 'Broken pipe')
         if not (dist.is_available() and dist.is_initialized()) or not any(one in str(error) for one in gone):
             raise
-        message = f'Process {dist.get_rank()} ends because another one has; what happened is said there'
+        message = f'Process {dist.get_rank()} ends because another one ended; that process says why'
         raise UserError(f'{message}. Continue with --auto_resume.') from error
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -145,7 +145,7 @@ def any_process(flag: bool) -> bool:
 def together() -> Iterator[None]:
     """A part of the run that ends in all processes if it fails in one of them.
 
-    What stands in it may talk to other processes only in ways in which all of them fail together.
+    Code in it may communicate with other processes only in ways in which all of them fail together.
 
     Raises:
         UserError: In the processes in which it did not fail, with the sentence of one in which it did.
@@ -167,13 +167,13 @@ def together() -> Iterator[None]:
 
 
 class DistributedNetwork(DistributedDataParallel):
-    """DistributedDataParallel for networks of which other parameters train later than now.
+    """DistributedDataParallel for networks whose set of trained parameters changes.
 
     DDP counts the gradients of those parameters that trained when it was made, and waits forever for one that has been
     frozen since. BasicSR freezes and thaws as it goes (``fix_flow``, ``tsa_iter``, discriminators). Here a forward that
     finds another set of parameters in training makes the reduction again for that set; a network in which nothing
-    trains at the moment, or whose result needs no gradient, is called as it is, without a word to other processes. As
-    long as the set is the same, this costs a comparison of flags.
+    trains at the moment, or whose result needs no gradient, is called as it is, without communication. As long as the
+    set is the same, this costs a comparison of flags.
     """
 
     def __init__(self, module: nn.Module, **kwargs: Any) -> None:

@@ -19,11 +19,11 @@ from .distributed import gather_lists
 Values = dict[str, float]
 
 _NO_NUMBER = {'undefined': 'not a number', 'infinite': 'as PSNR is for a frame equal to its GT'}
-"""Values that are left out of a mean, and what is said of them."""
+"""Values that are left out of a mean, and how messages describe them."""
 
 
 def prepare_metrics(opt: Mapping[str, Any]) -> None:
-    """Make the networks of all metrics, so that what is missing ends a run before it has begun.
+    """Make the networks of all metrics, so that a missing package or file ends a run before it has begun.
 
     Args:
         opt: The options of a run.
@@ -57,7 +57,7 @@ class Evaluator:
         self.begin_item()
 
     def begin_item(self) -> None:
-        """Forget the frame before: processes share the items, so no metric may look from one into another."""
+        """Forget the frame before: processes share the items, so no metric may compare frames of two items."""
         self._before: tuple[int, np.ndarray, np.ndarray | None] | None = None
         self._frames = 0
 
@@ -99,7 +99,7 @@ class Evaluator:
             )
 
     def end_item(self) -> None:
-        """Say it once where a metric that compares consecutive frames will not see any."""
+        """Log once where a metric that compares consecutive frames will not get any."""
         over_time = [name for name, asked in self.wants.items() if asked.over_time]
         if self._frames == 1 and over_time and not self._warned:
             self._warned = True

@@ -1,4 +1,4 @@
-"""Which parameters train, said once, and kept."""
+"""Which parameters train: stated once, and kept."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Stages:
     """Warm-up stages of BasicSR (``fix_flow``, ``tsa_iter``): some parameters are frozen until an iteration.
 
     BasicSR freezes at iteration 1 and un-freezes everything later, so a resumed run never freezes, and what the user
-    froze thaws. Here the state is a function of the iteration, and only what trains at all is ever touched.
+    froze is un-frozen. Here the state is a function of the iteration, and only what trains at all is ever touched.
 
     Args:
         net: The network, after :func:`train_only`.

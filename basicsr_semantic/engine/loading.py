@@ -48,7 +48,7 @@ class Prefetcher:
         self._source = source
 
     def next(self) -> dict[str, Any] | None:
-        """The next batch, None behind the last."""
+        """The next batch, None after the last."""
         return self._source.next()
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class ThreadPrefetcher(Prefetcher):
                 return
 
     def next(self) -> dict[str, Any] | None:
-        """The next batch, None behind the last."""
+        """The next batch, None after the last."""
         batch = self._queue.get()
         if isinstance(batch, BaseException):
             raise batch
@@ -104,7 +104,7 @@ class ThreadPrefetcher(Prefetcher):
 
 
 def loader_died(error: BaseException) -> str | None:
-    """Say it in a sentence where the system ended a process of a loader, which PyTorch tells in a RuntimeError."""
+    """A sentence for a process of a loader that the system ended, which PyTorch reports as a RuntimeError."""
     found = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)', str(error)
     )

@@ -18,7 +18,7 @@ from ..utils.printing import LAYOUT, complain, printable
 
 
 def start_log(opt: dict[str, Any]) -> logging.Logger:
-    """Start BasicSR's log anew, also when another run of the same process had one.
+    """Start BasicSR's log again, also when an earlier run of the same process had one.
 
     A run that is refused while it is built must not have moved the folder of an older one of its name aside, so its
     lines are kept in memory until :func:`write_log`.
@@ -68,7 +68,7 @@ def write_log(opt: dict[str, Any], verb: str) -> None:
 
 
 class _Printable(logging.Formatter):
-    """Another's lines, in which names from files do not steer the terminal."""
+    """The lines of another formatter, with names from files escaped so that they do not steer the terminal."""
 
     def __init__(self, inner: logging.Formatter | None) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _LogFile(logging.FileHandler):
     _said = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (its name)
-        """Go on without this line: what is worth a stop is the checkpoint, which says so itself."""
+        """Go on without this line: only a checkpoint that cannot be written is worth a stop."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

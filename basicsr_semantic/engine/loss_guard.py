@@ -1,7 +1,7 @@
-"""No step on a loss that is not finite, and no endless row of steps that a gradient scaler leaves out.
+"""No step on a loss that is not finite, and no endless series of steps that a gradient scaler leaves out.
 
 Our models check the losses that they log. BasicSR's models, and those that other projects made from them, log after
-the step; for them every loss that is built is watched, and every optimiser looks at what was seen before it steps. The
+the step; for them every loss that is built is recorded, and every optimiser checks the record before it steps. The
 losses are looked at, not the gradients, which a gradient scaler may make infinite on purpose.
 """
 
@@ -20,7 +20,7 @@ MOST_SKIPPED = 50
 """Steps in a row that a gradient scaler may leave out; it halves its scale each time, so these are 2**50."""
 _seen: list[tuple[str, torch.Tensor]] = []
 _iteration: int | None = None
-"""The running iteration, where the loop says it."""
+"""The running iteration, where the loop gives it."""
 
 
 def watch_loss(loss: Any) -> Any:
@@ -37,20 +37,20 @@ def _remember(loss: nn.Module, given: Any, output: Any) -> None:
 
 
 def watch_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Let an optimiser refuse to step on losses that were seen and are not finite; returns the optimiser."""
+    """Let an optimiser refuse to step on recorded losses that are not finite; returns the optimiser."""
     optimizer.register_step_pre_hook(lambda *_: check_seen())
     return optimizer
 
 
 def begin_iteration(current_iter: int) -> None:
-    """Forget what was seen, and remember what messages are to call the iteration."""
+    """Clear the record, and remember the iteration for messages."""
     global _iteration
     _seen.clear()
     _iteration = current_iter
 
 
 def check_seen() -> None:
-    """Refuse losses that were seen and are not finite in one of the processes; all must ask.
+    """Refuse recorded losses that are not finite in one of the processes; all processes must call it.
 
     Raises:
         UserError: One of them is not finite.

@@ -44,10 +44,10 @@ def network_record(opt: Mapping[str, Any], label: str) -> dict[str, Any] | None:
 
 
 def with_defaults(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section ``network_*`` with every argument that its constructor names, so that later defaults do not matter.
+    """A section ``network_*`` with every argument of its constructor, so that later changes of defaults do not matter.
 
     Files that a constructor starts its weights from (``spynet_path``, ``edvr_path``) become None: the checkpoint has
-    what they held, and whoever loads it may not have them.
+    what they held, and they may be missing where it is loaded.
     """
     written = dict(to_plain(dict(section)))
     cls = ARCH_REGISTRY.get(written['type']) if written['type'] in ARCH_REGISTRY else None

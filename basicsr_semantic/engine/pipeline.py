@@ -91,7 +91,9 @@ def train(args: argparse.Namespace, root_path: str | Path) -> None:
         if getattr(args, 'dry_run', False):
             with tempfile.TemporaryDirectory() as folder:
                 _train(run, args.opt, folder)
-            get_root_logger().info('The dry run is over: an iteration and an item of each validation; nothing is kept.')
+            get_root_logger().info(
+                'The dry run is over: one iteration, and one item of each validation. Nothing is kept.'
+            )
         else:
             _train(run, args.opt)
 
@@ -147,10 +149,10 @@ def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
 
 @contextlib.contextmanager
 def in_words(what: str, first_iter: int = 0) -> Iterator[None]:
-    """Turn what code of others raises over the options into a sentence; a trace helps nobody who misses a key.
+    """Turn what code of others raises about the options into a sentence; a trace does not help where a key is missing.
 
     Raises:
-        UserError: In the place of a KeyError, TypeError and the like, and where a process of a loader was killed.
+        UserError: Instead of a KeyError, TypeError and the like, and where a process of a loader was killed.
     """
     try:
         yield
@@ -355,10 +357,10 @@ def _find_resume(run: Run) -> dict | None:
 
 
 def _check_same_run(paths: dict[str, Any]) -> None:
-    """A state goes with the weights beside it, and those of the run are looked for under its name.
+    """A state belongs to the weights next to it, and those of the run are looked for under its name.
 
     Raises:
-        UserError: The state lies in the folder of another run.
+        UserError: The state is in the folder of another run.
     """
     folder = Path(paths['resume_state']).expanduser().resolve().parent
     if folder != Path(paths['training_states']).resolve():
@@ -454,7 +456,7 @@ def _start_worker(worker: int) -> None:
 
 
 def _tell_of_random_flow(opt: dict[str, Any], model: Any) -> None:
-    """A network that aligns frames by a flow of random weights learns little for long, and nothing else shows why."""
+    """Warn of random flow: a network that aligns frames by it learns little for long, and nothing else shows why."""
     for name in [name for name in opt if name.startswith('network_')]:
         net = getattr(model, f'net_{name.removeprefix("network_")}', None)
         bare = model.get_bare_model(net) if isinstance(net, torch.nn.Module) else None
@@ -463,7 +465,7 @@ def _tell_of_random_flow(opt: dict[str, Any], model: Any) -> None:
 
 
 def _check_data(model: Any, loaders: list[DataLoader]) -> None:
-    """Let a model that can tell refuse data before anything is made; BasicSR's own models cannot."""
+    """Let a model that can check its data refuse them before anything is made; BasicSR's own models cannot."""
     if hasattr(model, 'check_dataset'):
         for loader in loaders:
             model.check_dataset(loader.dataset)
@@ -478,7 +480,7 @@ def _val_loader(options: dict[str, Any], name: str, first_item: bool = False) ->
 
 
 class _StopRequest:
-    """SIGINT and SIGTERM ask the loop to save and stop after the running iteration; a second one stops at once."""
+    """SIGINT and SIGTERM ask the loop to save and stop after the running iteration; a second one stops immediately."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -498,4 +500,4 @@ class _StopRequest:
         if self.requested:
             sys.exit(128 + number)
         self.requested = True
-        print('\nStopping after this iteration; once more to stop at once.', file=sys.stderr, flush=True)
+        print('\nStopping after this iteration; interrupt again to stop immediately.', file=sys.stderr, flush=True)

@@ -29,7 +29,7 @@ _logger = logging.getLogger('basicsr_semantic')
 
 @dataclass
 class Run:
-    """Everything that a run goes by. The loop reads the typed sections; BasicSR's classes read ``opt``."""
+    """Everything that determines a run. The loop reads the typed sections; BasicSR's classes read ``opt``."""
 
     opt: dict[str, Any]
     """The dict, with the keys of BasicSR's ``parse_options`` and ``train_pipeline``."""
@@ -116,7 +116,7 @@ def prepare_run(
 
 
 def move_paths(opt: dict[str, Any], folder: str) -> None:
-    """Let everything that a run writes lie below another folder."""
+    """Put everything that a run writes below another folder."""
     for key in ('experiments_root', 'results_root'):
         opt['path'].pop(key, None)
     opt['root_path'] = folder
@@ -125,7 +125,7 @@ def move_paths(opt: dict[str, Any], folder: str) -> None:
 
 @contextlib.contextmanager
 def hold_folder(opt: dict[str, Any]) -> Iterator[None]:
-    """Hold the experiment's folder of a training run; rank 0 does, and all ranks learn how that went.
+    """Lock the experiment's folder of a training run. Rank 0 does it, and all ranks get the result.
 
     Args:
         opt: Prepared options.

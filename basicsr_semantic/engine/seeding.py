@@ -1,8 +1,8 @@
-"""Randomness as a function of (seed, where we are), so that a resumed run draws what the uninterrupted one drew.
+"""Randomness as a function of (seed, position), so that a resumed run draws what the uninterrupted one drew.
 
-A sample is seeded from (manual_seed, epoch, position in the epoch), whoever loads it and whenever; the main process
-is re-seeded from (manual_seed, rank, iteration) before each step. The seed and the iteration are then the whole random
-state, and two processes with half the batch each see the samples of one process with the whole batch.
+A sample is seeded from (manual_seed, epoch, position in the epoch), in whichever process and whenever it is loaded; the
+main process is re-seeded from (manual_seed, rank, iteration) before each step. The seed and the iteration are then the
+whole random state, and two processes with half the batch each see the samples of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def seed_from(*parts: int) -> None:
 
 
 class SeededDataset(Dataset):
-    """Wrap any map-style data set, BasicSR's too, so that a sample depends on its place and not on who loads it.
+    """Wrap any map-style data set, BasicSR's too, so that a sample depends on its place and not on its loader.
 
     Args:
         dataset: The data set; its ``__getitem__`` may use ``random``, ``numpy.random`` and ``torch`` freely.

@@ -1,7 +1,7 @@
-"""Training states: found, checked, and taken up by a model whose options may have changed since.
+"""Training states: found, checked, and loaded into a model whose options may have changed since.
 
-What a state holds is where the run was: moments of the optimisers, the iteration, random numbers. What the option file
-says, it says for the rest of the run: learning rates, schedules and factors come from the file, never from the state.
+A state holds the position of the run: moments of the optimisers, the iteration, random numbers. The option file decides
+about the rest of the run: learning rates, schedules and factors come from the file, never from the state.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _POSITION = ('last_epoch', '_step_count', '_last_lr', '_get_lr_called_within_ste
 def find_resume_state(
     folder: str | Path, weights_folder: str | Path, networks: Iterable[str] = ()
 ) -> tuple[Path, dict] | None:
-    """Return the newest whole training state whose weight files are whole, too.
+    """Return the newest training state that is whole and whose weight files are whole, too.
 
     A state names the weight files it belongs to and is written after them, so what it names was whole; one that is
-    damaged or of wrong content, or whose weights are, is passed over with a warning.
+    damaged or has wrong content, itself or in its weights, is skipped with a warning.
 
     Args:
         folder: Where the ``*.state`` files are.
@@ -39,8 +39,8 @@ def find_resume_state(
         (its path, its content), or None where the folder has no state at all or is not there.
 
     Raises:
-        UserError: There are states and none will do. To begin again would move their run aside, which nobody asked for.
-            Or memory is too short to read one.
+        UserError: There are states but none can be used; starting again would move their run aside, which was not asked
+            for. Or memory is too short to read one.
     """
     found = [p for p in Path(folder).glob('*.state') if not p.name.startswith('.')] if Path(folder).is_dir() else []
     troubles = []
@@ -73,7 +73,7 @@ def find_resume_state(
 
 
 def _iteration_of(path: Path) -> tuple[int, str]:
-    """For sorting: copies of other names come before all that are called by their iteration."""
+    """For sorting: copies with other names come before all that are named by their iteration."""
     return (int(path.stem) if path.stem.isdecimal() else -1), path.name
 
 
@@ -89,14 +89,14 @@ def name_weights(state: Any, path: str | Path, networks: Iterable[str]) -> None:
         UserError: This is no training state.
     """
     if not isinstance(state, dict) or type(state.get('iter')) is not int:
-        what = f'it has only {sorted(map(str, state))[:6]}' if isinstance(state, dict) else 'it is no dict'
+        what = f'it has only {sorted(map(str, state))[:6]}' if isinstance(state, dict) else 'it is not a dict'
         raise UserError(f'{path} is not a training state: {what}.')
     if 'weights' not in state:
         labels = [f'net_{network.removeprefix("network_")}' for network in networks]
         state['weights'] = {label: f'{label}_{state["iter"]}.pth' for label in labels}
     weights = state['weights']
     if not (isinstance(weights, dict) and all(isinstance(text, str) for item in weights.items() for text in item)):
-        raise UserError(f'{path} is not a training state: what it names as weights are no names of files.')
+        raise UserError(f'{path} is not a training state: what it names as weights are not names of files.')
 
 
 def check_content(state: dict[str, Any], path: str | Path) -> None:
@@ -142,7 +142,7 @@ def _is_optimizer(value: Any) -> bool:
 
 
 def _is_step(value: Any) -> bool:
-    """Steps that a parameter has had; a float or a tensor of one in PyTorch."""
+    """Steps that a parameter has had; in PyTorch a float, or a tensor of one."""
     plain = value.item() if torch.is_tensor(value) and value.numel() == 1 else value
     return isinstance(plain, int | float) and 0 <= plain < 2**53
 
@@ -220,7 +220,7 @@ def _take_up_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
     of_file = [{key: value for key, value in group.items() if key != 'params'} for group in mine]
     kind = saved.get('type', type(optimizer).__name__)
     if kind != type(optimizer).__name__:
-        get_root_logger().warning(f'The optimiser was {kind} and is {type(optimizer).__name__}; it begins again.')
+        get_root_logger().warning(f'The optimiser was {kind} and is {type(optimizer).__name__}; it starts again.')
         return True
     try:
         optimizer.load_state_dict({key: saved[key] for key in ('state', 'param_groups')})
@@ -258,7 +258,7 @@ def _step_to(model: Any, current_iter: int) -> None:
 
 
 def _take_up_best(model: Any, best: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """Keep the best values of metrics that are still measured; what is no number was never the best of anything."""
+    """Keep the best values of metrics that are still measured; a value that is not a number is dropped."""
     wanted = ((model.opt.get('val') or {}).get('metrics') or {}).keys()
     kept = {
         dataset: {name: dict(one) for name, one in values.items() if name in wanted and math.isfinite(one['val'])}

@@ -26,7 +26,7 @@ from .evaluator import Evaluator
 
 @dataclass
 class Frame:
-    """One restored frame and what it is judged against."""
+    """One restored frame and what it is compared with."""
 
     clip: str
     """Name of the clip."""
@@ -81,12 +81,12 @@ class Report:
 
 
 def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bool) -> dict[str, float]:
-    """Restore every frame of a data set, judge it, save and log the results.
+    """Restore every frame of a data set, measure it, save and log the results.
 
-    Processes share the items. Frames are judged as uint8, as every paper of the field does. Metrics that need GT have
+    Processes share the items. Frames are measured as uint8, as in every paper of the field. Metrics that need GT have
     no value without; those that compare a frame with the one before (see `basicsr_semantic.metrics`) have none for the
-    first frame of an item, be it a clip or a segment of one, and none at all where items are windows around one frame.
-    The results lie in ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
+    first frame of an item, a clip or a segment. Where items are windows around one frame they have none at all. The
+    results are in ``<log>/validation/<dataset>_<iter>.json`` and ``.csv``.
 
     Args:
         model: A BasicSR video model: ``feed_data``, ``test`` (leaves ``output``), ``opt``, ``is_train``.

@@ -57,14 +57,14 @@ class YouTubeVISMasks:
         path: the JSON file.
 
     Raises:
-        UserError: The file is no such JSON, or it has no annotations.
+        UserError: The file is not such a JSON file, or it has no annotations.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = read_youtube_vis(path)
         if not self._file.annotated:
-            raise UserError(f'{path} has no annotations. The valid and test files of YouTube-VIS come without.')
+            raise UserError(f'{path} has no annotations. The valid and test files of YouTube-VIS have none.')
         self._frames = {
             frame: (video, position) for video in self._file.videos for position, frame in enumerate(video.frames)
         }
@@ -136,14 +136,14 @@ class DavisMasks:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    """(H, W) uint8 with 0 for everything that is no instance."""
+    """(H, W) uint8 with 0 for everything that is not an instance."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             mode, labels = image.mode, np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f'The annotation {path} is damaged or no PNG: {full_stop(error)}') from error
+        raise UserError(f'The annotation {path} is damaged or not a PNG: {full_stop(error)}') from error
     if mode == '1' or (mode == 'L' and not np.setdiff1d(labels, (0, VOID)).size):
         return (labels != 0).astype(np.uint8)
     if mode not in ('P', 'L'):

@@ -1,4 +1,4 @@
-"""Annotated instances as an extractor: masks drawn by people, an oracle for what a segmenter could give."""
+"""Annotated instances as an extractor: masks drawn by people, an upper bound on what a segmenter could give."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class AnnotationsExtractor(Extractor):
             Masks (n, h, w) bool, one an instance of the video, and None: annotations have no score.
 
         Raises:
-            UserError: The annotations lack the frame, or their size is no multiple of the frame's.
+            UserError: The annotations lack the frame, or their size is not a multiple of the frame's.
         """
         check_frame(frame)
         height, width = frame.shape[:2]
         size, masks = self._instances.masks(key)
         try:
-            scale_between(*size, height, width)  # before masks are drawn that may be of any size
+            scale_between(*size, height, width)  # checked before masks are drawn, which may be of any size
         except ValueError as error:
             raise UserError(f'The annotations of the frame {key!r} do not fit it: {error}.') from error
         planes = [shrink_masks(mask[None], height, width)[0] for mask in islice(masks, self.max_masks)]
@@ -97,5 +97,5 @@ def scale_between(rows: int, columns: int, height: int, width: int) -> int:
     """
     scale = max(1, round(rows / height))
     if rows // scale != height or columns // scale != width:
-        raise ValueError(f'they are {columns}x{rows}, which is no whole multiple of {width}x{height} (width x height)')
+        raise ValueError(f'they are {columns}x{rows}, not a whole multiple of {width}x{height} (width x height)')
     return scale

@@ -1,4 +1,4 @@
-"""What every extractor looks like, and where it is registered."""
+"""The base class of extractors, and their registry."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class FramePriors:
 
 
 class Extractor:
-    """The base of all extractors: what they have, and what each may do.
+    """The base class of all extractors.
 
-    A subclass overrides one or more of the methods here, and what it overrides is what it can do:
+    A subclass overrides one or more of the methods here; what it overrides is what it can do:
 
     - ``__call__``: masks of a frame, and nothing else.
     - ``describe_frame``: tokens, pixel features and masks of a frame by itself.
-    - ``describe_clip``: tokens of the frames of a clip and masks of its instances. Of these three ``basicsr extract``
-      takes the last that is there.
+    - ``describe_clip``: tokens of the frames of a clip and masks of its instances. Of these three, ``basicsr extract``
+      uses the last one that is there.
     - ``describe``: the same of frames in memory, for a model that makes priors in the run (section ``network_s``).
     - ``instances_for_store``: instances of a clip out of the tokens of frames that a store has, in the run, too.
 
@@ -125,8 +125,8 @@ class Extractor:
         """Describe one clip that is in memory.
 
         Args:
-            frames: (T, 3, h, w) float RGB in [0, 1], whole frames or what is to be taken for such.
-            wanted: fields of SemanticPriors; of others, what costs much need not be made.
+            frames: (T, 3, h, w) float RGB in [0, 1], whole frames, or what should be treated as such.
+            wanted: fields of SemanticPriors; what is expensive may be left out for others.
 
         Returns:
             An object that has the fields as attributes, without their batch axis, or None for those it cannot give:
@@ -149,7 +149,7 @@ class Extractor:
             (b, N, Ct); None where the options ask for none.
 
         Raises:
-            UserError: The options ask for what cannot be had.
+            UserError: The options ask for something that is not possible.
         """
         raise NotImplementedError
 
@@ -185,13 +185,13 @@ class Extractor:
 
     @classmethod
     def not_for_models(cls) -> UserError | None:
-        """Why it cannot stand in ``network_s``; None where it can."""
+        """Why it cannot be used in ``network_s``; None where it can."""
         if cls.online() or cls.makes_instances():
             return None
         if cls.by_clips() or cls.by_frames():
             return MissingError(
                 f'{cls.kind} gives tokens to a store alone and none in the run, for which it needs a method describe. '
-                'Make a store with it and take its tokens by network_s:type: stored_tokens.',
+                'Make a store with it and use its tokens with network_s:type: stored_tokens.',
                 'priors',
                 kind=cls.kind,
             )
@@ -205,7 +205,7 @@ def _overrides(cls: type[Extractor], method: str) -> bool:
 
 
 MaskExtractor = ClipExtractor = FrameExtractor = OnlineExtractor = Extractor
-"""Names from when each way to describe had a class of its own."""
+"""Old names, from when each way to describe had a class of its own."""
 
 
 class ExtractorRegistry(Registry):
@@ -226,13 +226,13 @@ class ExtractorRegistry(Registry):
 
         Raises:
             AssertionError: Its name is taken.
-            TypeError: It is no subclass of Extractor, or its ``kind`` is no name.
+            TypeError: It is not a subclass of Extractor, or its ``kind`` is not a name.
         """
         return super().register(obj, suffix)
 
     def _do_register(self, name: str, obj: type, suffix: str | None = None) -> None:
         if not (isinstance(obj, type) and issubclass(obj, Extractor)):
-            raise TypeError(f'{name} is no subclass of Extractor, so it cannot be registered as an extractor')
+            raise TypeError(f'{name} is not a subclass of Extractor, so it cannot be registered as an extractor')
         if not isinstance(obj.kind, str) or not re.fullmatch(r'\w[\w.-]*', obj.kind):
             raise TypeError(
                 f'The attribute kind of {name}, under which it is registered, must be a name, not {shown(obj.kind)}'
@@ -294,7 +294,7 @@ def frame_to_tensor(frame: np.ndarray) -> Tensor:
 
 
 def check_enlarged(frame: Sequence[int], seen: Sequence[int]) -> None:
-    """Refuse a frame so thin that, with its short side enlarged for a network, it would fill the memory.
+    """Refuse a frame so thin that it would fill the memory once its short side is enlarged for a network.
 
     Args:
         frame: (h, w) of the frame.
@@ -311,7 +311,7 @@ def check_enlarged(frame: Sequence[int], seen: Sequence[int]) -> None:
 
 
 def check_number(name: str, value: Any, least: float, most: float, whole: bool = False) -> None:
-    """Refuse an argument that is no number of its range, as nan, which is in none.
+    """Refuse an argument that is not a number in its range; nan is in no range.
 
     Args:
         name: of the argument, for the message.
@@ -321,7 +321,7 @@ def check_number(name: str, value: Any, least: float, most: float, whole: bool =
         whole: whether it must be a whole number.
 
     Raises:
-        UserError: It is none.
+        UserError: It is not.
     """
     right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not right or not least <= value <= most:
@@ -330,10 +330,10 @@ def check_number(name: str, value: Any, least: float, most: float, whole: bool =
 
 
 def check_max_masks(max_masks: int) -> int:
-    """Refuse a limit below one, or one that no store needs.
+    """Refuse a limit below one, or larger than any store needs.
 
     Raises:
-        UserError: ``max_masks`` is no whole number of that range.
+        UserError: ``max_masks`` is not a whole number in that range.
     """
     check_number('max_masks', max_masks, 1, LARGEST_SIZE, whole=True)
     return max_masks

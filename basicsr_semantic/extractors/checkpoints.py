@@ -44,7 +44,7 @@ def verified_sha256(path: Path, expected: str | None, why: str) -> str:
     if expected is not None and found != expected.strip().lower():
         raise UserError(
             f'The checkpoint {path} has the SHA-256 {found}, but {why} is {expected.strip().lower()}. '
-            f'The file is damaged or another one: download it again.'
+            f'The file is damaged or a different one: download it again.'
         )
     return found
 
@@ -53,7 +53,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read a state dict with ``weights_only=True``, on the CPU.
 
     Raises:
-        UserError: The file is no PyTorch checkpoint, or is not made of tensors alone.
+        UserError: The file is not a PyTorch checkpoint, or does not hold tensors alone.
     """
     return _flat(load_plain(path), path)
 
@@ -81,7 +81,7 @@ def read_network_file(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], 
 
 def _flat(state: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f'The checkpoint {path} holds something else than a flat dictionary of tensors.')
+        raise UserError(f'The checkpoint {path} does not hold a flat dictionary of tensors.')
     if not all(isinstance(key, str) for key in state):
-        raise UserError(f'The checkpoint {path} holds tensors under names that are no text.')
+        raise UserError(f'The checkpoint {path} holds tensors under names that are not text.')
     return state

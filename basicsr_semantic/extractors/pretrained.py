@@ -36,7 +36,7 @@ class CheckpointReport:
     sha256: str
     """SHA-256 of the file, as hex digits."""
     unused: dict[str, int] = field(default_factory=dict)
-    """What the file holds beside the vision network -> number of its tensors."""
+    """What the file holds in addition to the vision network -> number of its tensors."""
     has_logit_scale: bool = True
     """Whether the file has the scale of the similarity to texts; if not, it is that of a fresh network."""
 
@@ -64,10 +64,10 @@ class Released:
         form: Name with what the files must have, for messages about others.
         download: Where the files are.
         files: Official file -> its SHA-256, None where its makers publish none.
-        unused: Beginning of a name -> what it serves; none of it enters what the network gives.
+        unused: Beginning of a name -> what it is for; none of it has an effect on the result.
         others: Beginning of a name -> the network that has such names instead.
         parts: Beginning of a name that must be there -> the part that it belongs to.
-        config: Constructor arguments from a state dict, those stored beside it, and the file for messages.
+        config: Constructor arguments from a state dict, those stored with it, and the file for messages.
         first_name: The one name that our network has for a tensor which files may hold under several.
         follows: End of a name of the backbone -> what it follows from; not needed.
     """
@@ -93,13 +93,13 @@ def load_released(
 ) -> Network:
     """Build a network from a released file or from one of ours, in evaluation mode.
 
-    What the file holds beside the network is logged in one line and kept as its ``report``.
+    What the file holds in addition to the network is logged in one line and kept as its ``report``.
 
     Args:
         released: What is known about the files.
         build: Makes the network of its constructor arguments.
         path: State dict with the released names, or {'params': state dict, 'network': constructor arguments}.
-        checksum: SHA-256 that the file must have; None: not checked, but recorded all the same.
+        checksum: SHA-256 that the file must have; None: not checked, but recorded.
         device: Where the network goes.
 
     Raises:
@@ -134,7 +134,7 @@ def load_released(
 
 
 def split_state(released: Released, state: State, path: File) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """Divide a state dict into what the network needs and a count of the rest by what it serves.
+    """Divide a state dict into what the network needs and a count of the rest by purpose.
 
     Args:
         released: What is known about the files.
@@ -217,10 +217,10 @@ class Sizes:
 
 
 def merge_config(read: Mapping[str, Any], network: Mapping[str, Any] | None, path: File) -> dict[str, Any]:
-    """Constructor arguments read off weights, completed by those stored beside them.
+    """Constructor arguments read off weights, completed by those stored with them.
 
     Args:
-        read: What the weights tell.
+        read: What the weights show.
         network: What is stored; ``type`` is left out.
         path: File, for the message.
 
@@ -238,7 +238,7 @@ def merge_config(read: Mapping[str, Any], network: Mapping[str, Any] | None, pat
 
 
 def misfit(own: State, state: State, optional: tuple[str, ...] = ()) -> str:
-    """What keeps weights from fitting a network, in words; nothing if they do.
+    """Why weights do not fit a network, in words; empty if they do.
 
     Args:
         own: State dict of the network.

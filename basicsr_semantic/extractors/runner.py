@@ -1,4 +1,4 @@
-"""The loop of ``basicsr extract``: frames in, priors into a store; resumable, divisible, and safe to kill."""
+"""The loop of ``basicsr extract``: frames in, priors into a store; it can be resumed, divided and killed."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def extract(
 ) -> Extraction:
     """Make the priors of all frames that the store does not have yet.
 
-    What is done at once, resumed and divided between processes is a frame, or a clip for an extractor of clips: all
-    masks and tokens of a clip are written in one transaction, so the store has a clip whole or not at all; its pixel
-    features, which are large, are written before, and nothing reads them until masks are there. Several processes may
-    fill one store at once, each with a shard of its own. Priors of frames are written in batches, each in one durable
-    transaction, so a killed run loses at most its last batch and the next one continues after it.
+    The unit that is done at once, resumed and divided between processes is a frame, or a clip for an extractor of
+    clips: all masks and tokens of a clip are written in one transaction, so the store has a clip whole or not at all;
+    its pixel features, which are large, are written before, and nothing reads them until masks are there. Several
+    processes may fill one store at once, each with a shard of its own. Priors of frames are written in batches, each in
+    one durable transaction, so a killed run loses at most its last batch and the next one continues after it.
 
     Args:
         extractor: makes the priors.
@@ -76,7 +76,7 @@ def extract(
         shard: (i, n): take every n-th frame or clip, beginning with the i-th.
         batch_frames: frames a transaction; a batch is also written after ten seconds.
         progress: show a progress bar with the frames per second.
-        names: what annotations call a frame, for keys under which they do not know it.
+        names: what annotations call a frame, where that is not its key.
 
     Returns:
         What was done.
@@ -133,13 +133,13 @@ def extract(
         raise UserError(
             f'{len(unreadable)} of {len(mine)} {"clips" if of_clips else "frames"} could not be read, so the store '
             f'{out} lacks their {"priors" if meta["tokens"] else "masks"}; all others are in it. The first: '
-            f'{unreadable[0]} Mend the frames and run the same command again.'
+            f'{unreadable[0]} Repair the frames and run the same command again.'
         )
     return Extraction(made, total - left, time.monotonic() - start)
 
 
 def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
-    """What a store remembers of the frames it was made of: the pixels of one; None where it cannot be read."""
+    """What a store records of the frames it was made of: the pixels of one; None where it cannot be read."""
     try:
         frame = read(key)
     except UserError:
@@ -157,7 +157,7 @@ def _check_same_frames(
     """Frames of another degradation may have the keys of those that the store describes.
 
     Raises:
-        UserError: The frame that the store remembers looks otherwise now.
+        UserError: The frame that the store recorded has other pixels now.
     """
     stored = store.meta.get('seen')
     if stored is None or stored['key'] not in set(keys):

@@ -20,7 +20,8 @@ from .ordering import check_order, order_and_keep, stack_masks
 #: model type -> (width of the image encoder, number of its blocks)
 MODEL_SIZES: dict[str, tuple[int, int]] = {'vit_h': (1280, 32), 'vit_l': (1024, 24), 'vit_b': (768, 12)}
 
-#: SHA-256 of the official files. The six digits in their names begin the MD5 and are too short to prove anything.
+#: SHA-256 of the official files. The six digits in their names are the beginning of the MD5, which is too short as a
+#: check.
 OFFICIAL_SHA256: dict[str, str] = {
     'sam_vit_h_4b8939.pth': 'a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e',
     'sam_vit_l_0b3195.pth': '3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622',
@@ -147,7 +148,7 @@ class SAMExtractor(Extractor):
 
 
 def _check_generator_arguments(given: dict[str, Any]) -> None:
-    """Refuse what the generator would fail on at the first frame, or read as that nothing is to be found."""
+    """Refuse what the generator would fail on at the first frame, or would take to mean that it finds nothing."""
     for name, most in (
         ('points_per_side', MOST_POINTS_PER_SIDE),
         ('crop_n_layers', MOST_CROP_LAYERS),
@@ -184,7 +185,7 @@ def _load_model(path: Path, model_type: str, device: str) -> Any:
     found = _model_type_of(state)
     if found is None:
         raise UserError(
-            f'The checkpoint {path} is none of Segment Anything: it has no image encoder of the size of '
+            f'The checkpoint {path} is not one of Segment Anything: it has no image encoder of the size of '
             f'{", ".join(MODEL_SIZES)}. The official ones are at {DOWNLOAD}'
         )
     if found != model_type:
@@ -216,7 +217,7 @@ def _model_type_of(state: dict[str, Tensor]) -> str | None:
 
 
 def _generator_class() -> Any:
-    """The generator of the package, which fails on frames of which there is nothing to say."""
+    """The generator of the package, made to work on frames in which nothing is found."""
     package = _import_sam()
     from segment_anything.utils.amg import MaskData
 
@@ -226,7 +227,7 @@ def _generator_class() -> Any:
 
         def _process_crop(self, image: np.ndarray, crop_box: list[int], *others: Any) -> MaskData:
             left, top, right, bottom = crop_box
-            if not self._sees(bottom - top, right - left):  # as some crops of a frame of few pixels
+            if not self._sees(bottom - top, right - left):  # which happens with some crops of a small frame
                 return MaskData()
             found = super()._process_crop(image, crop_box, *others)
             # without masks it is (0,), of which the package asks the columns when no crop has any

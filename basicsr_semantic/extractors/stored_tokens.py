@@ -1,4 +1,4 @@
-"""Tokens as a store has them, for models: no network looks at frames, whatever extractor has filled the store."""
+"""Tokens as a store has them, for models: no network looks at frames, whichever extractor filled the store."""
 
 from __future__ import annotations
 

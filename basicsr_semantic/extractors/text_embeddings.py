@@ -64,7 +64,7 @@ def read_names(path: Path) -> list[str]:
     """Class names from a text file, one a line; empty lines do not count.
 
     Raises:
-        UserError: The file is missing, is no text, has no name, or a name twice.
+        UserError: The file is missing, is not text, has no name, or a name twice.
     """
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()

@@ -29,7 +29,7 @@ from ..utils.nearest import nearest
 from .restorer import Restorer, SeeClearRestorer
 
 EXPERIMENTS = Path('experiments')
-"""Where BasicSR's trainings lie, seen from where they were started."""
+"""Where BasicSR's trainings are, relative to the folder in which they were started."""
 
 
 def load(
@@ -49,9 +49,10 @@ def load(
         name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; or the name of a
             training under ``experiments``.
         network: For older checkpoints: the section ``network_g`` of their training, ``type`` and arguments, or the
-            option file that has it. It goes before what the checkpoint says.
+            option file that has it. It has priority over what the checkpoint says.
         param_key: Which weights of the file; None: their moving average, ``params_ema``, where there is one.
-        missing_priors: ``neutral`` lets a network that was trained with priors work without; None: as it was trained.
+        missing_priors: ``neutral`` lets a network that was trained with priors work without them; None: as it was
+            trained.
         device: Where it is to run.
 
     Returns:
@@ -70,7 +71,7 @@ def load(
 def _load(
     path: Path, options: Mapping[str, Any], param_key: str | None, missing_priors: MissingPriors | None
 ) -> Restorer:
-    """The network of a file; what options say of it goes before what the file says."""
+    """The network of a file; what options say about it has priority over what the file says."""
     content = load_file(path)
     content = content if isinstance(content, dict) else {}
     record = content.get(KEY)
@@ -78,8 +79,8 @@ def _load(
     section = options.get('network_g', description.get('network'))
     if not isinstance(section, Mapping):
         raise UserError(
-            f'{path} does not say which network it is of, as files written by earlier versions and other projects do '
-            f'not. Give it: load(FILE, network={_guess(path, param_key)}), or network=OPTION_FILE.'
+            f'{path} does not say which network it belongs to, like files of earlier versions and other projects. '
+            f'Give it: load(FILE, network={_guess(path, param_key)}), or network=OPTION_FILE.'
         )
     if missing_priors is not None:
         section = {**section, 'missing_priors': missing_priors}
@@ -131,7 +132,7 @@ def _given(network: Mapping[str, Any] | str | Path) -> dict[str, Any]:
 
 
 def _guess(path: Path, param_key: str | None) -> str:
-    """What the weights of SEEM, BasicVSR and EDVR tell of themselves, as an example; else any."""
+    """What the weights of SEEM, BasicVSR and EDVR show about their network, as an example; else any."""
     try:
         found = read_configuration(read_weights(path, param_key or 'params'))
     except (ValueError, IndexError):
@@ -143,7 +144,7 @@ def _guess(path: Path, param_key: str | None) -> str:
 
 
 def _build(section: Mapping[str, Any], path: Path, param_key: str) -> nn.Module:
-    """A network that a file names, whatever the file says of it."""
+    """A network that a file names, whatever else the file says about it."""
     name = section.get('type')
     if not isinstance(name, str) or name not in ARCH_REGISTRY:
         near = nearest(name, ARCH_REGISTRY.keys())
@@ -168,7 +169,7 @@ def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> No
         with torch.device('meta'), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             net = ARCH_REGISTRY.get(section['type'])(**arguments)
-    except Exception:  # it needs values while it is built, or refuses its arguments, which is said later
+    except Exception:  # it needs values while it is built, or refuses its arguments, which is reported later
         return
     name, tuning = type(net).__name__, Tuning.read(load_file(path))
     if tuning is not None and set(read_weights(path, param_key)) <= set(tuning.keys) < set(net.state_dict()):
@@ -180,7 +181,7 @@ def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> No
 
 
 def _takes_images(net: nn.Module, model_type: Any) -> bool:
-    """Whether a network takes frames one by one: its model class says it best, else its own class."""
+    """Whether a network takes frames one by one: its model class decides, else its own class."""
     if isinstance(net, SemanticArch):
         return False
     model = MODEL_REGISTRY.get(model_type) if isinstance(model_type, str) and model_type in MODEL_REGISTRY else None
@@ -195,7 +196,7 @@ def _diffusion(content: Mapping[str, Any], options: Mapping[str, Any], path: Pat
         raise UserError(f'{path} does not say its diffusion. Give the option file of its training as network.')
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # what the log of its training has said
+            warnings.simplefilter('ignore')  # the log of its training has these lines
             return BlurringResShift(**{str(name): value for name, value in section.items()})
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UserError(f'{path}: diffusion: {full_stop(error)}') from error
@@ -204,7 +205,7 @@ def _diffusion(content: Mapping[str, Any], options: Mapping[str, Any], path: Pat
 def _base(
     content: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path, param_key: str
 ) -> BicubicUpsampler | NetworkUpsampler:
-    """What makes the base of SeeClear: out of the option file, out of the checkpoint, or bicubic."""
+    """What makes the base of SeeClear: from the option file, from the checkpoint, or bicubic."""
     if 'base_upsampler' in options:
         paths = options.get('path') or {}
         weights, key = paths.get('pretrain_base_upsampler'), paths.get('param_key_base_upsampler', 'params')

@@ -1,4 +1,4 @@
-"""Networks that restore whole clips, whatever they take: clips, windows of frames, single frames, or noise as well."""
+"""Any network as one that restores whole clips, whether it takes clips, windows, single frames, or noise as well."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ..utils.errors import UserError
 
 
 class Restorer(nn.Module):
-    """A trained network as a function of clips: frames of any size and number in, as many frames out.
+    """A trained network as a function of clips: frames of any size and number in, the same number of frames out.
 
     The frames are padded to a size that the network accepts, and the result is cropped. A network that restores the
-    middle of a window gets a window around every frame, reflected at the ends of the clip as BasicSR's tests do, or
-    with the first and last frame repeated where the clip is too short for that.
+    middle of a window gets a window around every frame. At the ends of the clip it is reflected, as in BasicSR's tests;
+    where the clip is too short for that, the first and last frame are repeated.
 
     Args:
         net: The network; it is put into evaluation mode, and its parameters get no gradients.
         single_frames: Whether it takes frames (b, 3, h, w) one by one, not clips.
         prior_kind: Extractor of the priors that it was trained with, ``sam`` for example; None: unknown, or none.
-        description: What its checkpoint says of it, see `basicsr_semantic.engine.network_record`.
+        description: What its checkpoint says about it, see `basicsr_semantic.engine.network_record`.
 
     Attributes:
         net: The network.
@@ -67,7 +67,7 @@ class Restorer(nn.Module):
                 frames alone, or one that was built with ``missing_priors: neutral``.
 
         Returns:
-            (b, t, 3, H, W) float32, RGB; as the network makes them, so a little outside of [0, 1] here and there.
+            (b, t, 3, H, W) float32, RGB; as the network makes them, so some values may be slightly outside of [0, 1].
 
         Raises:
             UserError: Frames of another shape, priors that are missing, or of another kind or width than those of
@@ -98,12 +98,12 @@ class Restorer(nn.Module):
             kind = f', of kind {self.prior_kind!r}' if self.prior_kind else ''
             raise UserError(
                 f'{name} was trained with {" and ".join(missing)}{kind}, which are not given. Give '
-                f"priors=SemanticPriors({missing[0]}=...), or load it with missing_priors='neutral' to do without."
+                f"priors=SemanticPriors({missing[0]}=...), or load it with missing_priors='neutral' to go on without."
             )
         if given.kind is not None and self.prior_kind is not None and given.kind != self.prior_kind:
             raise UserError(
-                f'{name} was trained with priors of kind {self.prior_kind!r}; these are {given.kind!r}. What the one '
-                'kind has taught means nothing of the other: give priors of its kind.'
+                f'{name} was trained with priors of kind {self.prior_kind!r}; these are {given.kind!r}. One kind '
+                'means nothing to a network that has learnt from the other: give priors of its kind.'
             )
         check_token_widths(self.net, given.present())
         return given.to(frames.device)

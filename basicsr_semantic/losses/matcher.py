@@ -1,4 +1,4 @@
-"""Which query answers for which annotated instance (Carion et al., DETR, ECCV 2020; masks as in Mask2Former)."""
+"""Which query is matched to which annotated instance (Carion et al., DETR, ECCV 2020; masks as in Mask2Former)."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ class HungarianMatcher:
         else:
             points = torch.rand(1, self.num_points, 2, device=device)
         costs = self.costs(class_logits, mask_logits, labels, masks, points)
-        # what is not finite makes the loss so too, and that is refused with a sentence
+        # values that are not finite make the loss not finite too, which raises an error
         rows, columns = linear_sum_assignment(costs.nan_to_num(1e6, 1e6, -1e6).cpu().numpy())
         return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)

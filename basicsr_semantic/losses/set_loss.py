@@ -28,7 +28,7 @@ class Instances:
     masks: torch.Tensor
 
     def present(self) -> Instances:
-        """Those that are seen at all."""
+        """The instances that are seen in at least one frame."""
         seen = self.masks.flatten(1).any(dim=1)
         return Instances(self.labels[seen], self.ids[seen], self.masks[seen])
 

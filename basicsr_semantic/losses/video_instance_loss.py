@@ -1,4 +1,4 @@
-"""What trains the instance encoder and decoder, and with them, where asked, the frame decoder below them."""
+"""The losses that train the instance encoder and decoder and, where asked, the frame decoder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class VideoInstanceLoss(nn.Module):
         class_weight: Weight of the cross-entropy of classes.
         mask_weight: Weight of the masks' binary cross-entropy.
         dice_weight: Weight of the masks' dice.
-        sim_weight: Weight of the similarity between tokens of frames and clips; 0: without it, and the similarity
-            heads of the network rest.
+        sim_weight: Weight of the similarity between tokens of frames and clips; 0: without it, and the similarity heads
+            of the network do not train.
         frame_weight: Weight of the frame decoder's own loss, where it trains.
         no_object_weight: Weight of queries without an instance in the cross-entropy of classes.
         num_points: Points at which a mask is matched and judged; ~ takes all pixels of the predicted masks.
@@ -122,7 +122,7 @@ class VideoInstanceLoss(nn.Module):
             if found.frame_embeds is None or found.clip_embeds is None or frame_matches is None:
                 raise ValueError(
                     'The similarity loss needs similarity=True in InstanceTransformer and matches of frames; '
-                    'sim_weight: 0 goes without.'
+                    'set sim_weight: 0 to train without it.'
                 )
             losses['l_sim'] = self.sim_weight * similarity_loss(
                 found.frame_embeds.flatten(0, 1).float(),

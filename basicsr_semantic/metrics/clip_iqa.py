@@ -30,7 +30,7 @@ def _clip_iqa(weights: str | None, device: torch.device) -> nn.Module:
     state = read_weights(weights, _RN50, 'calculate_clip_iqa')
     try:
         if 'visual.layer1.0.conv1.weight' not in state:
-            raise KeyError('visual.layer1.0.conv1.weight')  # the CLIPs with a transformer do not
+            raise KeyError('visual.layer1.0.conv1.weight')  # CLIPs with a transformer do not have them
         with torch.random.fork_rng(devices=[]):
             clip = piq.clip.build_model(dict(state)).float()
         tokens = torch.zeros(2, clip.context_length, dtype=torch.long)

@@ -22,7 +22,7 @@ FARNEBACK = 'farneback'
 
 
 class NetworkOptions(Section):
-    """Section ``flow`` of a metric, besides the arguments of the network."""
+    """Section ``flow`` of a metric, without the arguments of the network."""
 
     type: str
     """A registered network that gives the flow from ref to supp."""

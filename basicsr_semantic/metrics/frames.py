@@ -1,4 +1,4 @@
-"""What the metrics of networks share: frames as tensors, the device, optional packages, and being ready in time."""
+"""What the metrics of networks share: frames as tensors, the device, optional packages, and early building."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def to_tensor(img: np.ndarray, device: torch.device, crop_border: int, smallest:
         img: (H, W, 3) uint8, BGR.
         device: Where it goes.
         crop_border: Pixels cut off at each side.
-        smallest: The shorter side that the network can do with.
+        smallest: The shortest side that the network accepts.
         metric: Name for the message.
 
     Returns:

@@ -44,7 +44,7 @@ def _lpips(net: Net, weights: str | None, device: torch.device) -> nn.Module:
     official = _backbone(net)
     state = read_weights(weights, official, 'calculate_lpips')
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # lpips asks torchvision in words that torchvision calls old
+        warnings.simplefilter('ignore')  # lpips uses arguments that torchvision calls deprecated
         # the package brings the weights of the linear layers; those of the backbone are read by us, and only then
         # is the network complete
         network = package.LPIPS(net=net, version='0.1', pnet_rand=True, verbose=False)
@@ -79,7 +79,7 @@ def calculate_lpips(
 
     Args:
         img: (H, W, 3) uint8, BGR, at least 32x32.
-        img2: The GT, likewise.
+        img2: The GT, of the same form.
         net: Backbone: vgg, alex or squeeze. Tables of video super-resolution mean vgg unless they say otherwise.
         weights: Local file with the backbone's ImageNet weights of torchvision (vgg16-397923af.pth for vgg); ~
             downloads it once.
@@ -108,7 +108,7 @@ def _dists(weights: str | None, dists_weights: str | None, device: torch.device)
     official = _backbone('vgg')
     state = read_weights(weights, official, 'calculate_dists')
     factors = read_weights(dists_weights, _DISTS_WEIGHTS, 'calculate_dists')
-    with torch.device('meta'):  # no time for random numbers that are replaced at once
+    with torch.device('meta'):  # no random numbers, which would be replaced immediately
         features = vgg16(weights=None, init_weights=False).features
     try:
         own = {key: state[f'features.{key}'].clone() for key in features.state_dict()}
@@ -162,7 +162,7 @@ def calculate_dists(
 
     Args:
         img: (H, W, 3) uint8, BGR, at least 32x32.
-        img2: The GT, likewise.
+        img2: The GT, of the same form.
         weights: Local file with torchvision's weights of VGG16 (vgg16-397923af.pth); ~ downloads it once.
         dists_weights: Local file with alpha and beta as piq releases them (dists_weights.pt); ~ downloads it once.
         device: cpu, cuda, cuda:1, ...; ~ takes the GPU if there is one.

@@ -163,8 +163,8 @@ def _precision_and_recall(rows: Sequence[VideoMatch], count: int) -> tuple[np.nd
 def _judge(match: VideoMatch, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of the first predictions are matched, and which are not counted, each (thresholds, predictions).
 
-    By descending score each prediction takes the free instance with the highest overlap, the later one of equals; a
-    crowd, which never gets full, only where no instance will do.
+    By descending score each prediction takes the free instance with the highest overlap, the later one of equals. A
+    crowd, which can be matched any number of times, is taken only where no instance matches.
     """
     order = np.argsort(match.ignored, kind='stable')
     ious, ignored = match.ious[:count][:, order], match.ignored[order]

@@ -57,11 +57,11 @@ def calculate_warping_error(
         better: Which value the log calls best.
 
     Returns:
-        The error, 0 for a clip that only moves; NaN, which counts as no value, where no pixel is to be seen in both
-        frames (a cut).
+        The error, 0 for a clip that only moves; NaN, which counts as no value, where no pixel is visible in both frames
+        (a cut).
 
     Raises:
-        UserError: There is no frame before, or the flow cannot be had.
+        UserError: There is no frame before, or the flow cannot be computed.
     """
     if previous is None:
         raise UserError(
@@ -80,7 +80,7 @@ def calculate_warping_error(
 
 
 def visible(forth: Tensor, back: Tensor) -> Tensor:
-    """Which pixels of the first frame are to be seen in the second, too.
+    """Which pixels of the first frame are visible in the second, too.
 
     Args:
         forth: Flow from the first to the second frame, (n, 2, H, W) in pixels, right and down.
@@ -93,7 +93,7 @@ def visible(forth: Tensor, back: Tensor) -> Tensor:
     length = forth.square().sum(dim=1)
     agrees = (forth + returned).square().sum(dim=1) <= 0.01 * (length + returned.square().sum(dim=1)) + 0.5
     smooth = _gradient(forth) <= 0.01 * length + 0.002
-    # Lai et al. leave this to the comparison of the two flows, which reads the one back at the border and may agree
+    # Lai et al. leave this to the comparison of the two flows, which reads the flow back at the border and may agree
     # there by chance; what has left the frame cannot be compared.
     height, width = forth.shape[-2:]
     rows, columns = torch.meshgrid(

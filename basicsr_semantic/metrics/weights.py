@@ -70,7 +70,7 @@ def _download(official: Official, metric: str) -> Path:
         return file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # torch.hub writes beside the file and renames: processes that download at the same time do not meet
+        # torch.hub writes a file next to it and renames that: processes that download at the same time do not collide
         torch.hub.download_url_to_file(official.url, str(file), official.sha256, progress=False)
     except (OSError, URLError, RuntimeError) as error:
         reason = getattr(error, 'reason', None) or error
@@ -92,7 +92,7 @@ def _is_torch_script(file: Path) -> bool:
 def _script_state(file: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # newer versions of PyTorch call the format old
+            warnings.simplefilter('ignore')  # newer versions of PyTorch call the format deprecated
             return dict(torch.jit.load(str(file), map_location='cpu').state_dict())
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]

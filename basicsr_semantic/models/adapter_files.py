@@ -1,8 +1,8 @@
-"""Adapters: what tuning a part of a network has written, and how it goes back onto its base.
+"""Adapters: what tuning a part of a network writes, and how it is put back onto its base.
 
-An adapter holds what ``train.trainable`` named, and what the base has not. A checkpoint of such a training, the adapter
-and the whole network alike, says so under `TUNED`: which keys that are, which of them overwrite keys of the base, and
-the SHA-256 of the base's file. An adapter goes onto no other base.
+An adapter holds what ``train.trainable`` named, and what the base does not have. A checkpoint of such a training, of
+the adapter or of the whole network, has a record under `TUNED`: which keys these are, which of them overwrite keys of
+the base, and the SHA-256 of the base's file. An adapter fits no other base.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WEIGHTS = ('params', 'params_ema')
 
 @dataclass
 class Tuning:
-    """What a training of a part of a network changes, as its checkpoints say it."""
+    """What a training of a part of a network changes, as its checkpoints record it."""
 
     keys: list[str]
     """Keys of the adapter."""
@@ -48,12 +48,12 @@ class Tuning:
     def of(
         cls, net: nn.Module, trainable: Sequence[str], missing: Collection[str], base: str | None, key: str | None
     ) -> Tuning:
-        """What a training that begins is going to change.
+        """What a training that begins will change.
 
         Args:
             net: The bare network.
             trainable: Beginnings of the names that train.
-            missing: Keys that the base has not.
+            missing: Keys that the base does not have.
             base: Its file, if there is one.
             key: Which weights of the file.
         """
@@ -67,7 +67,7 @@ class Tuning:
 
     @classmethod
     def read(cls, content: Any) -> Tuning | None:
-        """What a checkpoint says; None where it says nothing of the kind."""
+        """What a checkpoint records; None where it records nothing of this kind."""
         record = content.get(TUNED) if isinstance(content, Mapping) else None
         if not isinstance(record, Mapping) or record.keys() != cls.__dataclass_fields__.keys():
             return None
@@ -77,11 +77,11 @@ class Tuning:
         return tuning if right and all(isinstance(one, str | None) for one in texts) else None
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint has to say."""
+        """What a checkpoint records."""
         return {TUNED: asdict(self)}
 
     def makes_an_adapter(self) -> bool:
-        """Whether what trains is of use without the rest: the base is known, or nothing of a base is overwritten."""
+        """Whether what trains can be used without the rest: the base is known, or nothing of a base is overwritten."""
         return self.base_file is not None or not self.overwrites
 
     def check_base(self, base: str | Path | None, adapter: str | Path) -> None:
@@ -98,7 +98,7 @@ class Tuning:
             return
         wanted = f'{self.base_file}, SHA-256 {self.base_sha256}'
         if base is None:
-            raise UserError(f'{adapter} was trained on a base network and is nothing without: {wanted}.')
+            raise UserError(f'{adapter} was trained on a base network and cannot be used without it: {wanted}.')
         found = file_sha256(Path(base).expanduser())
         if found != self.base_sha256:
             raise UserError(
@@ -156,7 +156,7 @@ def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, forc
         baseline: Checkpoint of the base network, that of the adapter's training where the adapter names it. An older
             adapter, of SEEM, goes onto any BasicVSR or EDVR of its width; the base's ``params_ema``, where there are
             some, go with the adapter's.
-        adapter: Checkpoint of the adapter alone; what it holds besides weights (the kind of priors) is kept.
+        adapter: Checkpoint of the adapter alone; what it holds in addition to weights (the kind of priors) is kept.
         out: Checkpoint to write, with the keys ``params`` and ``params_ema`` that the adapter has.
         force: Replace an existing file.
 
@@ -197,7 +197,7 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
 
     Args:
         checkpoint: Checkpoint of a network of which a part was tuned, or an older one of a network with SEEM; what it
-            holds besides weights is kept.
+            holds in addition to weights is kept.
         out: Checkpoint to write, with the keys ``params`` and ``params_ema`` that the other has.
         force: Replace an existing file.
 

@@ -1,4 +1,4 @@
-"""What BasicSR's own models (1.4.2) read of their options, class by class, published as ours publish theirs."""
+"""The options that BasicSR's own models (1.4.2) read, class by class, published as ours publish theirs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEGRADES |= {f'{key}2': hint for key, hint in _DEGRADES.items()} | {'second_blu
 
 
 def _degrades(*more: str) -> Callable[[Any], Any]:
-    """BasicSR's Real-ESRGAN models make LQ images themselves in training, unless told that the data are pairs."""
+    """BasicSR's Real-ESRGAN models make LQ images themselves in training, unless they are given pairs."""
 
     def check(top: Any) -> Any:
         missing = [key for key in ('scale', *_DEGRADES, *more) if getattr(top, key) is None]
@@ -121,7 +121,7 @@ _UNTYPED: dict[str, Any] = {
     'test_y_channel': bool,
     'loss_weight': Number,
 }
-"""Types of arguments that BasicSR's metrics, losses and networks do not say; of a file, ``*_path``, text or nothing."""
+"""Types of arguments that BasicSR's metrics, losses and networks do not give; a file, ``*_path``, is text or none."""
 _OF_SCHEDULES: dict[str, Any] = dict.fromkeys(('milestones', 'restarts'), list[Annotated[Iterations, Field(ge=0)]])
 _OF_SCHEDULES |= {'periods': list[Positive], 'restart_weights': list[Number], 'gamma': Number, 'eta_min': Number}
 """The same of its learning-rate schedules."""

@@ -1,4 +1,4 @@
-"""Cutting a video into clips of one length, for networks that take no other."""
+"""Cutting a video into clips of one length, for networks that need it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clip_windows(frames: int, length: int) -> list[list[int]]:
 
 
 def new_frames(windows: list[list[int]]) -> list[list[int]]:
-    """For every clip, the places in it of the frames that no clip before has shown, each frame once."""
+    """For every clip, the positions in it of the frames that no earlier clip had, each frame once."""
     seen: set[int] = set()
     fresh = []
     for window in windows:

@@ -1,4 +1,4 @@
-"""The frame decoder of stage 1 from its section of the option file, and the classes it is asked about."""
+"""The frame decoder of stage 1 from its section of the option file, and the classes that it scores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build_frame_decoder(options: dict[str, Any], checkpoint: str | None, param_k
     known = set(inspect.signature(XDecoder.__init__).parameters) - {'self'}
     for name in sizes.keys() - known:
         near = nearest(name, known)
-        raise UserError(f'frame_decoder:{name} is no argument of X-Decoder.' + (f' Is it {near}?' if near else ''))
+        raise UserError(f'frame_decoder:{name} is not an argument of X-Decoder.' + (f' Is it {near}?' if near else ''))
     if checkpoint is None:
         return build_xdecoder(options.get('preset', 'focal_t'), **sizes)
     net = load_xdecoder(checkpoint)
@@ -56,7 +56,7 @@ def build_frame_decoder(options: dict[str, Any], checkpoint: str | None, param_k
 
 
 def class_embeddings(path: str | None, num_classes: int, width: int, trains: bool) -> torch.Tensor:
-    """What stands for each class where the frame decoder names its queries.
+    """The embedding of each class by which the frame decoder names its queries.
 
     Args:
         path: File of ``basicsr prepare text``, a dict with ``embeddings`` (num_classes, width) and

@@ -12,7 +12,7 @@ from ..archs.semantic_arch import wrong_scale
 from ..utils.errors import UserError
 
 REFUSALS = (ValueError, RuntimeError, ZeroDivisionError, AssertionError)
-"""How constructors of networks, ours and PyTorch's, say that arguments are out of range."""
+"""What constructors of networks, ours and PyTorch's, raise for arguments out of range."""
 
 
 def make_network(section: dict[str, Any], scale: int | None, name: str = 'network_g') -> nn.Module:
@@ -36,6 +36,6 @@ def make_network(section: dict[str, Any], scale: int | None, name: str = 'networ
 
 
 def warn_without_weights(is_train: bool, checkpoint: str | None) -> None:
-    """A test of random weights is a mistake more often than not; say so."""
+    """Warn of a test of random weights, which is most often a mistake."""
     if not is_train and not checkpoint:
-        get_root_logger().warning('path:pretrain_network_g names no checkpoint: what is tested are random weights.')
+        get_root_logger().warning('path:pretrain_network_g names no checkpoint, so random weights are tested.')

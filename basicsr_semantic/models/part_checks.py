@@ -1,4 +1,4 @@
-"""What a network, its weights and the priors of the data sets say against each other, before anything runs."""
+"""Contradictions between a network, its weights and the priors of the data sets, found before anything runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .adapter_files import load_adapter
 from .semantic_source import check_token_widths, missing_priors
 
 Said = Iterator[tuple[tuple[str, ...], str | UserError]]
-"""Keys of the option, and a sentence or an error that says it."""
+"""Keys of the option, and a sentence or an error about it."""
 
 
 def wrong_trainable(opt: Mapping[str, Any], net: nn.Module) -> Said:

@@ -16,7 +16,7 @@ from .part_checks import Said
 
 
 def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
-    """Everything that sections of one file say against each other; values of a wrong type are passed over."""
+    """Every contradiction between sections of one file; values of a wrong type are skipped."""
     given = subsection(opt, 'network_g')
     if given.get('type', 'SeeClear') != 'SeeClear':
         yield ('network_g', 'type'), f'It is {given["type"]}; SeeClearModel trains and tests type: SeeClear.'
@@ -35,7 +35,7 @@ def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
 
 def _diffusion(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
     try:
-        with warnings.catch_warnings(record=True):  # the model says them in the log
+        with warnings.catch_warnings(record=True):  # the model logs them
             diffusion = BlurringResShift(**subsection(opt, 'diffusion'))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         yield ('diffusion',), full_stop(error)
@@ -53,13 +53,13 @@ def _diffusion(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
 def _base(base: Any, path: Mapping[str, Any]) -> Said:
     weights = path.get('pretrain_base_upsampler')
     if isinstance(base, Mapping):
-        if not weights and not nearest('pretrain_base_upsampler', path, 0.9):  # a slip of the pen is said already
+        if not weights and not nearest('pretrain_base_upsampler', path, 0.9):  # a misspelling is reported already
             message = f'A {base.get("type")} without weights makes frames that mean nothing. Give them:'
             yield ('base_upsampler',), f'{message} path:pretrain_base_upsampler: FILE.'
     elif base != 'bicubic':
         yield ('base_upsampler',), f'It is {base!r}. Say bicubic, or name an arch: {{type: BasicVSR, ...}}.'
     elif weights:
-        yield ('path', 'pretrain_base_upsampler'), 'It serves nothing, since base_upsampler is bicubic. Remove it.'
+        yield ('path', 'pretrain_base_upsampler'), 'It has no effect, since base_upsampler is bicubic. Remove it.'
 
 
 def _stage(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
@@ -77,5 +77,5 @@ def _stage(opt: Mapping[str, Any], network: Mapping[str, Any]) -> Said:
         message = f'It is {frames}; stage condenser takes clips of {length} frames (network_g:clip_length).'
         yield ('datasets', 'train', 'num_frame'), message
     if later and frames <= length:
-        message = f'It is {frames}, one clip; what the memory has learnt shows in the next one.'
+        message = f'It is {frames}, one clip, but what the memory has learnt has an effect only in the next clip.'
         yield ('datasets', 'train', 'num_frame'), f'{message} Set it to {2 * length} or {3 * length}.'

@@ -47,7 +47,7 @@ class SeeClearModel(SemanticVSRModel):
 
     Raises:
         UserError: A network of another kind, a stage without the weights it goes on from, a checkpoint of another
-            diffusion, a number of steps that the diffusion does not have, clips cut up that are to be sampled whole.
+            diffusion, a number of steps that the diffusion does not have, or cut clips where whole ones are sampled.
     """
 
     TopOptions = options.SeeClearTopOptions
@@ -83,7 +83,7 @@ class SeeClearModel(SemanticVSRModel):
 
     @staticmethod
     def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
-        """What the option checker is to say about sections that do not go together; see :func:`problems`."""
+        """What the option checker reports about sections that contradict each other; see :func:`problems`."""
         yield from SemanticVSRModel.problems(opt, is_train)
         yield from problems(opt, is_train)
 
@@ -101,7 +101,7 @@ class SeeClearModel(SemanticVSRModel):
             key = path.get('param_key_base_upsampler', 'params')
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter('ignore')  # what the log of a run would say
+                    warnings.simplefilter('ignore')  # a run would log it
                     make_base_upsampler(base, cast(SeeClear, net).scale, str(Path(weights).expanduser()), key)
             except UserError as error:
                 yield ('base_upsampler',), error
@@ -132,7 +132,7 @@ class SeeClearModel(SemanticVSRModel):
                 )
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: kind of priors, the diffusion, and the whole network of the base."""
+        """What a checkpoint holds but weights: kind of priors, the diffusion, and the whole network of the base."""
         metadata: dict[str, Any] = {'diffusion': dict(self.diffusion.config), 'base_upsampler': _name(self.opt)}
         if isinstance(self.upsample, NetworkUpsampler):
             state = {name: value.cpu() for name, value in self.upsample.net.state_dict().items()}

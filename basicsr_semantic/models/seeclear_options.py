@@ -47,7 +47,7 @@ class SeeClearValOptions(sections.ValOptions):
     sample_steps: Annotated[int, Field(ge=1)] | None = None
     """Steps of the diffusion when sampling, at most those of training; fewer visit some of its states. None: all."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the noise; each clip of each video has its own, whoever samples it and on which machine."""
+    """Seed of the noise; each clip of each video has its own, in any process and on any machine."""
     noise_repeat: bool = False
     """All frames of a clip get the same noise, which makes them flicker less."""
     amp: Literal['bf16', 'fp16'] | None = None

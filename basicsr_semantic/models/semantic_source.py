@@ -20,16 +20,18 @@ from ..utils.errors import MissingError, UserError, shown
 
 ExtractMode = Literal['cached', 'online_full', 'online_patch']
 MODES: tuple[ExtractMode, ...] = ('cached', 'online_full', 'online_patch')
-#: Field of SemanticPriors -> pixels of a frame along a side of what is one in it; other fields have no place in it.
+#: Field of SemanticPriors -> pixels of a frame along a side of one of its elements; other fields have no position in
+#: the frame.
 _STRIDES = {'masks': 1, 'pixel_features': CELL}
 
 
 class SemanticSource:
     """Completes what a data set gives to what a network takes (section ``network_s``).
 
-    - ``cached``: masks, tokens and pixel features come from the store, whatever has filled it: ``stored_tokens`` is a
-      type for any. Where ``instance_checkpoint`` or ``instance_source`` says how, instance tokens are made of the frame
-      tokens of the sampled frames. The name of an extractor does, too: its keys for extraction have no effect then.
+    - ``cached``: masks, tokens and pixel features come from the store, whichever extractor filled it: the type
+      ``stored_tokens`` takes any. Where ``instance_checkpoint`` or ``instance_source`` says how, instance tokens are
+      made of the frame tokens of the sampled frames. The name of an extractor can be given, too; then its keys for
+      extraction have no effect.
     - ``online_full``: the extractor looks at whole low-resolution frames; masks and pixel features are then cropped as
       the frames were.
     - ``online_patch``: the extractor looks at the patch that the network restores.
@@ -37,8 +39,8 @@ class SemanticSource:
     Eq. 4 and 5 of Semantic Lens make tokens and masks in one pass over one clip. With a store the masks come from the
     whole video, so that an instance keeps its identity, and instance tokens from the frames of the clip, as in Eq. 4.
 
-    Its networks are frozen and in evaluation mode, and no part of the network that trains: they are in no checkpoint,
-    no average of weights, no DistributedDataParallel.
+    Its networks are frozen, in evaluation mode, and not part of the network that trains. So they are in no checkpoint,
+    no average of weights and no DistributedDataParallel.
 
     Args:
         options: ``type``, the name of an extractor with a method ``describe``, or in mode ``cached`` ``stored_tokens``;
@@ -47,7 +49,7 @@ class SemanticSource:
         device: Where the networks run.
 
     Raises:
-        UserError: Unknown type or mode, a type that does not go with the mode, or what the extractor refuses.
+        UserError: Unknown type or mode, a type that does not fit the mode, or what the extractor refuses.
     """
 
     def __init__(self, options: Mapping[str, Any], wanted: Sequence[str], device: torch.device) -> None:
@@ -73,7 +75,7 @@ class SemanticSource:
 
     @property
     def identity(self) -> dict[str, str | None] | None:
-        """What makes the instance tokens, for checkpoints of the network that learns to use them; None if none are."""
+        """What makes the instance tokens, for checkpoints of the network that uses them; None if there are none."""
         made_by = self.instances if self.extractor is None else self.extractor.instances
         if made_by is None or 'instance_tokens' not in self.wanted:
             return None
@@ -98,14 +100,14 @@ class SemanticSource:
         )
 
     def check_dataset(self, dataset: Mapping[str, Any], where: str) -> None:
-        """Refuse data that do not go with the mode; a store of another instance network is a warning in the log.
+        """Refuse data that do not fit the mode; a store of another instance network is a warning in the log.
 
         Args:
             dataset: A section of ``datasets``.
             where: Its name, for messages.
 
         Raises:
-            UserError: Crops without the whole frames, or a store beside priors that are made in the run.
+            UserError: Crops without the whole frames, or a store together with priors that are made in the run.
         """
         if self.mode == 'online_full' and dataset.get('gt_size') and not dataset.get('whole_frames'):
             raise UserError(
@@ -134,7 +136,7 @@ class SemanticSource:
                 get_root_logger().warning(
                     f'{where}: the masks in {store} are of another instance network than network_s:instance_checkpoint,'
                     ' so masks and instance tokens do not belong together. Has stage 1 been trained again? Then delete '
-                    'the store and extract it anew.'
+                    'the store and extract it again.'
                 )
 
     @property
@@ -150,7 +152,7 @@ class SemanticSource:
 
     @torch.no_grad()
     def priors(self, data: Mapping[str, Any], lq: Tensor) -> dict[str, Tensor]:
-        """The fields that the network takes, as far as they are at hand.
+        """The fields that the network takes, as far as they are available.
 
         Args:
             data: A batch of the data set: what the store gave (``masks``, ``frame_tokens``, ...);
@@ -200,17 +202,17 @@ def _cropped(value: Tensor | None, crop: Tensor, stride: int) -> Tensor | None:
 
 
 def _fit() -> str:
-    """The names of all that may stand in network_s."""
+    """The names of all extractors that network_s may have."""
     return ' or '.join(name for name, one in EXTRACTOR_REGISTRY if one.not_for_models() is None)
 
 
 def _wrong_mode(chosen: type[Extractor], mode: Any) -> str | None:
-    """Why an extractor cannot be had in a mode; None where it can."""
+    """Why an extractor cannot be used in a mode; None where it can."""
     if mode == 'cached' or chosen.online():
         return None
     fit = ' or '.join(name for name, one in EXTRACTOR_REGISTRY if one.online())
     return (
-        f'{chosen.kind} takes what a store has and makes nothing of frames in the run, so its only mode is cached; '
+        f'{chosen.kind} takes what a store has and cannot make priors in the run, so its only mode is cached; '
         f'for {mode} name {fit}.'
     )
 
@@ -257,7 +259,7 @@ def source_problems(section: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def missing_priors(net: torch.nn.Module, missing: Sequence[str], has_tokens: bool) -> UserError:
-    """The error about priors that a network needs and nobody gives.
+    """The error about priors that a network needs and does not get.
 
     Args:
         net: The network.

@@ -51,7 +51,7 @@ class SemanticVSRModel(VideoBaseModel):
         opt: The options, see :class:`TopOptions`, :class:`TrainOptions`, :class:`PathOptions`, :class:`ValOptions`.
 
     Raises:
-        UserError: A checkpoint that does not fit, nothing to train, no loss, or data that does not go with network_s.
+        UserError: A checkpoint that does not fit, nothing to train, no loss, or data that do not fit network_s.
     """
 
     TopOptions = options.SemanticVSRTopOptions
@@ -61,18 +61,18 @@ class SemanticVSRModel(VideoBaseModel):
 
     @staticmethod
     def problems(opt: Mapping[str, Any], is_train: bool) -> Said:
-        """What sections of an option file say against each other: (path of the key, sentence)."""
+        """Contradictions between sections of an option file: (path of the key, sentence)."""
         yield from source_problems(opt.get('network_s'))
         train = opt.get('train')
         losses = ('pixel_opt', 'perceptual_opt')
         if is_train and isinstance(train, Mapping) and not any(train.get(name) for name in losses):
             misspelt = [name for name in train if name not in losses and nearest(name, losses, 0.8)]
-            if not misspelt:  # which is said once already
+            if not misspelt:  # which is reported already
                 yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
 
     @staticmethod
     def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
-        """What the network of an option file, its weights and data sets say against each other, as `problems`.
+        """Contradictions between the network of an option file, its weights and data sets, as `problems`.
 
         Args:
             opt: The options.
@@ -163,13 +163,13 @@ class SemanticVSRModel(VideoBaseModel):
             self._remember(path, content)
 
     def _remember(self, path: str, content: dict[str, Any]) -> None:
-        """What a checkpoint says besides weights, see :meth:`checkpoint_metadata`."""
+        """What a checkpoint holds in addition to weights, see :meth:`checkpoint_metadata`."""
         self.trained_priors.read(content)
         if self.path_options.resume_state:
             self.tuning = Tuning.read(content)
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: the kind of priors, what made their tokens, and what was tuned."""
+        """What a checkpoint holds but weights: the kind of priors, what made their tokens, and what was tuned."""
         return self.trained_priors.metadata() | (self.tuning.metadata() if self.tuning else {})
 
     def save(self, epoch: int, current_iter: int) -> None:
@@ -191,10 +191,11 @@ class SemanticVSRModel(VideoBaseModel):
     # ---------------------------------------------------------------------------------------------------- data
 
     def check_dataset(self, dataset: Any) -> None:
-        """Refuse a data set before anything runs: its first batch may be hours away when it is that of a validation.
+        """Refuse a data set before anything runs: the first batch of a validation may come hours later.
 
         Args:
-            dataset: A data set; one that does not say its ``prior_kind``, as BasicSR's, is judged by its batches alone.
+            dataset: A data set; one that does not say its ``prior_kind``, as BasicSR's, is checked by its batches
+                alone.
 
         Raises:
             UserError: It has no priors and the network needs some, or they are of another kind than those of training.
@@ -321,7 +322,7 @@ class SemanticVSRModel(VideoBaseModel):
         return self.net_g.no_sync() if distributed else contextlib.nullcontext()  # pyright: ignore[reportCallIssue]
 
     def _check_frozen(self) -> None:
-        """After the first step: nothing frozen was written to."""
+        """Check after the first step that no frozen parameter has changed."""
         if self._unchecked_versions:
             now = dict(self.get_bare_model(self.net_g).named_parameters())
             moved = [name for name, version in self._unchecked_versions.items() if now[name]._version != version]

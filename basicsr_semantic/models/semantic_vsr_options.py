@@ -11,7 +11,7 @@ from .common_options import FileOptions, StepOptions
 
 
 class SourceOptions(Section):
-    """Section ``network_s``, besides the arguments of the extractor."""
+    """Section ``network_s``, without the arguments of the extractor."""
 
     type: str
     """stored_tokens (tokens and masks as the store has them), or an extractor: xdecoder, openseed or one of yours."""
@@ -31,7 +31,7 @@ class SemanticVSRTopOptions(sections.TopOptions):
     network_g: Annotated[dict[str, Any], Built('arch')]
     """The network: type and arguments of an arch."""
     network_s: Annotated[dict[str, Any], Built('extractor', options=SourceOptions)] | None = None
-    """Frozen extractor of priors; in no checkpoint."""
+    """Frozen extractor of priors; it is not saved in checkpoints."""
 
 
 class SemanticVSRTrainOptions(StepOptions):

@@ -1,4 +1,4 @@
-"""Frame decoder and instance encoder and decoder together: what trains in stage 1, and what is asked of frames."""
+"""Frame decoder and instance encoder and decoder together: what trains in stage 1, and what runs on frames."""
 
 from __future__ import annotations
 

@@ -71,5 +71,5 @@ class MovingAverage:
         if not self._pairs:
             averages, weights = dict(self.net.named_parameters()), dict(net.named_parameters())
             self._pairs = [(averages[name], weights[name]) for name in self._trains]
-        if self._pairs:  # in a network that another one trains on, nothing may train itself
+        if self._pairs:  # nothing may train in a network that follows another one
             torch._foreach_lerp_([a for a, _ in self._pairs], [w for _, w in self._pairs], 1 - decay)

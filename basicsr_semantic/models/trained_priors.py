@@ -32,14 +32,14 @@ class TrainedPriors:
         self._warned_of: set[str] = set()
 
     def read(self, content: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint says, which is what :meth:`metadata` gave to it."""
+        """Load what a checkpoint says, as :meth:`metadata` gave it."""
         kind, origin, instances = (content.get(name) for name in ('prior_kind', 'prior_origin', 'instances'))
         self.kind = kind if isinstance(kind, str) else self.kind
         self.origin = origin if isinstance(origin, str) else self.origin
         self.instances = instances if isinstance(instances, dict) else self.instances
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint has to say; nothing that is not known."""
+        """What a checkpoint records; unknown values are left out."""
         known = {'prior_kind': self.kind, 'prior_origin': self.origin, 'instances': self.instances}
         return {name: value for name, value in known.items() if value}
 
@@ -48,7 +48,7 @@ class TrainedPriors:
 
         Args:
             kind: Kind of the given priors, or one for each sample of a batch; None if it is not known.
-            origin: Their origin, likewise.
+            origin: Their origin, or one for each sample; None if it is not known.
 
         Raises:
             UserError: They are of another kind, and this is not allowed.

@@ -66,7 +66,7 @@ class VideoInstanceModel(VideoBaseModel):
 
     @staticmethod
     def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
-        """What the networks of an option file, what trains, and the data sets say against each other.
+        """Contradictions between the networks of an option file, what trains, and the data sets.
 
         Args:
             opt: The options.
@@ -154,7 +154,7 @@ class VideoInstanceModel(VideoBaseModel):
         return net
 
     def _build_frames(self) -> XDecoder:
-        """The frame decoder; without weights only one of which all trains is of use."""
+        """The frame decoder; without weights it can be used only if all of it trains."""
         path = self.path_options
         checkpoint = path.pretrain_network_f or path.pretrain_frame_decoder
         if checkpoint is None and not (self.train_options and 'frame_decoder' in self.train_options.trainable):
@@ -176,7 +176,7 @@ class VideoInstanceModel(VideoBaseModel):
         self.save_training_state(epoch, current_iter)
 
     def checkpoint_metadata(self) -> dict[str, Any]:
-        """What a checkpoint says besides weights: the arguments of its network."""
+        """What a checkpoint holds in addition to weights: the arguments of its network."""
         return {'network': self._saved_config}
 
     def _trained_networks(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .common_options import FileOptions, StepOptions
 
 
 class FrameDecoderOptions(Section):
-    """Section ``frame_decoder``, besides the sizes of the network."""
+    """Section ``frame_decoder``, without the sizes of the network."""
 
     type: Literal['xdecoder']
     """What describes single frames: xdecoder."""
@@ -49,7 +49,7 @@ class VideoInstancePathOptions(FileOptions):
     pretrain_frame_decoder: str | None = None
     """Checkpoint of the frame decoder, a released one or ours; needed unless it trains."""
     pretrain_network_f: str | None = None
-    """Checkpoint of a frame decoder that trained (``net_f_*.pth``); goes before pretrain_frame_decoder."""
+    """Checkpoint of a frame decoder that trained (``net_f_*.pth``); has priority over pretrain_frame_decoder."""
 
 
 class VideoInstanceValOptions(sections.ValOptions):

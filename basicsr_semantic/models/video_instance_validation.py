@@ -59,7 +59,7 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
         results = sorted(gather_lists(results), key=lambda one: one['video_id'])
         if rank == 0:
             write_whole(stem / 'results.json', json.dumps(results).encode())
-        get_root_logger().info(f'{name} has no annotations: {len(results)} predictions for the server lie in {stem}.')
+        get_root_logger().info(f'{name} has no annotations: {len(results)} predictions for the server are in {stem}.')
         return {}
     matches = gather_lists(matches)
     figures = summarise(matches)
@@ -85,7 +85,7 @@ def _wanted(dataset, index: int) -> list[dict[str, Any]]:
 
 
 def _names(categories) -> list[str]:
-    """What to call each class in the report; the number goes with a name that is missing or not the only one."""
+    """What to call each class in the report; the number is added to a name that is missing or not unique."""
     names = [str(category.get('name', 'category')) for category in categories]
     return [
         name if names.count(name) == 1 and 'name' in category else f'{name} {category["id"]}'

@@ -1,7 +1,7 @@
 """Pixel features of one frame as bytes and back: half precision behind a header; any part of the frame can be read.
 
 A feature belongs to a cell of ``CELL`` x ``CELL`` pixels of the low-resolution frame. Cells at the lower and the right
-edge of a frame whose sides are no multiples of that reach over it.
+edge of a frame reach over it where its sides are not multiples of that.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class ClipGeometry:
             axes: (row axis, column axis).
 
         Returns:
-            A C-contiguous array; the argument itself where nothing is to be done.
+            A C-contiguous array; the argument itself where there is nothing to do.
         """
         rows, columns = self._spatial(array, axes)
         if self.hflip:

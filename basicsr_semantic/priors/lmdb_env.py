@@ -28,7 +28,7 @@ def lmdb_errors(path: Path, doing: str) -> Iterator[None]:
         yield
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError) as error:
         raise UserError(
-            f'Could not {doing} {path}: it is damaged or no LMDB ({error}). Delete it and make it again.'
+            f'Could not {doing} {path}: it is damaged or not an LMDB ({error}). Delete it and make it again.'
         ) from error
     except (lmdb.Error, OSError) as error:
         text = str(error)
@@ -36,7 +36,7 @@ def lmdb_errors(path: Path, doing: str) -> Iterator[None]:
         if 'No space left' in text or 'File too large' in text:
             advice = ' Free some space and run the same command again: what is already in the store is kept.'
         elif 'Input/output error' in text:
-            # what LMDB says of a write that was cut short, which a disk that becomes full does to the last one
+            # LMDB reports so a write that was cut short, as the last one is on a disk that becomes full
             advice = ' Is the disk full? Free some space and run the same command again: what is already there is kept.'
         elif 'Permission denied' in text or 'Read-only' in text or isinstance(error, lmdb.ReadonlyError):
             advice = ' Choose a folder that you may write to.'
@@ -44,10 +44,10 @@ def lmdb_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 class SharedReadEnv:
-    """A read-only environment, opened when first used and opened anew after a fork.
+    """A read-only environment, opened when first used and opened again after a fork.
 
     LMDB must not be open twice in one process, so readers of one path share an environment. It is opened without
-    LMDB's lock file: stores may lie on read-only media, and nobody writes to a store while it is read for training.
+    LMDB's lock file: stores may be on read-only media, and nobody writes to a store while it is read for training.
     """
 
     _open: dict[Path, tuple[lmdb.Environment, int]] = {}
@@ -81,7 +81,7 @@ class SharedReadEnv:
             return known[0]
 
     def close(self) -> None:
-        """Give the environment back; it is closed when its last reader in this process does so."""
+        """Release the environment; it is closed when its last reader in this process has released it."""
         with self._lock:
             if not self._holds:
                 return
@@ -95,7 +95,7 @@ class SharedReadEnv:
     def _open_env(self) -> lmdb.Environment:
         data = self.path / 'data.mdb'
         if not data.is_file():
-            kind = 'has no data.mdb, so it is no LMDB' if self.path.exists() else 'does not exist'
+            kind = 'has no data.mdb, so it is not an LMDB' if self.path.exists() else 'does not exist'
             raise UserError(f'The store {self.path} {kind}.')
         with lmdb_errors(self.path, 'open the store'):
             env = lmdb.open(
@@ -111,9 +111,9 @@ class SharedReadEnv:
 
 
 def truncated_to(env: lmdb.Environment, path: Path) -> tuple[int, int] | None:
-    """(bytes that data.mdb has, bytes that its header speaks of) where it was cut short, else None.
+    """(bytes that data.mdb has, bytes that its header gives) where it was cut short, else None.
 
-    LMDB maps the file into memory, so reading behind the end of a truncated one would kill the process with SIGBUS.
+    LMDB maps the file into memory, so reading beyond the end of a truncated one would kill the process with SIGBUS.
     """
     needed, size = (env.info()['last_pgno'] + 1) * env.stat()['psize'], (path / 'data.mdb').stat().st_size
     return (size, needed) if size < needed else None
@@ -145,7 +145,7 @@ if hasattr(os, 'register_at_fork'):  # absent on Windows, which has no fork
 class GrowingEnv:
     """A writable environment whose map grows as needed; several processes may write to one store at once.
 
-    LMDB lets one process write at a time and makes the others wait, so writers need no arrangement among themselves.
+    LMDB lets one process write at a time and makes the others wait, so writers need no lock of their own.
 
     Args:
         path: folder of the store, made if absent.

@@ -108,12 +108,12 @@ def _parse(record: bytes) -> tuple[tuple[int, int], list[str]]:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f'the record is damaged ({error.__class__.__name__}: {error})') from error
     if type(height) is not int or type(width) is not int or not is_side(height) or not is_side(width):
-        raise ValueError(f'the record is damaged: its size is {shown(content["size"])}, no height and width')
+        raise ValueError(f'the record is damaged: its size is {shown(content["size"])}, not a height and width')
     if height * width > LARGEST_FRAME:
         raise ValueError(f'the record is damaged: it says that a frame has {_by((height, width))} pixels')
     wrong = [one for one in counts if not isinstance(one, str)]
     if wrong:
-        raise ValueError(f'the record is damaged: the counts of a mask are {shown(wrong[0])}, no text')
+        raise ValueError(f'the record is damaged: the counts of a mask are {shown(wrong[0])}, not text')
     return (height, width), counts
 
 

@@ -4,8 +4,8 @@ pycocotools writes every pixel of every mask one by one; for the 64 masks of a f
 PNG of the frame. Here the cost is that of the runs and of the box, and the masks of a whole clip share NumPy's fixed
 costs. Malformed runs are refused; pycocotools leaves memory uninitialised for them.
 
-Inside, each mask has an even number of runs (an empty one is added where needed), so runs of zeros lie at even places
-and runs of ones at odd places of the row of all masks.
+Inside, each mask has an even number of runs; an empty one is added where needed. So in the row of all masks runs of
+zeros are at even places and runs of ones at odd places.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 
-# Pixels drawn at once. What stays in a processor's cache made 15 frames three times faster than all of them together.
+# Pixels drawn at once. What fits into a processor's cache made 15 frames three times faster than drawing all of them
+# together.
 CHUNK_PIXELS = 1 << 21
 # Characters of a number in compressed runs: 30 bits, which hold 2^29 pixels and its sign. More would overflow unseen.
 LONGEST_NUMBER = 6
@@ -54,7 +55,7 @@ def parse_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     last = np.cumsum(lengths) - 1
     is_end = groups < 32
     if lengths.min() == 0 or last[-1] + 1 != groups.size or groups.max() > 63 or not is_end[last].all():
-        raise ValueError('the counts are no compressed run lengths')
+        raise ValueError('the counts are not compressed run lengths')
     ends = np.flatnonzero(is_end)
     bits = (groups & 31).view(np.int8)
     highest = bits[ends]
@@ -62,7 +63,7 @@ def parse_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     before = np.concatenate([[-1], ends[:-1]])
     longer = np.flatnonzero(ends - before > 1)
     if longer.size and (ends - before).max() > LONGEST_NUMBER:
-        raise ValueError('the counts are no compressed run lengths: a number is too long')
+        raise ValueError('the counts are not compressed run lengths: a number is too long')
     step = 1
     while longer.size:
         runs[longer] = (runs[longer] << 5) | bits[ends[longer] - step]

@@ -87,7 +87,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> tuple[np.nda
     if wrong:
         raise ValueError(
             'its counts are neither a string nor a list of numbers of pixels: '
-            f'{as_json(wrong[0])} is no whole number from 0 to {height * width}'
+            f'{as_json(wrong[0])} is not a whole number from 0 to {height * width}'
         )
     return pad_runs(np.array(counts), np.array([len(counts)]))
 

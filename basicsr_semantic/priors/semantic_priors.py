@@ -1,4 +1,4 @@
-"""What a network is told about the content of a clip, in one typed object."""
+"""What a network gets about the content of a clip, in one typed object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELL = 4
 class SemanticPriors:
     """Semantic priors of a batch of clips; every field is optional.
 
-    Shapes are checked when the object is made, so a mismatch shows where it arises and not inside a network.
+    Shapes are checked when the object is made, so a mismatch is reported there and not inside a network.
 
     Args:
         masks: (b, T, I, h, w) uint8, 0 or 1, at the size of the LR frames; unused channels are zero and come last.

@@ -52,12 +52,12 @@ class PriorStore:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether each frame has tokens besides its masks."""
+        """Whether each frame has tokens in addition to masks."""
         return self.meta.get('tokens') is not None
 
     @property
     def has_features(self) -> bool:
-        """Whether each frame has pixel features besides its masks."""
+        """Whether each frame has pixel features in addition to masks."""
         return feature_dim(self.meta) is not None
 
     @property
@@ -249,7 +249,7 @@ class PriorStore:
         return 'It is empty.' if first is None else f'It has {len(self)} frames, the first is {first!r}.'
 
     def missing(self, sentence: str) -> MissingError:
-        """The error that the store, or something in it, has to be made.
+        """The error that the store, or something in it, is missing and must be made.
 
         Args:
             sentence: What is wrong.

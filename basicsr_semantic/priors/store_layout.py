@@ -1,4 +1,4 @@
-"""What lies in a store under which key: one value a frame, its tokens and features beside it, the metadata of all."""
+"""What a store has under which key: one value a frame, its tokens and features next to it, the metadata of all."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from .store_meta import FORMAT, META_KEY, wrong_metadata
 LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
 FEATURES = b'__features__/'
-#: Prefix of all that lies beside masks -> the first key behind it.
-_BESIDE = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
+#: Prefix of everything other than masks -> the first key after it.
+_AFTER_PREFIX = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
 
 
 def is_text(value: str) -> bool:
-    """Whether it can be written; halves of characters, of JSON escapes or of names that are no UTF-8, cannot."""
+    """Whether it can be written; halves of characters, from JSON escapes or names that are not UTF-8, cannot."""
     return not any('\ud800' <= character <= '\udfff' for character in value)
 
 
 def mask_key(key: str) -> bytes:
-    """Where the masks of a frame lie: under the frame's own key. Nothing lies under one that is no text."""
+    """Where the masks of a frame are: under the frame's own key. A key that is not text has none."""
     return key.encode('utf-8', 'surrogatepass')
 
 
 def token_key(key: str) -> bytes:
-    """Where the tokens of a frame lie."""
+    """Where the tokens of a frame are."""
     return TOKENS + mask_key(key)
 
 
 def feature_key(key: str) -> bytes:
-    """Where the pixel features of a frame lie."""
+    """Where the pixel features of a frame are."""
     return FEATURES + mask_key(key)
 
 
 def is_mask_key(place: bytes) -> bool:
-    """Whether masks lie there."""
-    return place != META_KEY and not place.startswith(tuple(_BESIDE))
+    """Whether masks are there."""
+    return place != META_KEY and not place.startswith(tuple(_AFTER_PREFIX))
 
 
 def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
@@ -53,7 +53,7 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
     longest = LONGEST_KEY - (len(FEATURES) if has_features else len(TOKENS) if has_tokens else 0)
     encoded = mask_key(key)
     if not is_text(key):
-        raise UserError(f'The frame key {key!r} cannot be stored: the name of the file is no UTF-8. Rename the frame.')
+        raise UserError(f'The frame key {key!r} cannot be stored: the name of the file is not UTF-8. Rename the frame.')
     if not 1 <= len(encoded) <= longest or not is_mask_key(encoded):
         raise UserError(
             f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '
@@ -65,17 +65,17 @@ def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:
     """The keys of all frames with masks, sorted by their bytes.
 
     Raises:
-        UserError: A key is no text.
+        UserError: A key is not text.
     """
     cursor = transaction.cursor()
     found = cursor.first()
     while found:
         key = bytes(cursor.key())
-        beside = next((prefix for prefix in _BESIDE if key.startswith(prefix)), None)
-        if beside is not None:
+        prefix_found = next((prefix for prefix in _AFTER_PREFIX if key.startswith(prefix)), None)
+        if prefix_found is not None:
             found = cursor.set_range(
-                _BESIDE[beside]
-            )  # all tokens stand in one row, all features too: one step over them
+                _AFTER_PREFIX[prefix_found]
+            )  # all tokens follow one another, all features too: one step over them
             continue
         if key != META_KEY:
             yield decode_key(key, path)
@@ -86,13 +86,13 @@ def decode_key(key: bytes, path: Path) -> str:
     """A key of the LMDB at the path as text.
 
     Raises:
-        UserError: It is none, so the LMDB was made by something else.
+        UserError: It is not text, so the LMDB was made by something else.
     """
     try:
         return key.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f'The LMDB {path} has the key {shown(key)}, which is no text: something else wrote into it. Make it again.'
+            f'The LMDB {path} has the key {shown(key)}, which is not text: something else wrote into it. Make it again.'
         ) from error
 
 
@@ -105,8 +105,8 @@ def read_meta(transaction: lmdb.Transaction, path: Path) -> dict[str, Any]:
     record = transaction.get(META_KEY)
     if record is None:
         raise MissingError(
-            f'{path} is an LMDB, but no store of priors: it has no {META_KEY.decode()!r}. If these are frames, make a '
-            'store of their priors.',
+            f'{path} is an LMDB, but not a store of priors: it has no {META_KEY.decode()!r}. If these are frames, make '
+            'a store of their priors.',
             'priors',
             frames=path,
         )

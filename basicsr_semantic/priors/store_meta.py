@@ -38,12 +38,12 @@ def store_metadata(
         max_masks: most masks a frame.
         tokens: ``{'num': K, 'dim': Ct, 'global_dim': Cg}`` of the tokens of each frame, or None for masks alone;
             Cg is 0 where frames have no global token.
-        seen: ``{'key', 'sha256'}`` of the pixels of one frame, by which other frames under the same keys are noticed.
+        seen: ``{'key', 'sha256'}`` of the pixels of one frame, by which other frames under the same keys are detected.
         features: ``{'dim': Cp, 'cell': 4}`` of the pixel features of each frame, or None for none.
 
     Raises:
-        ValueError: ``order`` is none of these, the parameters are no plain JSON values, or the sizes of the tokens or
-            features are no positive numbers under these names.
+        ValueError: ``order`` is none of these, the parameters are not plain JSON values, or the sizes of the tokens or
+            features are not positive numbers under these names.
     """
     if order not in ORDERS:
         raise ValueError(f'The order of masks must be one of {", ".join(ORDERS)}, not {order!r}.')
@@ -64,7 +64,7 @@ def store_metadata(
         'max_masks': max_masks,
         'tokens': tokens,
     }
-    # where there are none, the metadata are those of a store older than that
+    # without features, the metadata are those of a store from before there were any
     if seen is not None:
         meta['seen'] = seen
     if features is not None:
@@ -149,7 +149,7 @@ def feature_dim(meta: dict[str, Any]) -> int | None:
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What differs between the metadata of a store and those of the masks about to be added, one phrase each.
 
-    A checkpoint is its SHA-256; the name of its file may differ. The frame that was seen says nothing of how.
+    A checkpoint is its SHA-256; the name of its file may differ. The frame that was seen is not compared.
     """
     stored, wanted = ({name: value for name, value in meta.items() if name != 'seen'} for meta in (stored, wanted))
     if stored.get('kind') != wanted.get('kind'):  # then everything else differs too

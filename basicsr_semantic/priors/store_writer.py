@@ -1,4 +1,4 @@
-"""Writing priors into a store: in durable batches, from several processes at once, continued after any death."""
+"""Writing priors into a store: in durable batches, from several processes at once, continued after a crash."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class PriorStoreWriter:
     """Writes masks, tokens and pixel features, also into a store that exists already, and several processes at once.
 
     Frames are written in small batches, each in one durable transaction: a killed process loses at most the last batch
-    and leaves no half-written frame. A frame is there when its masks are, so they are put last, after what lies beside
-    them.
+    and leaves no half-written frame. A frame counts as written when its masks are there, so they are put last, after
+    tokens and features.
 
     Args:
         path: folder of the store, made if absent.

@@ -1,4 +1,4 @@
-"""Tokens of one frame as bytes and back: half precision behind a header that says the shape and sums the content up."""
+"""Tokens of one frame as bytes and back: half precision behind a header with the shape and a checksum."""
 
 from __future__ import annotations
 

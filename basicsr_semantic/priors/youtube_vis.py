@@ -29,7 +29,7 @@ class AnnotatedInstance:
     Attributes:
         id: Its number in the file.
         category: Number of its category in the file; None where the file gives none.
-        crowd: Whether it stands for a crowd that nobody told apart.
+        crowd: Whether it is a crowd, in which single instances are not separated.
         segmentations: One for each frame of the video, as ``decode_segmentation`` takes them; None where it is absent.
     """
 
@@ -76,7 +76,7 @@ class YouTubeVIS:
         path: The file.
         videos: In the order of the file.
         categories: ``{'id', 'name', ...}`` in the order of their ids; empty where the file has none.
-        annotated: Whether the file has annotations; the valid and test files of YouTube-VIS come without.
+        annotated: Whether the file has annotations; the valid and test files of YouTube-VIS have none.
     """
 
     path: Path
@@ -114,7 +114,7 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
     take gigabytes.
 
     Raises:
-        UserError: The file is no such JSON.
+        UserError: The file is not such a JSON file.
     """
     content = _Json(path, _read_json(path))
     found = {video['id']: video for video in content.entries('videos', needed=True)}
@@ -154,14 +154,14 @@ def read_youtube_vis(path: Path) -> YouTubeVIS:
 
 
 def _whole(value: Any) -> Any:
-    """7 for 7.0, as tables write it; for what is no number, or an object, something that is no id."""
+    """7 for 7.0, as tables write it; for anything else, or an object, a value that is not an id."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return repr(value) if isinstance(value, (bool, list, dict)) else value
 
 
 class _Json:
-    """What a file holds, asked for piece by piece; each refuses what is of another form, with its place."""
+    """Reads the parts of a file; each method refuses what has another form and names its place."""
 
     def __init__(self, path: Path, content: Any) -> None:
         self.path = path
@@ -182,7 +182,7 @@ class _Json:
         for number, one in enumerate(found):
             where = f'number {number} of its "{part}"'
             identity = self.field(where, self._form(where, one, dict), 'id')
-            why = 'is no whole number' if type(identity) is not int else ''
+            why = 'is not a whole number' if type(identity) is not int else ''
             if not why and (abs(identity) > LARGEST_ID or identity in seen):
                 why = 'comes twice' if identity in seen else 'does not fit into 64 bits'
             if why:
@@ -194,7 +194,7 @@ class _Json:
         """Names of the frames, below the folder of frames."""
         found = self.field(where, video, 'file_names')
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise UserError(f'{self.path}: file_names of {where} is no list of names.')
+            raise UserError(f'{self.path}: file_names of {where} is not a list of names.')
         for name in found:
             sizes = [len(part.encode('utf-8', 'surrogatepass')) for part in PurePosixPath(name).parts]
             too_long = sum(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME
@@ -237,7 +237,7 @@ class _Json:
 
     def _error(self, why: str) -> UserError:
         return UserError(
-            f'{self.path} is no YouTube-VIS file: {why}. It needs "videos" (id, file_names, height, width) and '
+            f'{self.path} is not a YouTube-VIS file: {why}. It needs "videos" (id, file_names, height, width) and '
             '"annotations" (id, video_id, segmentations).'
         )
 

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can correct this"."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .printing import printable
 class UserError(ValueError):
     """A mistake or a condition outside the program: misspelt option, missing file, wrong checkpoint, full disk.
 
-    The message is one or more full sentences that say what was wrong, where (file, key, frame) and what to do; which
-    command does it is for the command line to say, see :class:`MissingError`. That prints it without a trace; every
-    other exception is a defect of ours and keeps its trace.
+    The message is one or more full sentences that say what was wrong, where (file, key, frame) and what to do; the
+    command line adds which command does it, see :class:`MissingError`. That prints it without a trace; every other
+    exception is a defect of ours and keeps its trace.
     """
 
 
@@ -31,10 +31,10 @@ _CARRIED = '\0missing: '
 
 
 class MissingError(UserError):
-    """Something is missing that a command makes: a sentence of what is wrong and where, and what fills the command.
+    """Something is missing that a command makes: a sentence on what is wrong and where, and values for the command.
 
     Args:
-        sentence: What is wrong, where, and what to do about it but for the command.
+        sentence: What is wrong, where, and what to do about it, without the command.
         what: What is missing; None: no command makes it.
         values: What is known of it: ``kind``, ``frames`` and ``store`` of priors, ``file``, ``folder``, ....
     """
@@ -48,14 +48,14 @@ class MissingError(UserError):
         super().__init__(message or sentence)
 
     def __str__(self) -> str:
-        """The sentence; in a process of a loader also the data, as PyTorch hands on class and text alone."""
+        """The sentence; in a process of a loader also the data, since PyTorch passes on class and text alone."""
         data = sys.modules.get('torch.utils.data')
         carried = self.what is not None and data is not None and data.get_worker_info() is not None
         return super().__str__() + (_CARRIED + json.dumps([self.what, self.values]) if carried else '')
 
 
 def missing_in(error: BaseException | None) -> MissingError | None:
-    """What is missing by an error or by what it was raised from; None where nothing is that a command makes."""
+    """What an error, or the one it was raised from, says is missing; None where no command makes it."""
     while error is not None:
         if isinstance(error, MissingError) and error.what is not None:
             return error
@@ -64,7 +64,7 @@ def missing_in(error: BaseException | None) -> MissingError | None:
 
 
 def full_stop(message: object) -> str:
-    """Another's message as a sentence of ours: it ends in one full stop."""
+    """A message from elsewhere as a sentence of ours: it ends in one full stop."""
     return f'{str(message).rstrip(".")}.'
 
 

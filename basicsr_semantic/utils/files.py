@@ -13,7 +13,7 @@ from typing import BinaryIO
 from .errors import UserError
 
 _UNFINISHED = re.compile(r'\..+\.[0-9]+\.tmp', re.DOTALL)
-"""Names that :func:`whole_file` gives; others' temporary files are none of our business."""
+"""Names that :func:`whole_file` gives; temporary files of others are left alone."""
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def whole_file(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
 
     Args:
         path: Destination, in a folder that exists; an older file of that name stays until then.
-        durable: Wait until the disk has it, so that not even a power cut leaves neither the old file nor the new one.
+        durable: Wait until the disk has it, so that even after a power cut there is the old file or the new one.
 
     Yields:
         The file, open for writing bytes.
@@ -54,7 +54,7 @@ def write_whole(path: str | Path, content: bytes, durable: bool = True) -> None:
     Args:
         path: Destination.
         content: The bytes.
-        durable: See :func:`whole_file`; of thousands of images none is worth the wait.
+        durable: See :func:`whole_file`; for thousands of images the wait is too long.
 
     Raises:
         UserError: Full disk, read-only folder.
@@ -69,10 +69,10 @@ def write_whole(path: str | Path, content: bytes, durable: bool = True) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Delete the unfinished files that killed processes left in a folder; nobody may be writing to it."""
+    """Delete the unfinished files that killed processes left in a folder; nothing may be writing to it."""
     for file in Path(folder).glob('.*.tmp'):
         if _UNFINISHED.fullmatch(file.name):
-            with contextlib.suppress(OSError):  # it harms nobody
+            with contextlib.suppress(OSError):  # a leftover does no harm
                 file.unlink()
 
 
@@ -81,7 +81,7 @@ def _unwritten(path: Path, error: OSError) -> str:
 
 
 def why_no_file(path: Path) -> str | None:
-    """Why a file cannot be read as a whole and be done with, without opening it: a pipe or a device never ends.
+    """Why a path cannot be read as a whole file, without opening it: a pipe or a device never ends.
 
     Returns:
         A clause such as 'it is a link to nothing', or None where it is a regular file.

@@ -1,12 +1,12 @@
 """One process at a time works in a folder: a training in that of its experiment, a preparation in that of its LMDBs.
 
-Two processes in one folder would write each other's files, and a second training moves the folder of the first one
+Two processes in one folder would overwrite each other's files, and a second training moves the folder of the first one
 away. The lock is a file *next to* the folder, ``experiments/.NAME.lock`` for ``experiments/NAME``: BasicSR renames the
 folder of an older run, and a lock inside would go with it.
 
-The kernel's ``flock`` holds it, and lets go of it however the process ends. Where a file system has no ``flock`` (some
-of clusters, and Windows), the file itself is the lock: it is made by the one who finds none, who then touches it again
-and again; a holder that stopped doing so is taken for dead.
+The kernel's ``flock`` holds it and releases it however the process ends. Where a file system has no ``flock`` (some
+of clusters, and Windows), the file itself is the lock. The first process makes it and then touches it regularly; a
+holder that has stopped doing so is taken for dead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 INTERVAL = 10.0
-"""Seconds between two touches of a lock that stands without ``flock``."""
+"""Seconds between two touches of a lock without ``flock``."""
 
 MISSED = 5
 """Touches that must be missing before a holder is taken for dead."""
@@ -46,13 +46,13 @@ _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class FolderLock:
-    """The right to run in a folder, from ``with`` or :meth:`acquire` to :meth:`release`.
+    """The lock of a folder, from ``with`` or :meth:`acquire` to :meth:`release`.
 
-    The file is removed at the end, by the holder while it still holds it; who opened it just before sees that its name
-    is gone and makes a new one. A killed holder leaves the file, which is in nobody's way.
+    The holder removes the file at the end, while it still holds it; a process that opened it just before sees that its
+    name is gone and makes a new one. A killed holder leaves the file, which does no harm.
 
     Args:
-        folder: The folder, which need not exist and may be renamed or replaced meanwhile.
+        folder: The folder, which need not exist and may be renamed or replaced in the meantime.
         wait: Wait until the folder is free, instead of refusing.
         path: The lock's file, if not the one next to the folder.
         otherwise: What else to do where the folder is in use.
@@ -108,8 +108,8 @@ class FolderLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back and remove its file; a second time does nothing."""
-        with contextlib.suppress(OSError):  # a disk that is gone must not hide why a run ended
+        """Release the lock and remove its file; a second call does nothing."""
+        with contextlib.suppress(OSError):  # a missing disk must not hide why a run ended
             if self._descriptor is not None:
                 self.path.unlink(missing_ok=True)  # before closing: afterwards it may be another's
             elif self._beat is not None:
@@ -179,7 +179,7 @@ class FolderLock:
                 os.write(descriptor, self._content(INTERVAL))
             finally:
                 os.close(descriptor)
-            time.sleep(_SETTLE)  # who judged the dead holder at the same moment may have moved ours, see _move_dead
+            time.sleep(_SETTLE)  # another that found the holder dead may have moved ours, see _move_dead
             holder = _read(self.path)
             if holder.get('token') != self._token:
                 return holder
@@ -214,7 +214,7 @@ class FolderLock:
             self._descriptor = None
 
     def _remove_made(self) -> None:
-        """Folders that were made for the lock alone go with it: a refused run leaves nothing."""
+        """Remove folders that were made for the lock alone: a refused run leaves nothing."""
         for folder in self._made:
             try:
                 folder.rmdir()
@@ -281,7 +281,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_alive(holder: dict[str, Any], path: Path, now: float) -> bool:
-    """Whether the holder of a lock without ``flock`` still runs; of one that has not written yet its file tells."""
+    """Whether the holder of a lock without ``flock`` still runs; if it has not written yet, its file shows that."""
     if holder.get('host') == socket.gethostname() and not _runs(holder.get('pid')):
         return False
     interval = holder.get('interval')
@@ -293,7 +293,7 @@ def _is_alive(holder: dict[str, Any], path: Path, now: float) -> bool:
 
 
 def _runs(pid: Any) -> bool:
-    if os.name != 'posix':  # there is no signal 0 on Windows; the heartbeat tells
+    if os.name != 'posix':  # there is no signal 0 on Windows; the heartbeat shows it
         return True
     try:
         os.kill(int(pid), 0)

@@ -1,4 +1,4 @@
-"""Ctrl-C while the command is still being imported, which takes seconds and is no place for a trace."""
+"""Ctrl-C while the command is still being imported, which takes seconds and should not end in a trace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def end_at_interrupt() -> None:
-    """Until `raise_at_interrupt`, let Ctrl-C end the process in a word: an import may swallow a KeyboardInterrupt."""
+    """Until `raise_at_interrupt`, let Ctrl-C end the process quietly: an import may swallow a KeyboardInterrupt."""
     here = threading.current_thread() is threading.main_thread()
     if here and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)

@@ -1,4 +1,4 @@
-"""Limits that the command names in its help, apart from what keeps to them."""
+"""Limits that the command names in its help, in a module without heavy imports."""
 
 from __future__ import annotations
 

@@ -9,24 +9,24 @@ from pathlib import Path
 from .errors import UserError, shown
 
 LONGEST = 200
-"""Bytes. File systems stop at 255, and archived folders and logs carry up to 40 characters besides the name."""
+"""Bytes. File systems stop at 255, and archived folders and logs add up to 40 characters to the name."""
 
 _LONGEST_PART, _LONGEST_PATH = 255, 3000
 _UNSEEN = {'Cc': 'control', 'Cf': 'invisible formatting', 'Zl': 'line-breaking', 'Zp': 'line-breaking'}
 
 
 def wrong_folder_name(name: str) -> str | None:
-    """Say why a name cannot be that of one folder.
+    """Say why a name cannot be the name of a folder.
 
     A name like ``.`` or ``a/../b`` would make a run move or overwrite folders that are not its own, and one with
-    characters that nobody sees cannot be typed again.
+    invisible characters cannot be typed again.
 
     Args:
         name: The name, as the user gave it.
 
     Returns:
         The end of a sentence that begins with the name, without a full stop (``has a '/' in it``), or None where
-        the name is fine. Fine are spaces and dots inside, and letters of every script.
+        the name is fine. Spaces and dots inside are fine, and so are letters of every script.
     """
     if not name:
         return 'is empty'
@@ -63,7 +63,7 @@ def folder_name(name: str) -> str:
 def wrong_inner_name(name: str) -> str | None:
     """Say why a name, which may have folders in it as '00001/0001', may lie outside the folder that it is joined to.
 
-    What is refused does not depend on the system, so that data work everywhere or nowhere.
+    What is refused does not depend on the system, so that data work on all systems or on none.
 
     Returns:
         The end of a sentence that begins with the name, without a full stop, or None where the name stays inside.
@@ -112,12 +112,12 @@ def as_text(name: str) -> str:
 
 
 def inside(folder: str | Path, *names: str, where: str = '') -> Path:
-    """Join names that come from data to a folder; the one place where that is done.
+    """Join names that come from data to a folder; nothing else does that.
 
     Args:
         folder: Where files are written or read.
         names: Names of clips, data sets, frames; a '/' in one makes folders. Links in the file system are followed.
-        where: What to say first of a name that is refused: the file that it stands in.
+        where: Beginning of the message about a refused name: the file that holds it.
 
     Raises:
         UserError: One of the names may lead out of the folder.

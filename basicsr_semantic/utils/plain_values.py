@@ -62,7 +62,8 @@ def _plain_array(array: np.ndarray) -> Any:
 class _NumpyType:
     """In place of ``numpy.dtype``: the name and byte order of a scalar's type, and nothing else of what a file says.
 
-    numpy's own would take fields, flags and offsets from the file, with which a scalar can point anywhere in memory.
+    numpy's own class would take fields, flags and offsets from the file, and with those a scalar can point anywhere in
+    memory.
     """
 
     def __init__(self, name: str, *flags: Any) -> None:
@@ -95,7 +96,7 @@ def _default_dict(*factory: Any) -> dict:
 
 
 def _factory(*arguments: Any) -> None:
-    """In place of the builtin that a ``defaultdict`` names as its default; never called by a file of BasicSR's."""
+    """In place of the builtin that a ``defaultdict`` names as its default; files of BasicSR never call it."""
 
 
 STAND_INS: list[Callable | tuple[Callable, str]] = [
@@ -105,10 +106,10 @@ STAND_INS: list[Callable | tuple[Callable, str]] = [
     (_default_dict, 'collections.defaultdict'),
     *((_factory, f'builtins.{name}') for name in ('dict', 'float', 'int', 'list', 'str')),
 ]
-"""(function, the name in a file that it is called for), besides what torch allows of itself: Counter, OrderedDict.
+"""(function, the name in a file that it is called for), in addition to what torch itself allows: Counter, OrderedDict.
 
-numpy's classes of single types, as ``numpy.dtypes.Float64DType``, stand in no file: torch asks for them only where
-``numpy.dtype`` itself is let in.
+numpy's classes of single types, as ``numpy.dtypes.Float64DType``, are in no file: torch asks for them only where
+``numpy.dtype`` itself is allowed.
 """
 
 _loading = threading.Lock()
@@ -116,6 +117,6 @@ _loading = threading.Lock()
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
-    """Let ``torch.load(weights_only=True)`` take numpy's scalars, as Python's; torch keeps its list for all threads."""
+    """Let ``torch.load(weights_only=True)`` read numpy's scalars as Python's; torch keeps its list for all threads."""
     with _loading, torch.serialization.safe_globals(STAND_INS):
         yield

@@ -1,4 +1,4 @@
-"""Text on its way to a terminal or a log: names in it come from files and must not steer what shows them."""
+"""Text for a terminal or a log: names in it come from files and must not steer the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sys
 
 LAYOUT = '\n\t'
-"""What a whole message may hold; in a name even these are escaped."""
+"""Characters that a whole message may hold; in a name even these are escaped."""
 
 _PLAIN = {'\n': '\\n', '\r': '\\r', '\t': '\\t'}
 # Controls (C0, DEL, C1), line separators, marks that turn the direction of text, and halves of characters, which no
@@ -42,7 +42,7 @@ def short(message: object) -> str:
 
 
 class OutputError(Exception):
-    """The output cannot be written: its reader has gone, or the disk is full; the cause is the OSError."""
+    """The output cannot be written: its reader has ended, or the disk is full; the cause is the OSError."""
 
 
 def say(text: object = '') -> None:
@@ -58,7 +58,7 @@ def say(text: object = '') -> None:
 
 
 def end_output() -> None:
-    """Write what is still to be written; where that fails it is dropped, or Python would complain when it ends.
+    """Write what is still buffered; what cannot be written is dropped, or Python would report it when it ends.
 
     Raises:
         OutputError: It cannot be written.
@@ -75,6 +75,6 @@ def end_output() -> None:
 
 
 def complain(text: object) -> None:
-    """Print to the terminal's error stream; one that is closed or full takes no complaint."""
+    """Print to the terminal's error stream; if that is closed or full, nothing is raised."""
     with contextlib.suppress(OSError):
         print(printable(short(text), LAYOUT), file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ def records_arguments(constructor: Constructor) -> Constructor:
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             bound = signature.bind(self, *args, **kwargs)
-        except TypeError:  # which the constructor says in Python's own words
+        except TypeError:  # the constructor raises Python's own error
             return constructor(self, *args, **kwargs)
         bound.apply_defaults()
         # there already where the constructor of a subclass has called this one

@@ -22,7 +22,7 @@ def wrong_signature(model: type) -> str | None:
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):
-        return None  # it tells nothing about itself, as functions compiled from C do
+        return None  # it has no signature, as functions compiled from C
     try:
         is_bound = isinstance(inspect.getattr_static(model, NAME), staticmethod | classmethod)
         signature.bind(*[1] if is_bound else [model, 1])
@@ -35,7 +35,7 @@ def wrong_signature(model: type) -> str | None:
 
 
 def constructor_arguments(cls: type) -> tuple[set[str], bool]:
-    """The names that a constructor takes, those of the bases included to which it may hand ``**kwargs`` on.
+    """The names that a constructor takes, including those of the bases to which it may pass ``**kwargs`` on.
 
     Args:
         cls: A class.

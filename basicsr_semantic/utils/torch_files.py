@@ -1,4 +1,4 @@
-"""Files of torch.save, whoever wrote them: checked for damage, and read without running code from them."""
+"""Files of torch.save, ours and others': checked for damage, and read without running code from them."""
 
 from __future__ import annotations
 

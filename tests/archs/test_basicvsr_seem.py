@@ -236,7 +236,7 @@ def test_a_spynet_file_that_is_none_is_refused(tmp_path):
         ({'branches': 'forward'}, 'backward, forward, both or none'),
         ({'branches': ['forward', 'forward']}, 'backward, forward, both or none'),
         ({'missing_priors': 'ignore'}, "'error' or 'neutral'"),
-        ({'zero_flow': True, 'spynet_path': 'spynet.pth'}, 'Drop one'),
+        ({'zero_flow': True, 'spynet_path': 'spynet.pth'}, 'Remove one'),
         ({'reduction': 3}, 'must divide num_feat'),
         ({'num_masks': 0}, 'must be positive'),
     ],
@@ -249,7 +249,7 @@ def test_wrong_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ('frames', 'masks', 'message'),
     [
-        ((1, 2, 3, 33, 34), None, 'needs masks beside the frames'),
+        ((1, 2, 3, 33, 34), None, 'needs masks with the frames'),
         ((1, 2, 3, 33, 34), (1, 2, 5, 33, 34), 'num_masks is 5 instead of 4'),
         ((1, 2, 3, 33, 34), (1, 3, 4, 33, 34), 'frames is 3 instead of 2'),
         ((1, 2, 3, 33, 34), (1, 2, 4, 34, 33), 'height is 34 instead of 33, width is 33 instead of 34'),

@@ -211,7 +211,7 @@ def test_wrong_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ('frames', 'masks', 'message'),
     [
-        ((1, 5, 3, 8, 12), None, 'needs masks beside the frames'),
+        ((1, 5, 3, 8, 12), None, 'needs masks with the frames'),
         ((1, 4, 3, 8, 12), (1, 4, 4, 8, 12), 'num_frame: 5 frames; it got 4'),
         ((1, 5, 3, 10, 12), (1, 5, 4, 10, 12), 'multiples of 4; these frames are 10x12'),
         ((1, 5, 3, 8, 2), (1, 5, 4, 8, 2), 'at least 4x4'),

@@ -137,7 +137,7 @@ def test_is_built_by_basicsr_from_the_keys_of_released_option_files():
 
 
 def released_state(net):
-    """What a released checkpoint holds beside the weights that take part."""
+    """What a released checkpoint holds in addition to the weights that take part."""
     state = dict(net.state_dict())
     for branch in net.patch_align:
         prefix = f'patch_align.{branch}'
@@ -279,9 +279,9 @@ def test_runs_in_mixed_precision():
         ({'in_channels': 1}, 'in_channels: 3, not 1'),
         ({'is_low_res_input': False}, 'is_low_res_input: True'),
         ({'align': 'flow'}, "'patch' or 'none'"),
-        ({'align': 'none', 'spynet_path': 'spynet.pth'}, 'Drop them'),
-        ({'zero_flow': True, 'spynet_path': 'spynet.pth'}, 'Drop one'),
-        ({'upscale': 2}, 'take align: none'),
+        ({'align': 'none', 'spynet_path': 'spynet.pth'}, 'Remove them'),
+        ({'zero_flow': True, 'spynet_path': 'spynet.pth'}, 'Remove one'),
+        ({'upscale': 2}, 'use align: none'),
         ({'align': 'none', 'upscale': 8}, '2, 3 or 4, not 8'),
         ({'window_size': [5, 8, 8]}, 'three frames'),
         ({'depths': [6, 6]}, 'of one length'),

@@ -96,7 +96,7 @@ def test_components_of_an_imported_module_are_known(options, tmp_path, capsys, m
     opt = options(network_g={'type': 'MyNetForCheck', 'width': 4})
     path = write_options(opt, tmp_path / 'mine.yml')
     assert main(['check', '-opt', str(path)]) == 1
-    assert '--import brings in' in capsys.readouterr().out
+    assert '--import adds' in capsys.readouterr().out
     assert main(['check', '-opt', str(path), '--import', 'my_module_for_check']) == 0
     opt['network_g']['widht'] = 4
     write_options(opt, path)

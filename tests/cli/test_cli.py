@@ -126,7 +126,7 @@ def test_a_lack_of_memory_is_said_as_such(monkeypatch, capsys, error):
     monkeypatch.setattr(cli.components, 'run', fail)
     assert cli.main(['components']) == 2
     message = capsys.readouterr().err
-    assert message.count('\n') == 1 and '. Memory is short, or the address space' in message
+    assert message.count('\n') == 1 and '. Memory is short, or a limit' in message
 
 
 def test_an_lmdb_that_does_not_fit_into_the_address_space_is_not_damaged(tmp_path, monkeypatch, capsys):

@@ -267,12 +267,12 @@ def test_none_written_as_a_word_is_explained(check, data):
         ('rcan', 'datasets:train:type=PairedImagesDataset', 'Did you mean PairedImageDataset?'),
         ('rcan', 'train:pixel_opt:type=L2Loss', 'Did you mean L1Loss?'),
         ('rcan', 'val:metrics:psnr:type=psnr', '"basicsr components --kind metric" lists all'),
-        ('rcan', 'train:optim_g:type=Adm', "'Adm' is no optimiser. Did you mean Adam?"),
-        ('rcan', 'train:scheduler:type=CosineLR', 'is no schedule.'),
+        ('rcan', 'train:optim_g:type=Adm', "'Adm' is not an optimiser. Did you mean Adam?"),
+        ('rcan', 'train:scheduler:type=CosineLR', 'is not a schedule.'),
         ('rcan', 'network_g:type=5', 'No arch is registered as 5'),
         ('rcan', 'network_g:type=[RCAN]', "No arch is registered as ['RCAN']"),
-        ('rcan', 'train:optim_g:type=[Adam]', 'is no optimiser'),
-        ('rcan', 'datasets:train:io_backend:type={a: 1}', 'is no io_backend. There are: disk'),
+        ('rcan', 'train:optim_g:type=[Adam]', 'is not an optimiser'),
+        ('rcan', 'datasets:train:io_backend:type={a: 1}', 'is not an io_backend. There are: disk'),
     ],
 )
 def test_an_unknown_component_names_the_nearest(check, name, entry, message):

@@ -40,7 +40,7 @@ def test_frames_alone_are_refused_where_that_is_known(model, datasets, warning):
 def test_a_class_of_somebody_else_gets_a_warning(monkeypatch):
     monkeypatch.setitem(sys.modules, 'their_project', torch)
     message, warning = lost_priors(TheirModel, {'datasets': DATA}, BasicVSRSEEM(**SMALL))
-    assert warning and message == 'BasicVSRSEEM needs masks with its frames; see to it that TheirModel hands them on.'
+    assert warning and message == 'BasicVSRSEEM needs masks with its frames; make sure that TheirModel passes them on.'
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_check_says_so_with_the_lines_that_mend_it(file):
 
 def test_the_models_construction_says_so(file):
     opt = file().values | {'is_train': False, 'dist': False, 'rank': 0}
-    with pytest.raises(UserError, match='hands on frames alone, so this BasicVSRSEEM would never see masks'):
+    with pytest.raises(UserError, match='passes on frames only, so this BasicVSRSEEM would never see masks'):
         build_model(opt)
 
 

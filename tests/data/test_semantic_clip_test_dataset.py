@@ -234,14 +234,14 @@ def test_workers_give_what_the_main_process_gives(root, method):
 BAD_OPTIONS = {
     'nothing': ({'dataroot_gt': None, 'dataroot_lq': None}, 'neither dataroot_gt nor dataroot_lq'),
     'no degradation': ({'dataroot_lq': None}, 'degradation: BI, BD or BD_DUF'),
-    'centre masks of clips': ({'center_masks_only': True}, 'goes with num_frame'),
+    'centre masks of clips': ({'center_masks_only': True}, 'needs num_frame'),
     'even window': ({'num_frame': 4}, 'odd number'),
     'padding': (
         {'num_frame': 5, 'padding': 'zero'},
         'One of reflection_circle, reflection, replicate, circle is expected',
     ),
     'short clip': ({'num_frame': 15, 'padding': 'reflection'}, "Clip '000' has 7 frames, too few for windows of 15"),
-    'segments of windows': ({'num_frame': 5, 'max_frames': 3}, 'does not go with num_frame'),
+    'segments of windows': ({'num_frame': 5, 'max_frames': 3}, 'cannot be combined with num_frame'),
     'no segments': ({'max_frames': 0}, 'at least 1'),
     'no beginning': ({'first_frames': 0}, 'at least 1'),
     'centre of clips': ({'center_frame_only': True}, 'set it below val'),

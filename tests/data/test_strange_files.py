@@ -297,7 +297,7 @@ def test_clips_shorter_than_their_list_are_refused_at_the_start(tmp_path, which)
         ('../000 3', 'which leads out of a folder'),
         ('a/../../b', 'which leads out of a folder'),
         ('/', 'is empty'),
-        ('a\x1b[31m 3', 'has characters that nobody sees'),
+        ('a\x1b[31m 3', 'has invisible characters'),
     ],
 )  # fmt: skip
 def test_lines_of_wrong_numbers_and_names_are_one_sentence(tmp_path, line, said):
@@ -311,5 +311,5 @@ def test_lines_of_wrong_numbers_and_names_are_one_sentence(tmp_path, line, said)
 )
 def test_templates_that_are_no_number_are_one_sentence(tmp_path, template):
     write_clip(tmp_path / '000', numbered(0, 1))
-    with pytest.raises(UserError, match=r'filename_tmpl: .* is no format for one number'):
+    with pytest.raises(UserError, match=r'filename_tmpl: .* is not a format for one number'):
         ClipIndex.load(tmp_path, 'disk', filename_tmpl=template)

@@ -95,7 +95,7 @@ def test_frames_without_priors_have_zero_tokens_where_neutral_ones_are_allowed(r
     messages: list[str] = []
     monkeypatch.setattr(get_root_logger(), 'warning', messages.append)
     dataset = training(root, missing_priors='neutral', **roots)
-    assert len(messages) == 1 and 'lacks 12 of 13 frames' in messages[0] and 'Neutral priors stand in' in messages[0]
+    assert len(messages) == 1 and 'lacks 12 of 13 frames' in messages[0] and 'Neutral priors are used' in messages[0]
     item = dataset[0]
     assert item['frame_tokens'][1].eq(1.5).all() and item['global_tokens'][1].eq(1.25).all()
     for number in (0, 2):
@@ -217,7 +217,7 @@ def test_a_clip_shorter_than_a_segment_stays_as_it_is(root):
 
 @pytest.mark.parametrize(
     ('changes', 'message'),
-    [({}, 'shift_last goes with max_frames'), ({'num_frame': 3}, 'shift_last cuts clips for recurrent networks')],
+    [({}, 'shift_last needs max_frames'), ({'num_frame': 3}, 'shift_last cuts clips for recurrent networks')],
 )
 def test_where_shift_last_has_no_meaning(root, changes, message):
     with pytest.raises(UserError, match=message):

@@ -226,7 +226,7 @@ def test_broken_and_empty_videos_are_sentences(tmp_path, mixed):
         (mixed / name).write_bytes(content)
         for load in (ClipIndex.load, open_frames, lambda root: SemanticClipTestDataset(options(root))):
             for root in (mixed, mixed / name):
-                with pytest.raises(UserError, match=f'{name}. cannot be used: it is not a video, or none that OpenCV'):
+                with pytest.raises(UserError, match=f'{name}. cannot be used: it is not a video that OpenCV'):
                     load(root)
         (mixed / name).unlink()
     make_video(mixed / 'none.avi', 0)

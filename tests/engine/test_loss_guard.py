@@ -34,7 +34,7 @@ def test_a_step_on_a_loss_that_is_not_finite_is_refused_and_changes_nothing(trai
     assert torch.equal(net.weight, before)
 
 
-def test_losses_of_a_validation_do_not_count_and_the_next_iteration_begins_anew(training):
+def test_losses_of_a_validation_do_not_count_and_the_next_iteration_begins_again(training):
     net, optimizer, loss = training
     with torch.no_grad():
         loss(net(torch.full((2, 3), float('nan'))), torch.zeros(2, 1))

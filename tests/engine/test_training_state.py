@@ -245,7 +245,7 @@ def test_another_optimiser_begins_again_and_says_so(tmp_path, monkeypatch):
     log = SimpleNamespace(warning=messages.append, info=lambda *_: None)
     monkeypatch.setattr('basicsr_semantic.engine.training_state.get_root_logger', lambda: log)
     after = resumed(tmp_path, Model(tmp_path, type='SGD', momentum=0.9), 3)
-    assert messages == ['The optimiser was SGD and is Adam; it begins again.']
+    assert messages == ['The optimiser was SGD and is Adam; it starts again.']
     after.step(4, 6)
     meant = Model()
     meant.step(1, 6)

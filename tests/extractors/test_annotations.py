@@ -67,7 +67,7 @@ def test_polygons_and_absence():
         ({'size': [24, 32], 'counts': [1, -1, 768]}, 'neither a string nor a list'),
         ({'size': [24, 32], 'counts': [10, 20]}, 'do not add up to the 768 pixels'),
         ({'size': [24, 32], 'counts': 'd1'}, 'do not add up'),
-        ({'size': [24, 32], 'counts': 'oops!'}, 'no compressed run lengths'),
+        ({'size': [24, 32], 'counts': 'oops!'}, 'not compressed run lengths'),
         ([[1, 2, 3, 4]], 'at least three points'),
         ([[1, 2, 3, 4, 5, 'x']], 'made of numbers'),
     ],
@@ -197,7 +197,7 @@ def test_masks_of_any_size_are_drawn_only_where_they_fit_and_only_those_that_are
     path.write_text(json.dumps(content))
     drawn = []
     monkeypatch.setattr('basicsr_semantic.priors.youtube_vis.decode_segmentation', lambda *_: drawn.append(1))
-    with pytest.raises(UserError, match='they are 16384x16384, which is no whole multiple of 8x6'):
+    with pytest.raises(UserError, match='they are 16384x16384, not a whole multiple of 8x6'):
         build_extractor('annotations', annotations=str(path))(LR_FRAME, 'v/00000')
     assert not drawn
     monkeypatch.undo()
@@ -228,7 +228,7 @@ def test_frames_of_one_colour_and_of_few_pixels(tmp_path, size):
 def test_a_picture_too_large_to_open(tmp_path, monkeypatch):
     indexed(tmp_path / 'a' / '00000.png', square(4, 4) * 1)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    with pytest.raises(UserError, match=r'a/00000.png is damaged or no PNG: Image size .* exceeds limit'):
+    with pytest.raises(UserError, match=r'a/00000.png is damaged or not a PNG: Image size .* exceeds limit'):
         build_extractor('annotations', annotations=str(tmp_path))(LR_FRAME, 'a/00000')
 
 

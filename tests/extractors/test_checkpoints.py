@@ -54,7 +54,7 @@ def test_code_in_a_file_is_never_run(tmp_path, capfd):
 @pytest.mark.parametrize('content', [{}, [torch.ones(1)], {'model': {'a': torch.ones(1)}}])
 def test_other_contents(tmp_path, content):
     torch.save(content, tmp_path / 'a.pth')
-    with pytest.raises(UserError, match='something else than a flat dictionary of tensors'):
+    with pytest.raises(UserError, match='does not hold a flat dictionary of tensors'):
         read_state_dict(tmp_path / 'a.pth')
 
 
@@ -70,5 +70,5 @@ def test_weights_with_the_sizes_of_their_network(tmp_path):
         state, found = read_network_file(path)
         assert torch.equal(state['a'], weights['a']) and found == network
     torch.save({'params': [1]}, path)
-    with pytest.raises(UserError, match='something else than a flat dictionary of tensors'):
+    with pytest.raises(UserError, match='does not hold a flat dictionary of tensors'):
         read_network_file(path)

@@ -185,7 +185,7 @@ def test_tokens_for_a_store_alone_are_no_priors_of_a_run():
 
 
 def test_what_is_no_extractor_or_has_a_name_that_is_taken_is_not_registered():
-    with pytest.raises(TypeError, match='no subclass of Extractor'):
+    with pytest.raises(TypeError, match='not a subclass of Extractor'):
         EXTRACTOR_REGISTRY.register(dict)
     with pytest.raises(TypeError, match=r"kind of Nameless, .* must be a name, not ''"):
         EXTRACTOR_REGISTRY.register(type('Nameless', (Extractor,), {}))

@@ -76,7 +76,7 @@ def test_every_clip_is_in_the_store_with_masks_and_tokens(whole, tmp_path):
     assert np.allclose(tokens[:, 0], expected, rtol=1e-3)
     assert np.allclose(global_tokens[:, 0], expected.mean(1), rtol=1e-3)
     masks = reader.clip_masks(KEYS[5:8], 2)
-    assert not masks[0].any()  # a clip begins anew: its first frame is not brighter than itself
+    assert not masks[0].any()  # a clip starts again: its first frame is not brighter than itself
     assert np.array_equal(masks[2].astype(bool), (read(KEYS[7]) > read(KEYS[5])).transpose(2, 0, 1)[:2])
 
 
@@ -96,7 +96,7 @@ def test_shards_divide_the_clips(whole, tmp_path):
     assert content(tmp_path / 's') == whole
 
 
-def test_a_clip_that_lacks_a_frame_is_made_anew(whole, tmp_path):
+def test_a_clip_that_lacks_a_frame_is_made_again(whole, tmp_path):
     with lmdb.open(str(tmp_path / 'whole')) as env, env.begin(write=True) as transaction:
         transaction.delete(KEYS[6].encode())
     extractor = Means()
@@ -171,7 +171,7 @@ def test_the_bar_counts_frames(tmp_path, capsys):
 
 
 class Cells(Means):
-    """Features besides: the mean of each channel in a cell."""
+    """Features, too: the mean of each channel in a cell."""
 
     features = {'dim': 3, 'cell': 4}
 

@@ -251,7 +251,7 @@ def test_model_types_are_recognised_by_the_shapes_of_their_weights(name):
 def test_weights_of_something_else(tmp_path, tiny):
     path = str(tmp_path / 'other.pth')
     torch.save({'conv.weight': torch.ones(1)}, path)
-    with pytest.raises(UserError, match='is none of Segment Anything'):
+    with pytest.raises(UserError, match='is not one of Segment Anything'):
         build_extractor('sam', checkpoint=path)
     state = torch.load(tiny, weights_only=True)
     torch.save({key: value for key, value in state.items() if 'iou_token' not in key}, path)

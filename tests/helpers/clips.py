@@ -95,7 +95,7 @@ class Seeded(Dataset):
 
 
 def training(root: Path, priors: str, **changes) -> SemanticClipDataset:
-    """Crops of three frames of the clips of :func:`make_coded_clips`, with the priors of a store beside them."""
+    """Crops of three frames of the clips of :func:`make_coded_clips`, with the priors of a store."""
     opt = {
         'name': 'coded',
         'type': 'SemanticClipDataset',

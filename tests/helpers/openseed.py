@@ -48,7 +48,7 @@ TINY: dict[str, Any] = {
     'dec_layers': 3,
     'norm_groups': 4,
 }
-#: What stands beside weights of such a size, as they do not tell it.
+#: What is stored with weights of such a size, since they do not show it.
 NETWORK = {name: TINY[name] for name in ('num_queries', 'nheads', 'norm_groups')}
 
 
@@ -80,7 +80,7 @@ def random_state(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def released_file(path: Path, size: Mapping[str, Any] = TINY, **changes: torch.Tensor | None) -> Path:
-    """A file with the names of the released one and, since it is tiny, what weights do not tell beside them.
+    """A file with the names of the released one and, since it is tiny, what weights do not show with them.
 
     Args:
         path: Where to write it.

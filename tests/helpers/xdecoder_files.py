@@ -46,7 +46,7 @@ TINY = {
     'context': 7,
     'text_layers': 2,
 }
-#: What stands beside weights of such a size.
+#: What is stored with weights of such a size.
 NETWORK = {'nheads': 4, 'norm_groups': 4}
 #: Constructor arguments of the same size.
 TINY_XDECODER: dict[str, Any] = {
@@ -90,7 +90,7 @@ def random_state(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def released_file(path: Path, size: Mapping[str, Any] = TINY, **changes: torch.Tensor | None) -> Path:
-    """A file with the names of the released ones and, since it is tiny, heads and groups beside them.
+    """A file with the names of the released ones and, since it is tiny, heads and groups with them.
 
     Args:
         path: Where to write it.

@@ -153,7 +153,7 @@ def test_gradients_of_an_accumulated_batch_are_those_of_the_whole(model):
         ('condenser', {'diffusion': {'step': 3}}, 'diffusion: .*step'),
         ('condenser', {'base_upsampler': 'bicubik'}, "base_upsampler: It is 'bicubik'. Say bicubic"),
         ('condenser', {'base_upsampler': {'type': 'TinyVSR'}}, 'base_upsampler: A TinyVSR without weights'),
-        ('condenser', {'path': {'pretrain_base_upsampler': 'a.pth'}}, 'pretrain_base_upsampler: It serves nothing'),
+        ('condenser', {'path': {'pretrain_base_upsampler': 'a.pth'}}, 'pretrain_base_upsampler: It has no effect'),
         ('condenser', {'datasets:train:num_frame': 6}, 'datasets:train:num_frame: It is 6; stage condenser takes .* 3'),
         ('memory', {'datasets:train:num_frame': 3, 'path:pretrain_network_g': 'a'}, 'num_frame: It is 3, one clip.* 6'),
         ('condenser', {'network_g': {'window': 0}}, 'network_g: .*window are at least 1'),

@@ -94,7 +94,7 @@ def test_the_memory_sees_the_last_step(net, monkeypatch):
     assert len(seen) == 1 and all(torch.equal(a, b) for a, b in zip(seen[0], last, strict=True))
 
 
-def test_the_memory_runs_from_clip_to_clip_and_starts_anew_with_a_video(net):
+def test_the_memory_runs_from_clip_to_clip_and_starts_again_with_a_video(net):
     lq, _ = video()
     other = lq.clone()
     other[0] = 1 - other[0]

@@ -65,7 +65,7 @@ def make_model(options, tmp_path, is_train: bool = True, **sections) -> Semantic
 
 
 def training_data(store: str, mode: str) -> dict:
-    """What section datasets:train says besides."""
+    """Further keys of section datasets:train."""
     return {'dataroot_priors': store, 'num_masks': 10} if mode == 'cached' else {'whole_frames': mode == 'online_full'}
 
 

@@ -133,7 +133,7 @@ def test_the_end_of_fix_flow_thaws_nothing_that_is_frozen(options, tmp_path):
     assert not differing(before, after)
 
 
-def test_fix_flow_rests_until_its_iteration(options, tmp_path):
+def test_fix_flow_freezes_until_its_iteration(options, tmp_path):
     model = make_model(options, tmp_path, **train(fix_flow=3))
     before = model.net_g.spynet.weight.clone()
     step(model, count=2)
@@ -276,7 +276,7 @@ def test_flip_seq_averages_with_the_clip_played_backwards(options, tmp_path):
 
 
 def test_a_network_that_refuses_its_arguments_is_a_sentence(options, tmp_path):
-    with pytest.raises(UserError, match='network_g: align: patch has the released scale of 4, not 5'):
+    with pytest.raises(UserError, match='network_g: upscale is 5, but align: patch has the released scale of 4'):
         make_model(options, tmp_path, network_g={'type': 'PSRTRecurrent', 'upscale': 5})
     with pytest.raises(UserError, match='network_g: PSRTRecurrent enlarges 2 times, but scale is 4'):
         small = {'depths': [1], 'num_heads': [2], 'embed_dim': 8, 'upscale': 2}
@@ -285,4 +285,4 @@ def test_a_network_that_refuses_its_arguments_is_a_sentence(options, tmp_path):
 
 def test_a_test_of_random_weights_is_noticed(options, tmp_path, caplog):
     make_model(options, tmp_path, is_train=False, train=None)
-    assert 'what is tested are random weights' in caplog.text
+    assert 'random weights are tested' in caplog.text

@@ -311,7 +311,8 @@ def test_mistakes_are_sentences(tmp_path):
     refuse('network_g:hidden_dim is 32, but the frame decoder gives 16', network_g=INSTANCES | {'hidden_dim': 32})
     refuse('network_g:num_frame_queries is 5', network_g=INSTANCES | {'num_frame_queries': 5})
     refuse(
-        'frame_decoder:dec_layer is no argument of X-Decoder. Is it dec_layers', frame_decoder=FRAMES | {'dec_layer': 3}
+        'frame_decoder:dec_layer is not an argument of X-Decoder. Is it dec_layers',
+        frame_decoder=FRAMES | {'dec_layer': 3},
     )
     refuse('frame_decoder:dec_layers is 3, but', frame_decoder=FRAMES | {'dec_layers': 3})
     refuse("type is 'sam'", frame_decoder={'type': 'sam'})

@@ -76,7 +76,7 @@ def test_masks_with_odd_numbers_of_runs_are_padded():
 
 @pytest.mark.parametrize('counts', [['!!'], ['d1', ''], ['P'], ['é'], ['~~'], ['\ud800']])
 def test_malformed_strings_are_refused(counts):
-    with pytest.raises(ValueError, match='no compressed run lengths'):
+    with pytest.raises(ValueError, match='not compressed run lengths'):
         parse_runs(counts)
 
 

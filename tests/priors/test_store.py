@@ -226,7 +226,7 @@ def test_an_lmdb_of_frames_is_no_store(tmp_path):
     with lmdb.open(str(tmp_path / 'lq.lmdb')) as env, env.begin(write=True) as transaction:
         transaction.put(b'000/00000000', b'png')
     for use in (PriorStore, lambda path: PriorStoreWriter(path, META)):
-        with pytest.raises(MissingError, match=r'is an LMDB, but no store of priors') as caught:
+        with pytest.raises(MissingError, match=r'is an LMDB, but not a store of priors') as caught:
             use(tmp_path / 'lq.lmdb')
         assert caught.value.values == {'frames': str(tmp_path / 'lq.lmdb')}
 
@@ -275,9 +275,9 @@ def test_a_truncated_store(store):
 
 def test_a_store_of_garbage(store):
     (store / 'data.mdb').write_bytes(b'no lmdb at all' * 1000)
-    with pytest.raises(UserError, match='damaged or no LMDB'):
+    with pytest.raises(UserError, match='damaged or not an LMDB'):
         PriorStore(store)
-    with pytest.raises(UserError, match='damaged or no LMDB'):
+    with pytest.raises(UserError, match='damaged or not an LMDB'):
         PriorStoreWriter(store, META)
 
 
@@ -350,9 +350,9 @@ def test_metadata_that_are_no_object(store, value):
 def test_a_key_that_is_no_text(store):
     with lmdb.open(str(store)) as env, env.begin(write=True) as transaction:
         transaction.put(b'\xff\xfe', b'')
-    with pytest.raises(UserError, match=r"The LMDB .*masks has the key b'\\xff\\xfe', which is no text"):
+    with pytest.raises(UserError, match=r"The LMDB .*masks has the key b'\\xff\\xfe', which is not text"):
         PriorStore(store).keys()
-    with PriorStoreWriter(store, META) as writer, pytest.raises(UserError, match='which is no text'):
+    with PriorStoreWriter(store, META) as writer, pytest.raises(UserError, match='which is not text'):
         writer.keys()
 
 
@@ -416,7 +416,7 @@ def test_keys_and_masks_that_cannot_be_stored(tmp_path):
         with pytest.raises(ValueError, match='at most 64'):
             writer.put('a', np.zeros((65, 2, 2), bool))
         for key in ('a/\ud800', 'a/\udcff'):  # the second is what a file name that is no UTF-8 becomes
-            with pytest.raises(UserError, match=r'cannot be stored: the name of the file is no UTF-8'):
+            with pytest.raises(UserError, match=r'cannot be stored: the name of the file is not UTF-8'):
                 writer.put(key, some_masks(0))
     assert len(PriorStore(tmp_path / 's')) == 0
     with pytest.raises(UserError, match=r"no masks for the frame 'a/\\udcff'"):

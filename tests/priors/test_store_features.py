@@ -72,7 +72,7 @@ def test_frames_are_those_that_were_finished(store):
     reader.close()
     with PriorStoreWriter(store, META) as writer:
         assert writer.keys() == {'a/0', 'a/1', 'a/2'}
-        for key in ('Z/0', '_/0', '__n/0', 'zz/0'):  # on all sides of what lies beside
+        for key in ('Z/0', '_/0', '__n/0', 'zz/0'):  # on all sides of the features
             put_frame(writer, key, 0)
     assert PriorStore(store).keys() == ['Z/0', '_/0', '__n/0', 'a/0', 'a/1', 'a/2', 'zz/0']
 

@@ -1,4 +1,4 @@
-"""Tokens in the store: half precision beside the masks, checked for shape and damage, absent from older stores."""
+"""Tokens in the store: half precision next to the masks, checked for shape and damage, absent from older stores."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_files_of_another_form(read, change):
     content = train_json()
     change(content)
     with pytest.raises(
-        UserError, match=r'is no YouTube-VIS file: .* is (missing|of the wrong type).*It needs "videos"'
+        UserError, match=r'is not a YouTube-VIS file: .* is (missing|of the wrong type).*It needs "videos"'
     ):
         read(content)
 
@@ -101,11 +101,11 @@ def test_no_json(tmp_path):
     [
         (lambda c: c['videos'][1].update(id=c['videos'][0]['id']), 'among its "videos" comes twice'),
         (lambda c: c['annotations'][1].update(id=c['annotations'][0]['id']), 'among its "annotations" comes twice'),
-        (lambda c: c['videos'][0].update(id='1abc'), 'the id \'1abc\' among its "videos" is no whole number'),
+        (lambda c: c['videos'][0].update(id='1abc'), 'the id \'1abc\' among its "videos" is not a whole number'),
         (lambda c: c['annotations'][0].update(category_id=99), 'has the category 99, which the file does not have'),
         (lambda c: c['annotations'][0].update(video_id=99), 'belongs to video 99, which the file does not have'),
         (lambda c: c['annotations'][0]['segmentations'].append(None), r'has \d+ segmentations for the \d+ frames'),
-        (lambda c: c['videos'][0].update(file_names='a/0.jpg'), 'is no list of names'),
+        (lambda c: c['videos'][0].update(file_names='a/0.jpg'), 'is not a list of names'),
     ],
 )
 def test_what_would_be_found_out_late_is_refused_at_once(read, change, says):
@@ -157,7 +157,7 @@ def test_sizes_are_bounded_before_anything_is_made(read, name, value):
 def test_ids_of_another_kind(read, part, value):
     content = copy.deepcopy(train_json())
     content[part][0]['id'] = value
-    with pytest.raises(UserError, match=f'the id .* among its "{part}" (is no whole number|does not fit into 64)'):
+    with pytest.raises(UserError, match=f'the id .* among its "{part}" (is not a whole number|does not fit into 64)'):
         read(content)
 
 
@@ -220,7 +220,7 @@ def test_names_that_are_no_files_below_a_folder(read, name):
         ({'size': [64, 96], 'counts': []}, 'neither a string nor a list'),
         ({'size': [64, 96], 'counts': 10**30}, 'neither a string nor a list'),
         *(
-            ({'size': [64, 96], 'counts': broken}, 'no compressed run lengths')
+            ({'size': [64, 96], 'counts': broken}, 'not compressed run lengths')
             for broken in ('', '~~', 'oops', '\xe9', '\ud800', LONG, LONG + '0', 'oooooo0')
         ),
         ({'size': [64, 96], 'counts': 'ooooo0'}, 'do not add up'),
@@ -257,7 +257,7 @@ def test_polygons_over_the_edge_are_cut_there(read):
 )
 def test_other_texts(tmp_path, text):
     (tmp_path / 'a.json').write_text(text)
-    with pytest.raises(UserError, match=r'a\.json (cannot be read as JSON|is no YouTube-VIS file)'):
+    with pytest.raises(UserError, match=r'a\.json (cannot be read as JSON|is not a YouTube-VIS file)'):
         read_youtube_vis(tmp_path / 'a.json')
 
 

@@ -136,7 +136,7 @@ def test_the_lock_survives_its_folder_and_leaves_nothing(tmp_path):
     assert not (tmp_path / 'c').exists()
 
 
-def test_a_name_taken_away_while_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+def test_a_name_taken_away_while_it_is_locked_is_made_again(tmp_path, monkeypatch):
     """The holder before ends between our opening of its file and our locking of it."""
     lock, real, calls = FolderLock(tmp_path / 'run'), fcntl.flock, []
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What reading masks costs: the time of a training sample with 64 masks a frame, by that of the same sample without.
 
-Both are read by SemanticClipDataset from LMDB (GT and LQ as PNG, masks as run lengths), the same crops, in alternation,
-in one thread as in a loader worker, and the median of the pairs' ratios counts. Times are CPU times with the files in
-the page cache: reading from a disk would add more to the frames, which are a hundred times as large as their masks.
+SemanticClipDataset reads both from LMDB (GT and LQ as PNG, masks as run lengths): the same crops, in alternation, in
+one thread as in a loader worker. The median of the pairs' ratios counts. Times are CPU times with the files in the page
+cache: reading from a disk would add more to the frames, which are a hundred times as large as their masks.
 
     python tools/benchmarks/benchmark_store.py                   # frames made from the photographs in scikit-image
     python tools/benchmarks/benchmark_store.py --frames FOLDER_OF_CLIPS

@@ -65,7 +65,7 @@ def measure_memory(
         name: Name to say.
         device: Where it runs.
         runs: How often.
-        above_idle: Take away what the process had before it built anything.
+        above_idle: Subtract what the process had before it built anything.
     """
     if device.type == 'cuda':
         idle = torch.cuda.memory_allocated(device)

@@ -9,13 +9,14 @@ pass. What is counted:
   it on the CPU; the average of the weights;
 - the batch, and what the step itself holds till its end, as the network's output;
 - what is saved for the backward pass, each storage once, without weights and batch;
-- again: of what checkpointing works out again, so much as is there at one time with what is saved.
+- again: of what checkpointing works out again, as much as is there at one time with what is saved.
 
 The sum is a lower bound. Left out are the workspaces of cuDNN, the context of CUDA (about half a GB), gaps that the
-allocator cannot use, temporary results, the copies of gradients that DistributedDataParallel has, and what a section
-network_s has on the GPU. A gradient comes as what was saved for it goes, so gradients may be counted without need.
+allocator cannot use, and temporary results. The copies of gradients that DistributedDataParallel has and what a section
+network_s has on the GPU are left out, too. A gradient appears when what was saved for it is freed, so counting both may
+be more than is needed.
 
-The step is the worst one of the run: after fix_flow and tsa_iter, when everything trains that trains at all. Of
+The step is the worst one of the run: after fix_flow and tsa_iter, when everything that can train does. Of
 train:amp the tool makes two cases of its own, none and bf16; fp16 needs what bf16 does. train:compile is left out, and
 attention saves what CUDA's fused kernels save. In stage 1 of Semantic Lens the frame decoder has the sizes that the
 file says, frames are as large as the options allow, and each clip shows four instances in all its frames; which query
@@ -83,7 +84,7 @@ class Memory:
     batch: int
     """Frames, GT and priors on the device."""
     held: int
-    """What the step itself holds till its end: the network's output, for one."""
+    """What the step itself holds till its end: the network's output, for example."""
     saved: int
     """Storages saved for the backward pass, without weights and batch."""
     again: int
@@ -169,7 +170,7 @@ def _gb(size: float) -> str:
 
 
 def _name(one: Memory) -> str:
-    """The file, by its place in the repository where it lies there."""
+    """The file, by its place in the repository if it is there."""
     path = Path(one.file).resolve()
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else one.file
 

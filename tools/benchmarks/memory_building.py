@@ -68,7 +68,7 @@ def build(file: OptionFile, precision: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _refuse(opt: Mapping[str, Any]) -> None:
-    """Refuse what the tool cannot count truly."""
+    """Refuse what the tool cannot count correctly."""
     name, data = opt['model_type'], opt['datasets']['train']['type']
     if name not in _DATA:
         raise UserError(f'model_type is {name}; this tool counts {", ".join(_DATA)}.')

@@ -154,7 +154,7 @@ class OnGpu:
         model.device = torch.device('cuda')
 
     def moved(self, thing: Any) -> Any:
-        """What stands for a thing on the GPU: modules, dataclasses and what functions enclose change in place."""
+        """The copy of a thing on the GPU: modules, dataclasses and what functions enclose change in place."""
         if isinstance(thing, torch.Tensor):
             return self._tensor(thing, self.others)
         if type(thing) in (list, tuple):
@@ -205,7 +205,7 @@ class Counted:
     saved: int
     """Saved for the backward pass when it begins."""
     held: int
-    """Held by the step besides: its own variables."""
+    """Also held by the step: its own variables."""
     again: int
     """What checkpointing adds to ``saved`` at the worst moment."""
     there: OnGpu
@@ -225,7 +225,7 @@ def count(model: Any, step: int = 1) -> Counted:
         ledger = SavedForBackward([*there.weights, *there.others])
 
         def stop(loss: torch.Tensor) -> None:
-            gc.collect()  # what ran to look at checkpointed parts
+            gc.collect()  # what ran to count checkpointed parts
             saved = ledger.bytes()
             result.append(Counted(saved, alive.bytes(ledger.known) - saved, max(0, ledger.peak - saved), there))
             raise _ReachedError
@@ -255,7 +255,7 @@ def _fresh_caches() -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_on_a_gpu() -> Iterator[None]:
-    """Autocast and fused attention of CUDA, and decisions that hang on values replaced by some of the same size."""
+    """Autocast and fused attention of CUDA, and decisions that depend on values, replaced by some of the same size."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         for owner, name, stand_in in (

@@ -175,7 +175,7 @@ def make_run(case: str, side: str, setting: Setting) -> Run:
 
 
 def _quiet(setting: Setting | None, run: Callable[[], object]) -> Run:
-    """Without gradients; in the setting's precision where the run does not see to it itself."""
+    """Without gradients; in the setting's precision where the run does not set it itself."""
 
     def quiet() -> None:
         with torch.no_grad():
@@ -204,7 +204,7 @@ def _released(case: str, setting: Setting) -> Callable[[], object]:
 
 
 def _sample(clip: Clip) -> None:
-    """A clip as a video of it would be sampled, and what it leaves to the next."""
+    """A clip, sampled as a video of its own, and the memory that it leaves to the next."""
     lq, base = ((z + 1) / 2 for z in (clip.lq, enlarge(clip.lq)))
     sample_video(clip.net, clip.diffusion, lq, base, clip.priors, 'clip', amp=PRECISIONS[clip.setting.precision])
     clip.remember()

@@ -51,7 +51,7 @@ OUTCOMES = ('refused', 'trained', 'failed')
 
 @dataclass(frozen=True)
 class Found:
-    """What became of one variant."""
+    """The outcome of one variant."""
 
     file: str
     """Option file."""
@@ -66,7 +66,7 @@ class Found:
     outcome: str
     """refused by check, trained, or failed: passed by check and refused by the training."""
     said: str
-    """The sentence of whoever refused."""
+    """The sentence of the refusal."""
 
 
 def key_paths(section: Mapping[str, Any], path: KeyPath = ()) -> Iterator[KeyPath]:
@@ -114,7 +114,7 @@ def judge(options: Mapping[str, Any]) -> tuple[str, str]:
     with undisturbed():
         try:
             problems = problems_of('variant.yml')
-        except Exception as error:  # whatever it is, it is no answer
+        except Exception as error:  # whatever it is, it is not an answer
             return 'failed', f'check itself ended: {type(error).__name__}: {error}'
         if problems:
             return 'refused', problems[0]
@@ -198,7 +198,7 @@ def every_key(names: list[str]) -> list[Found]:
     """Try the files of that name, in a temporary folder.
 
     Raises:
-        RuntimeError: One of them does not train as it is, so its variants would say nothing.
+        RuntimeError: One of them does not train as it is, so its variants would show nothing.
     """
     load_plugins()
     found, known, home = [], set(), Path.cwd()
@@ -219,7 +219,7 @@ def every_key(names: list[str]) -> list[Found]:
                     value = '' if way == 'removed' else value_of(variant, path)
                     found.append(Found(name, model, ':'.join(path), way, value, *judge(variant)))
                     if found[-1].outcome == 'failed':
-                        tqdm.write(in_words(found[-1]), file=sys.stderr)  # the table is minutes away
+                        tqdm.write(in_words(found[-1]), file=sys.stderr)  # the table comes minutes later
         finally:
             os.chdir(home)
     return found
@@ -257,11 +257,11 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--files', nargs='+', metavar='TEXT', help='only files with one of these in their name')
-    parser.add_argument('--json', metavar='FILE', help='write every variant and what became of it to FILE')
+    parser.add_argument('--json', metavar='FILE', help='write every variant and its outcome to FILE')
     args = parser.parse_args(arguments)
     names = [name for name in files.FILES if not args.files or any(text in name for text in args.files)]
     if not names:
-        parser.error(f'no file is called so; there are {", ".join(files.FILES)}')
+        parser.error(f'there is no such file; there are {", ".join(files.FILES)}')
     found = every_key(names)
     if args.json:
         Path(args.json).write_text(json.dumps([asdict(one) for one in found], indent=1) + '\n', encoding='utf-8')

@@ -142,7 +142,7 @@ OF_MODEL: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
-"""What the files of BasicSR's models have besides: section -> keys."""
+"""What the files of BasicSR's models have in addition: section -> keys."""
 
 
 def options_of(name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every hostile input of tests/faults against the commands, kills commands at many moments, and counts.
 
-Each input is met in a child process that may use 1.5 GB and 20 s more than the command without a fault, and must end
+Each input is tried in a child process that may use 1.5 GB and 20 s more than the command without a fault, and must end
 in one sentence or do its work. Nothing may be written outside its folder, no file of the user may change, no code of
 the input may run. Killed commands are run again until they are done; what they leave must be what an uninterrupted one
 leaves, bit for bit. Takes ten minutes.
@@ -46,14 +46,14 @@ BEGIN, END = '<!-- table: tools/checks/faults.py -->', '<!-- end of the table --
 
 @dataclass(frozen=True)
 class Found:
-    """What came of an input, or of a command that was killed."""
+    """The outcome of an input, or of a command that was killed."""
 
     kind: str
     """Kind of the input, or the command."""
     name: str
     """What was wrong, and the command."""
     wrong: str
-    """What is wrong with what came of it; empty where nothing is."""
+    """What is wrong with the outcome; empty where nothing is."""
 
 
 # -------------------------------------------------------------------------------------------------------------- inputs
@@ -95,7 +95,7 @@ def _try_input(key: tuple[str, str, str]) -> Found:
     kind, name, command = key
     wrong = _attempts[0](key) or ''
     if wrong:
-        tqdm.write(f'{kind}: {name} [{command}]: {wrong}', file=sys.stderr)  # the table is minutes away
+        tqdm.write(f'{kind}: {name} [{command}]: {wrong}', file=sys.stderr)  # the table comes minutes later
     return Found(kind, f'{name} [{command}]', wrong)
 
 
@@ -247,12 +247,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--kills', type=int, default=20, metavar='N', help='kills of each command (default 20)')
     parser.add_argument('--jobs', type=int, default=2, help='processes (default 2)')
     parser.add_argument('--fresh', action='store_true', help='start Python for each input, as a user does: hours')
-    parser.add_argument('--json', metavar='FILE', help='write every input and what came of it to FILE')
+    parser.add_argument('--json', metavar='FILE', help='write every input and its outcome to FILE')
     parser.add_argument('--write', type=Path, metavar='PAGE', help='put the table into PAGE, between its marks')
     args = parser.parse_args(arguments)
     kinds = [kind for kind in KINDS if not args.kinds or any(text in kind for text in args.kinds)]
     if not kinds:
-        parser.error(f'no kind is called so; there are {", ".join(KINDS)}')
+        parser.error(f'there is no such kind; there are {", ".join(KINDS)}')
     inputs = try_inputs([one for kind in kinds for one in of_kind(kind, args.most)], args.jobs, args.fresh)
     kills = try_kills(args.kills) if args.kills else []
     if args.json:

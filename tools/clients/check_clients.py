@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.write and args.only:
         parser.error('--write is for all clients: leave out --only')
     if not args.checkouts.is_dir():
-        parser.error(f'--checkouts {args.checkouts} is no folder')
+        parser.error(f'--checkouts {args.checkouts} is not a folder')
     chosen = [client for client in CLIENTS if not args.only or client.name in args.only]
     reports = []
     for client in chosen:
@@ -161,7 +161,7 @@ def read_report(client: Client, files: Sequence[str], code: int, stdout: str, st
             lines[owner].append(line[len(owner) + 1 :].strip())
     verdicts = tuple(_verdict(file, message) for file, message in lines.items())
     silent = [verdict.file for verdict in verdicts if not verdict.accepted and not verdict.errors]
-    if silent:  # an exception that nobody caught ends the check with code 1
+    if silent:  # an exception that was not caught ends the check with code 1
         return Report(client, failure=f'The check said nothing about {silent[0]}. {_failure(client, code, stderr)}')
     if (code == 0) != all(verdict.accepted for verdict in verdicts):
         return Report(client, failure=f'The check ended with exit code {code}, which contradicts what it printed.')

@@ -1,6 +1,6 @@
 """Other people's BasicSR projects that have to run unmodified: where they are, what they import, what they need.
 
-Nothing of theirs lies in this repository. Check each out at its commit, all into one folder:
+Nothing of theirs is in this repository. Check each out at its commit, all into one folder:
 
     git clone https://github.com/XPixelGroup/HAT CHECKOUTS/HAT && git -C CHECKOUTS/HAT checkout 1638a9a
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What a client's `python setup.py develop` writes; none of them ever had this release, so nobody takes it for one
+# What a client's `python setup.py develop` writes; none of them ever had this release
 VERSION_TEXT = "__version__ = '0.0.0'\n__gitsha__ = 'unknown'\nversion_info = (0, 0, 0)\n"
 
 
@@ -38,13 +38,13 @@ class Client:
     """A project that uses BasicSR.
 
     Args:
-        name: What tables call it.
+        name: Its name in tables.
         repository: ``owner/name`` on GitHub.
         commit: The commit that all statements about it hold for.
         folder: Folder of the checkout, below the folder of all checkouts.
         imports: Modules that register its parts; those that its training script imports.
         option_files: Glob patterns of its option files, relative to the checkout.
-        packages: Packages from PyPI that importing those modules needs, besides BasicSR's own.
+        packages: Packages from PyPI that importing those modules needs, in addition to BasicSR's own.
         train_script: Its training script, relative to the checkout.
         version_files: Modules that its ``setup.py`` writes and that are not in the repository.
         wrong_files: Option files that a check has to refuse; all others it has to accept.
@@ -225,8 +225,8 @@ def copy_checkout(client: Client, checkout: Path, folder: Path) -> Path:
 def client_environment(checkout: Path) -> dict[str, str]:
     """The environment of a child process that works for a client, to be started in the checkout.
 
-    The checkout comes first, so that its packages win over installed ones, also its own ``basicsr``. Then comes this
-    repository. A child has to ``import basicsr_semantic`` before anything else, as the command and ``python -m
+    The checkout comes first, so that its packages are taken before installed ones, also its own ``basicsr``. Then comes
+    this repository. A child has to ``import basicsr_semantic`` before anything else, as the command and ``python -m
     basicsr_semantic`` do.
     """
     paths = [str(checkout), str(ROOT), os.environ.get('PYTHONPATH', '')]

@@ -16,9 +16,9 @@ class Training:
     Args:
         client: Name of the client.
         options: Its option file, relative to its checkout.
-        changes: Entries of ``--force_yml`` besides those of every run.
+        changes: Entries of ``--force_yml`` in addition to those of every run.
         networks: Random weights to save first: file -> the class's module and name, its arguments.
-        beyond: What is changed besides data, sizes, iterations and pretrained files.
+        beyond: What is changed apart from data, sizes, iterations and pretrained files.
         unvalidated: Why there is no validation.
         cannot: Why the client itself cannot train so, with file and line; it is then not run.
     """

@@ -101,7 +101,7 @@ def _landmarks(path: Path, faces: int, generator: np.random.Generator) -> None:
 
 
 def _lmdb(path: Path, pictures: list[Path]) -> None:
-    """A database of pictures with BasicSR's list of keys beside it."""
+    """A database of pictures with BasicSR's list of keys next to it."""
     import lmdb
 
     with lmdb.open(str(path), map_size=2**26) as environment, environment.begin(write=True) as transaction:

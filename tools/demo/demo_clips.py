@@ -136,12 +136,12 @@ def make_demo_clips(
             'move it away or give another folder.'
         )
     root.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
+    draft = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
     try:
         digests: dict[str, str] = {}
         with tqdm(total=len(SCENES) * frames, desc='demo clips', unit='frame') as progress:
             for split in ('train', 'val'):
-                digests |= _write_split(beside, split, seed, size, frames, progress)
+                digests |= _write_split(draft, split, seed, size, frames, progress)
         photographs = {
             name: {
                 'sha256': sha256(photograph_path(name).read_bytes()).hexdigest(),
@@ -156,15 +156,15 @@ def make_demo_clips(
             'photographs': photographs,
             'sha256': digests,
         }
-        (beside / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
-        beside.chmod(0o755)
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
+        draft.chmod(0o755)
         old = None
         if root.exists():
             old = Path(tempfile.mkdtemp(prefix=f'.{root.name}-old-', dir=root.parent))
             root.replace(old)
-        beside.replace(root)
+        draft.replace(root)
         if old is not None:
             shutil.rmtree(old)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
     return True

@@ -49,7 +49,7 @@ def overlay(image: np.ndarray, masks: np.ndarray, opacity: float = 0.5) -> np.nd
 def hardest_crop(restored: np.ndarray, gt: np.ndarray, size: int) -> tuple[int, int]:
     """(top, left) of the size x size square in which a restored frame has the largest squared error.
 
-    The demo asks it of bicubic interpolation, so the choice favours none of the networks.
+    The demo uses it on bicubic interpolation, so the choice favours none of the networks.
     """
     error = ((restored.astype(np.float64) - gt) ** 2).mean(2)
     total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))

@@ -3,7 +3,7 @@
 Every layer (background, then objects from back to front) is drawn by one affine warp on a canvas `SUPERSAMPLING` times
 finer than the frame, composed there, and averaged down. So motion is a real sub-pixel motion of the light that reaches
 a pixel: neighbouring frames carry different samples of the same texture, which is what multi-frame super-resolution
-lives on. The share of a pixel that an object really covers, after occlusion, comes out of the same composition; the
+uses. The share of a pixel that an object really covers, after occlusion, comes out of the same composition; the
 instance mask is where that share is at least one half.
 """
 

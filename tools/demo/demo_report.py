@@ -31,12 +31,12 @@ def read_frame(path: Path) -> np.ndarray:
     """A picture file as (h, w, 3) uint8 RGB.
 
     Raises:
-        UserError: the file is missing or no picture.
+        UserError: the file is missing or not a picture.
     """
     data = np.frombuffer(path.read_bytes() if path.is_file() else b'', np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise UserError(f'{path} is missing or no picture; run the demo again with --fresh.')
+        raise UserError(f'{path} is missing or not a picture; run the demo again with --fresh.')
     return np.ascontiguousarray(image[:, :, ::-1])
 
 

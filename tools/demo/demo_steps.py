@@ -202,7 +202,7 @@ def follow(stream: IO[bytes], log: IO[str], iterations: int) -> list[str]:
         iterations: length of a training; 0 takes count and total from the command's own bars.
 
     Returns:
-        The last lines that were no progress, for an error message.
+        The last lines that did not show progress, for an error message.
     """
     last: deque[str] = deque(maxlen=12)
     with tqdm(total=iterations or None, bar_format='      {l_bar}{bar:30}{r_bar}', leave=True) as bar:

@@ -1,4 +1,4 @@
-"""What `mkdocs build` does besides reading docs/: pages from elsewhere in the repository, and links that lead there.
+"""What `mkdocs build` does apart from reading docs/: pages from elsewhere in the repository, and links that lead there.
 
 Every page is written so that its links work where the repository is browsed. On the site, README.md is the first page,
 and a few others that are not in docs/ have an address of their own; option files and whatever else a page links to are
@@ -29,7 +29,7 @@ PAGES = {
 """Page in the repository, outside of docs/ -> its place on the site."""
 
 COPIES = 'repository'
-"""Where the site keeps files that a page links to and that are no pages."""
+"""Where the site keeps files that a page links to and that are not pages."""
 
 ROOMS = {
     'inference': (),
@@ -45,7 +45,7 @@ ROOMS = {
     'engine': ('pipeline', 'validation', 'evaluator', 'freezing', 'checkpoint'),
     'utils': ('errors', 'files'),
 }
-"""Room with a page in the reference -> what belongs there besides the names in its ``__all__``."""
+"""Room with a page in the reference -> what belongs there in addition to the names in its ``__all__``."""
 
 _CODE_OR_LINK = re.compile(r'(```.*?```|`[^`\n]*`)|\]\(([^)\s]+)\)', re.DOTALL)
 _SPHINX_ROLE = re.compile(r':(?:attr|class|data|exc|func|meth|mod|ref):<code>~?([^<]*)</code>')
@@ -107,7 +107,7 @@ def site_link(link: str, page: str) -> str:
 
 
 def _in_repository(path: str, page: str) -> str | None:
-    """The file that a link leads to, from the root of the repository; None for an address or what is no file."""
+    """The file that a link leads to, from the root of the repository; None for an address or what is not a file."""
     if not path or re.match(r'[a-z]+:', path):
         return None
     origin = next((source for source, target in PAGES.items() if target == page), f'docs/{page}')
@@ -116,7 +116,7 @@ def _in_repository(path: str, page: str) -> str | None:
 
 
 def _copied(file: File) -> Iterator[str]:
-    """Files outside of docs/ that a page links to and that are no pages of the site."""
+    """Files outside of docs/ that a page links to and that are not pages of the site."""
     found: list[str] = []
     map_links(file.content_string, lambda link: found.append(link) or link)
     for link in found:

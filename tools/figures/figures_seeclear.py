@@ -4,7 +4,7 @@
     python tools/figures/figures_seeclear.py [--samples 200000] [--out docs]
 
     results/seeclear_equations.json   every figure, with its settings
-    images/seeclear_forward.png       the forward process beside those that it is made of
+    images/seeclear_forward.png       the forward process and those that it is made of
     images/seeclear_spectra.png       their power spectra
 
 The photograph is one that comes with scikit-image. Needs the extra "dev", which has matplotlib; about a minute.
@@ -23,7 +23,7 @@ import seeclear_network_figures as network
 import seeclear_pictures as pictures
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Where in the photograph the patch of the experiments lies: across the edge of an eye.
+#: Where in the photograph the patch of the experiments is: across the edge of an eye.
 PATCH = (132, 188)
 
 
@@ -33,7 +33,7 @@ def figures(samples: int) -> dict[str, Any]:
     image, base = (part[0, 1, 64:68, 64:68] for part in pictures.photograph(top - 64, left - 64, 128))
     found: dict[str, Any] = {'settings': {'samples': samples, 'steps': equations.STEPS, 'kappa': equations.KAPPA}}
     found.update(equations.diffusion_figures(image, base, samples))
-    found['blur_beside_noise'] = pictures.blur_beside_noise()
+    found['blur_and_noise'] = pictures.blur_and_noise()
     found['memory'] = {start: network.memory_learns(start) for start in ('printed', 'semantics_zero', 'ours')}
     found['kept_by_attention'] = network.kept_by_attention()
     found['parameters'] = network.parameters()
@@ -82,8 +82,8 @@ def table(found: dict[str, Any]) -> str:
             part = row[name]
             words = f'D_T down to 1e{part["log10_smallest_last"]:.1f}, {part["zero_in_float32"]:.1%} zero in float32, '
             say(f'blur, patch {row["patch"]}, {name}', words + f'Eq. 27 gain up to 1e{part["log10_gain"]:.1f}')
-    for row in found['blur_beside_noise'][:3]:
-        say(f'blur beside noise, t = {row["t"]}', f'blur takes {row["taken"]:.4f}, noise has {row["noise"]:.4f}')
+    for row in found['blur_and_noise'][:3]:
+        say(f'blur and noise, t = {row["t"]}', f'blur takes {row["taken"]:.4f}, noise has {row["noise"]:.4f}')
     say('line 2', f'noise {found["prior_noise"]:.3f} of that of x_T')
     for start, row in found['memory'].items():
         words = f'gradient of C {row["first_gradient_semantics"]:.1e}, of T {row["first_gradient_textures"]:.1e}; '

@@ -56,10 +56,10 @@ class Seen:
 
 
 def run_clip(option_file: Path, clip: str | None) -> Seen:
-    """Restore one clip of the option file's first data set and remember what its modules were given.
+    """Restore one clip of the option file's first data set and record the inputs of its modules.
 
     Raises:
-        UserError: The network is no SemanticLens with ISEE and IMAGE, or there is no such clip.
+        UserError: The network is not a SemanticLens with ISEE and IMAGE, or there is no such clip.
     """
     from basicsr.data import build_dataset
     from basicsr.models import build_model
@@ -133,7 +133,7 @@ def image_attention(seen: Seen, frame: int, pixel: tuple[int, int]) -> tuple[np.
 
 
 def pixel_at_an_edge(masks: np.ndarray) -> tuple[int, int]:
-    """A pixel just inside of the largest instance (n, h, w), beside its border; the middle where there is none."""
+    """A pixel just inside of the largest instance (n, h, w), next to its border; the middle where there is none."""
     areas = masks.reshape(len(masks), -1).sum(1) if len(masks) else np.zeros(1)
     height, width = masks.shape[1:]
     if not areas.any():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A picture of how SeeClear samples a frame, beside bicubic and the ground truth.
+"""A picture of how SeeClear samples a frame, next to bicubic and the ground truth.
 
     python tools/figures/picture_seeclear.py -opt options/demo/test_SeeClear_demo.yml [--clip NAME] [--frame 7]
 
@@ -61,7 +61,7 @@ def sample_frame(option_file: Path, clip: str | None, frame: int) -> Sampled:
     """Sample one clip of the option file's first data set, and watch one of its frames.
 
     Raises:
-        UserError: The model is no SeeClearModel, there is no such clip or frame, or it has no ground truth.
+        UserError: The model is not a SeeClearModel, there is no such clip or frame, or it has no ground truth.
     """
     from basicsr.data import build_dataset
     from basicsr.models import build_model

@@ -96,7 +96,7 @@ def transition(image: Tensor, base: Tensor, sigma_max: float, samples: int, seed
 
 
 def one_step(samples: int, seed: int = 0) -> list[dict[str, float]]:
-    """Bayes' rule by drawing: u_{t-1} of Eq. 32, u_t of Eq. 31, and what is left of u_{t-1} beside the mean of Eq. 34.
+    """Bayes' rule by drawing: u_{t-1} of Eq. 32, u_t of Eq. 31, and what is left of u_{t-1} without the mean of Eq. 34.
 
     At the flat frequency (D = 1), with u_0 = u_l = 1. What is left has mean 0 and the deviation of Eq. 35 where the
     equations fit together.

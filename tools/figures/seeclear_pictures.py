@@ -1,4 +1,4 @@
-"""Draws the forward process of SeeClear beside those that it is made of, and their power spectra (its Figure 4)."""
+"""Draws the forward process of SeeClear and those that it is made of, and their power spectra (its Figure 4)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def state(process: str, image: Tensor, base: Tensor, t: int, noise: Tensor) -> T
     return to_images(to_frequencies(image.double(), matrix) * kept, matrix).float()
 
 
-def blur_beside_noise() -> list[dict[str, float]]:
+def blur_and_noise() -> list[dict[str, float]]:
     """For every step: what the blur takes off the mean of the photograph, as a root mean square, and the noise."""
     image, base = photograph(*LARGE)
     blurring, sharp = BlurringResShift(), BlurringResShift(sigma_max=0)
@@ -76,7 +76,7 @@ def blur_beside_noise() -> list[dict[str, float]]:
 
 
 def power_spectrum(image: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Power of the luminance at every radius, in a Hann window, so that the borders say nothing.
+    """Power of the luminance at every radius, in a Hann window, so that the borders have no effect.
 
     Args:
         image: (1, 3, side, side).

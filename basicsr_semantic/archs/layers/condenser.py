@@ -94,7 +94,7 @@ class GuidedStage(nn.Module):
     """A stage of the middle or the decoder: InCAM in front, the memory of textures behind.
 
     Args:
-        stage: What stands between.
+        stage: The stage between the two.
         align: InCAM, or None.
         textures: The reader of the memory, or None.
     """

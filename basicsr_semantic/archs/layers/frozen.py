@@ -16,7 +16,7 @@ from torch.nn.grad import conv2d_input
 
 
 def lean_frozen_convs(module: nn.Module) -> int:
-    """Let the frozen 2-D convolutions in a network, and the activations beside them, keep less for backward.
+    """Let the frozen 2-D convolutions in a network, and the activations next to them, keep less for backward.
 
     Outputs and gradients stay the same to the bit. Modules change their class in place, so that names, state dicts,
     hooks, copies and pickles work as before. Call it after freezing. A convolution that trains when it is called,
@@ -37,7 +37,7 @@ def lean_frozen_convs(module: nn.Module) -> int:
             if type(conv) is nn.Conv2d and conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
                 conv.__class__ = LeanConv2d
                 count += 1
-        # Beside a convolution that trains, and keeps the activation's output anyway, a mask would come on top of it.
+        # Next to a convolution that trains, which keeps the activation's output anyway, a mask would only add memory.
         if frozen and len(frozen) == len(convs):
             for child in parent.children():
                 if type(child) in _LEAN_ACTIVATIONS:

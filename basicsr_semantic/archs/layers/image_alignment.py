@@ -20,7 +20,7 @@ _BITS = 31
 
 
 def instance_labels(masks: torch.Tensor) -> torch.Tensor:
-    """What every pixel belongs to, as bits: none of the instances (the background), or some of them.
+    """What every pixel belongs to, as bits: the background (no instance), or some of the instances.
 
     Args:
         masks: Masks (b, n, h, w), 0 or 1, of n >= 0 instances, which may overlap.
@@ -48,9 +48,9 @@ def masked_local_attention(
 ) -> torch.Tensor:
     """Attention of every pixel over a window of another frame at the same place, within the same instances (Eq. 12).
 
-    Queries are taken in tiles of 8x8 pixels. The windows of a tile lie in a square of ``8 + window - 1`` pixels, and
-    one product gives all its scores; what is beyond a pixel's own window, beyond the frame, or of another instance is
-    masked. Tiles are cut out and worked on a few at a time, in training too, where the backward pass works the
+    Queries are taken in tiles of 8x8 pixels. The windows of a tile are inside a square of ``8 + window - 1`` pixels,
+    and one product gives all its scores; what is beyond a pixel's own window, beyond the frame, or of another instance
+    is masked. Tiles are cut out and worked on a few at a time, in training too, where the backward pass works the
     attention out again: what is kept is q, k, v and the labels.
 
     Args:
@@ -74,9 +74,10 @@ def _mask(
 ) -> torch.Tensor:
     """0 where a pixel may look, minus infinity elsewhere (Eq. 13): (tiles, 1, 64, side * side).
 
-    The paper tests both masks at one place (x, y), though a query and its key lie at two. Here they may meet where
-    some instance, or the background, has both: "only between the same instances or backgrounds". Keys beyond the
-    frame have no label, so nothing may look at them. Where a pixel could look at nothing, it looks at its place.
+    The paper tests both masks at one place (x, y), though a query and its key are at two places. Here a query may look
+    at a key where some instance, or the background, contains both: "only between the same instances or backgrounds".
+    Keys beyond the frame have no label, so nothing may look at them. Where a pixel could look at nothing, it looks at
+    its place.
     """
     inside, centre = window_of_tile(tiles.radius, labels_q.device)
     words_q, words_k = tiles.queries(labels_q, rows), tiles.squares(labels_k, rows)

@@ -73,7 +73,7 @@ class InstanceAlignment(TokenAttention):
         resized = F.interpolate(features, size, mode='bilinear', align_corners=False)
         resized = F.pad(resized, (0, padded[1] - size[1], 0, padded[0] - size[0]), mode='replicate')
         # Eq. 10: "two convolutional layers followed by a ReLU". A ReLU at the end would allow no negative scale or
-        # shift, so it stands between the layers.
+        # shift, so it is between the layers.
         modulation = self.conv2(F.relu(self.conv1(resized)))
         # Seven stages multiply one after the other (Eq. 11), and a step of Adam moves each of the thousands of weights
         # behind a scale by the learning rate: undivided, features grow ten thousandfold in a hundred steps.

@@ -98,8 +98,8 @@ class InstanceEncoderDecoder(nn.Module):
         tokens, width = self.fq_pos.weight.shape
         if frame_tokens.dim() not in (4, 5) or frame_tokens.shape[-2:] != (tokens, width) or 0 in frame_tokens.shape:
             raise ValueError(
-                f'{type(self).__name__} takes tokens of shape (batch, frames, {tokens}, {width}), with layers before '
-                f'the batch if it likes; these have {tuple(frame_tokens.shape)}.'
+                f'{type(self).__name__} takes tokens of shape (batch, frames, {tokens}, {width}), with an axis of '
+                f'layers before the batch if there are several; these have {tuple(frame_tokens.shape)}.'
             )
         lead = frame_tokens.shape[:-3]
         frames = frame_tokens.size(-3)

@@ -2,7 +2,7 @@
 
 The form is that of VITA (Heo et al., "VITA: Video Instance Segmentation via Object Token Association", NeurIPS 2022),
 which Semantic Lens (AAAI 2024, Eq. 4 and 5) takes over. A frame decoder (X-Decoder, OpenSeeD, Mask2Former) gives the
-tokens and the pixel features; it is not in here, and neither is what the result is used for.
+tokens and the pixel features. It is not part of this module, and neither is what the result is used for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .query_blocks import MLP
 
 @dataclass
 class VideoInstances:
-    """What :class:`InstanceTransformer` finds; a leading L stands before b if the tokens had one.
+    """What :class:`InstanceTransformer` finds; the shapes begin with L if those of the tokens did.
 
     Attributes:
         tokens: (b, N, C), one token an instance: the video queries after the last layer and its norm (O_V of Eq. 4).

@@ -33,7 +33,7 @@ def split_channels(
 
     Args:
         lq: Frames (b, t, c, h, w), or frames and masks (b, t, c + n, h, w).
-        masks: Masks given beside the frames, or None.
+        masks: Masks given as a separate tensor, or None.
         frame_channels: Channels c of a frame.
         network: Name of the network, for messages.
 
@@ -55,7 +55,7 @@ def split_channels(
         return lq, masks
     if masks is not None:
         raise ValueError(
-            f'{network} got {channels} channels a frame and masks beside them. Give the masks once: as second '
+            f'{network} got {channels} channels a frame and separate masks. Give the masks once: as second '
             f'argument, with frames of {frame_channels} channels, or as channels behind those of the frame.'
         )
     return lq[:, :, :frame_channels], lq[:, :, frame_channels:]
@@ -78,7 +78,7 @@ def check_masks(
     if masks is None:
         if missing_priors == 'error':
             raise ValueError(
-                f'{network} needs masks beside the frames, of shape {expected}, and got none. Give them as second '
+                f'{network} needs masks with the frames, of shape {expected}, and got none. Give them as second '
                 "argument, or build the network with missing_priors='neutral' to go on without any."
             )
     elif tuple(masks.shape) != expected:

@@ -91,7 +91,7 @@ class _Blocks(nn.Module):
 
 
 class MultiFrameAttention(nn.Module):
-    """MFSAB: Swin blocks, in turn unshifted and shifted, a convolution of each frame, and a residual.
+    """MFSAB: Swin blocks, alternately unshifted and shifted, a convolution of each frame, and a residual.
 
     Args:
         dim: Channels C.

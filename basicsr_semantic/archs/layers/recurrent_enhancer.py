@@ -33,7 +33,7 @@ class Step:
     Attributes:
         branch: One of :data:`BRANCHES`.
         frame: Frame that is being worked on.
-        first: The neighbour whose propagated feature is at hand; None in a branch's first step.
+        first: The neighbour whose propagated feature is used; None in a branch's first step.
         second: That neighbour's neighbour; None in the first two steps.
     """
 
@@ -57,7 +57,7 @@ class Step:
 
 
 #: ``align(step, current, first, second)``: features (b, h, w, c) of the current frame, and the propagated ones, which
-#: it returns as they shall meet the current one. ``second`` is None in a branch's second step.
+#: it returns aligned to the current one. ``second`` is None in a branch's second step.
 Align = Callable[[Step, torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor | None]]
 #: ``embed(step, k, x)``: what is done to the three slots (b, 3, h, w, c) before the branch's k-th group of blocks.
 Embed = Callable[[Step, int, torch.Tensor], torch.Tensor]
@@ -111,7 +111,7 @@ class RecurrentEnhancer(nn.Module):
         super().__init__()
         if len(depths) != len(num_heads) or not depths or min(depths) < 1:
             raise ValueError(
-                f'depths and num_heads name the blocks and heads of each group and are of one length; they are '
+                f'depths and num_heads give the blocks and heads of each group, so they have the same length; they are '
                 f'{list(depths)} and {list(num_heads)}.'
             )
         if len(window_size) != 3 or window_size[0] != _SLOTS or min(window_size) < 1:
@@ -147,7 +147,7 @@ class RecurrentEnhancer(nn.Module):
         self.conv_last = nn.Conv2d(64, 3, 3, 1, 1)
 
     def filter_checkpoint(self, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """Leave out what released checkpoints of PSRT hold but this network works without.
+        """Leave out what released checkpoints of PSRT hold but this network does not use.
 
         These are layers that the released code makes and never calls, the indices of the relative positions, which
         follow from the window size, and SPyNet where this network estimates no flow.
@@ -210,7 +210,7 @@ class RecurrentEnhancer(nn.Module):
             branch: Name of the branch.
             features: What the branch before it made of each frame, on ``home``.
             device: Where to compute.
-            home: Where what is yielded shall lie.
+            home: Where the yielded features are kept.
             align: See :meth:`enhance`.
             embed: See :meth:`enhance`.
         """

@@ -32,7 +32,7 @@ class TokenCompression(nn.Module):
 
 
 class GlobalPerspectiveShifter(nn.Module):
-    """GPS: scale and shift every pixel, as the global token of its frame says (Eq. 6 to 8). Starts as the identity.
+    """GPS: scale and shift every pixel by the global token of its frame (Eq. 6 to 8). Starts as the identity.
 
     Args:
         dim: Channels C.
@@ -59,7 +59,7 @@ class GlobalPerspectiveShifter(nn.Module):
         # Eq. 6 prints a dot product, but its result has the shape C x H x W; that leaves the product by channel.
         extended = x * tokens[:, :, None, None, :].to(x.dtype)
         # Eq. 7: "two convolutional layers followed by a ReLU". A ReLU at the end would allow no negative scale or
-        # shift, so it stands between the layers.
+        # shift, so it is between the layers.
         hidden = F.relu(conv_channels_last(self.conv1, extended), inplace=True)
         scale, shift = conv_channels_last(self.conv2, hidden).chunk(2, dim=-1)
         return torch.addcmul(shift, x, scale) + x  # Eq. 8
@@ -96,7 +96,7 @@ class InstanceEmbeddingEncoder(TokenAttention):
         """
         embedded = self.attend(x, *self.keys_values(tokens))
         # Eq. 11 has no residual. A V is a mixture of a few tokens, so without one the pixels themselves would be lost,
-        # while the text speaks of embedding priors "into the original features" like a position embedding.
+        # while the text describes embedding priors "into the original features" like a position embedding.
         return x + embedded if self.residual else embedded
 
 

@@ -43,7 +43,7 @@ def start_at_zero_flow(spynet: SpyNet) -> None:
         nn.init.zeros_(parameter)
 
 
-def rests_at_zero_flow(spynet: SpyNet) -> bool:
+def is_at_zero_flow(spynet: SpyNet) -> bool:
     """Whether the flow is zero whatever the frames, and no gradient is asked for, so that it need not be computed."""
     last = _last_parameters(spynet)
     trains = torch.is_grad_enabled() and any(p.requires_grad for p in spynet.parameters())

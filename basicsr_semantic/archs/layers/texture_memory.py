@@ -111,7 +111,7 @@ class TextureMemory(nn.Module):
         x = x + self.feedforward[1](self.norms[3](x))
         # Eq. 18 replaces T by the result, whose N rows belong to tokens; M = N. Here the result is added, from zero on,
         # to what was learned, so that the memory starts as that and its gradient does not vanish. Added to the T before
-        # it would grow with every clip of a video; that T is heard through T^.
+        # it would grow with every clip of a video; that T takes part through T^.
         written = self.write(self.norms[4](x)).unflatten(0, (-1, groups))
         return MemoryState(state.semantics, self.textures + written.to(self.textures.dtype))
 

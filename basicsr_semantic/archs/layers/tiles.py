@@ -58,7 +58,7 @@ class Tiles:
         return like.new_zeros(self.b, (self.down + pieces) * TILE, (self.right + pieces) * TILE, like.size(-1))
 
     def add_squares(self, squares: torch.Tensor, target: torch.Tensor, rows: slice) -> None:
-        """Add squares (tiles, side * side, c), which overlap, piece by piece, since pieces of one place do not."""
+        """Add squares (tiles, side * side, c), which overlap, piece by piece: pieces at the same place do not."""
         squares = squares.view(self.b, -1, self.right, self.side, self.side, squares.size(-1))
         squares = squares.permute(0, 1, 3, 2, 4, 5)  # b rows side columns side c
         for top in range(0, self.side, TILE):

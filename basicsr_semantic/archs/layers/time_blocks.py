@@ -1,4 +1,4 @@
-"""What a denoising network needs beside its attention: the step's embedding, and convolutions that follow it."""
+"""What a denoising network needs in addition to attention: the step's embedding, and convolutions that use it."""
 
 from __future__ import annotations
 

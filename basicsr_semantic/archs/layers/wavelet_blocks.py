@@ -20,7 +20,7 @@ class Bands(NamedTuple):
     split: Transform
     join: Transform
     gain: float
-    """How much larger the low band is than what it stands for."""
+    """How much larger the low band is than the mean of the block."""
 
 
 def _polyphase(x: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def _inverse_polyphase(x: torch.Tensor) -> torch.Tensor:
 
 
 HAAR = Bands(haar, inverse_haar, 2.0)
-#: Stands in for the wavelet in the rows "without DWT": the same sizes, no separation of frequencies.
+#: Replaces the wavelet in the rows "without DWT": the same sizes, no separation of frequencies.
 POLYPHASE = Bands(_polyphase, _inverse_polyphase, 1.0)
 
 
@@ -55,7 +55,7 @@ class WaveletUp(nn.Module):
 
     def forward(self, x: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """x (n, in_dim, h, w) and high bands (n, 3 skip_dim, h, w) to (n, C, 2h, 2w)."""
-        # the low band of the orthonormal wavelet is twice as large as the mean that features stand for
+        # the low band of the orthonormal wavelet is twice as large as the mean, which the features are
         return self.bands.join(torch.cat([self.bands.gain * self.low(x), self.high(high)], dim=1))
 
 

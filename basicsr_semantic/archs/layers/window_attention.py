@@ -1,9 +1,9 @@
 """Window attention with relative position bias, the only one of this package: fused forward, lean backward.
 
-PyTorch's fused `scaled_dot_product_attention` has, on a CPU, no gradient for the bias, and falls back to the plain
-kernel, which keeps every attention matrix, when the bias needs one. :func:`window_attention` keeps queries, keys and
-values only: its backward pass works the attention matrices out again, a few windows at a time. The same code runs on
-every device; FlexAttention, which has no backward pass on a CPU, is not used.
+PyTorch's fused `scaled_dot_product_attention` has no gradient for the bias on a CPU. When the bias needs one, it falls
+back to the plain kernel, which keeps every attention matrix. :func:`window_attention` keeps queries, keys and values
+only: its backward pass works the attention matrices out again, a few windows at a time. The same code runs on every
+device; FlexAttention, which has no backward pass on a CPU, is not used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def window_attention(
         qkv: Queries, keys and values (windows, n, 3, heads, d) of n tokens a window.
         bias: Relative position bias (heads, n, n); gets a gradient.
         mask: Scores to add for each kind of window (kinds, n, n); None is one kind and nothing to add. No gradient.
-        counts: How many windows of each kind there are; windows of a kind lie together, in the order of ``mask``.
+        counts: How many windows of each kind there are; windows of a kind follow one another, in the order of ``mask``.
 
     Returns:
         (windows, n, heads * d).
@@ -75,7 +75,7 @@ def fused_attention(qkv: torch.Tensor, biases: torch.Tensor, counts: Sequence[in
 def attention_gradients(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, added: torch.Tensor, grad: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of softmax(q k' / sqrt(d) + added) v, the attention matrix being worked out anew.
+    """Gradients of softmax(q k' / sqrt(d) + added) v, with the attention matrix worked out again.
 
     Args:
         q: Queries (..., n, d).

@@ -25,7 +25,7 @@ def window_spans(frames: int, window: int, shifted: bool) -> list[Span]:
     Args:
         frames: Frames T of the clip, at least 1.
         window: Frames of a whole window.
-        shifted: The first window has only ``window // 2`` frames, so that later borders lie half a window further.
+        shifted: The first window has only ``window // 2`` frames, so that later borders are half a window further.
 
     Returns:
         Spans that cover frames 0 to T - 1 once, in order.
@@ -45,7 +45,7 @@ class WindowSelfAttention(SelfAttentionBlock):
         Args:
             x: Tokens (n, T, K, C).
             spans: The windows.
-            valid: (n, T) bool, False for frames that nobody may attend to; None: all are valid.
+            valid: (n, T) bool, False for frames that must not be attended to; None: all are valid.
 
         Returns:
             (n, T, K, C).

@@ -15,14 +15,14 @@ from .window_attention import MASKED_SCORE
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """How the tokens of frames (b, t, h, w) lie in windows of t frames.
+    """How the tokens of frames (b, t, h, w) are arranged in windows of t frames.
 
-    Windows with the same mask lie together, so that attention needs one mask a kind and not one a window: inside of
-    the frame, right end, lower end, corner. Without shift there is one kind.
+    Windows with the same mask follow one another, so that attention needs one mask a kind and not one a window: inside
+    of the frame, right end, lower end, corner. Without shift there is one kind.
 
     Attributes:
-        index: Row of the frames' tokens for every token of the windows (windows * n,); the number of rows stands for a
-            token of zeros, beyond the frame.
+        index: Row of the frames' tokens for every token of the windows (windows * n,); the number of rows means a token
+            of zeros, beyond the frame.
         inverse: Row of the windows' tokens for every token of the frames (b * t * h * w,).
         tokens: Tokens n of a window.
         counts: Windows of each kind.
@@ -36,7 +36,7 @@ class Windows:
     mask: torch.Tensor | None
 
     def split(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames (b, t, h, w, c) to windows (windows, n, c); what lies beyond the frames is zero."""
+        """Frames (b, t, h, w, c) to windows (windows, n, c); what is beyond the frames is zero."""
         rows: Any = _GatherRows.apply(x.flatten(0, -2), self.index, self.inverse)
         return rows.unflatten(0, (-1, self.tokens))
 

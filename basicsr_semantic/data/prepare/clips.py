@@ -48,7 +48,7 @@ def prepare_clips(
     GT are the frames as 8-bit PNG, cut to multiples of the scale; LQ is made from them. Keys are ``clip/00000000``,
     the same in both. A run that was interrupted, at any moment, is continued by the same call, with the same result
     as one that was not; lists and manifest come last, and ``unfinished.json`` is there until they do. A clip whose
-    files changed since is made anew; new clips are added.
+    files have changed is made again; new clips are added.
 
     Frames that are damaged or of another size than their clip's are not written; the clip is cut there (the manifest's
     ``cut_rule`` says how) and they are listed in its ``skipped``.
@@ -87,7 +87,7 @@ def prepare_found(
 ) -> Prepared:
     """``prepare_clips`` of clips that are found already, with the folders that are left out and why.
 
-    The caller is the :func:`only_writer` of ``target``.
+    The caller must be the :func:`only_writer` of ``target``.
     """
     check_degradation(degradation, scale)
     _keep_old_names(clips, target)
@@ -181,7 +181,7 @@ def _verify_lmdb(path: Path, prepared: Prepared, side: str, bar: tqdm) -> Iterat
 
 
 def _keep_old_names(clips: Sequence[SourceClip], target: Path) -> None:
-    """Let a folder that was begun when names lost their foreign letters go on with the names that it has."""
+    """Let a folder that was begun with names without foreign letters go on with those names."""
     begun = next((target / name for name in (UNFINISHED, MANIFEST) if (target / name).is_file()), None)
     known = Prepared.from_json(begun).fingerprints.keys() if begun is not None else set()
     for clip in clips:
@@ -191,7 +191,7 @@ def _keep_old_names(clips: Sequence[SourceClip], target: Path) -> None:
 
 
 def _compare(wanted: Prepared, target: Path) -> tuple[set[str], Prepared | None]:
-    """What an earlier run left: the clips whose files changed since, and its manifest if nothing is left to do."""
+    """What an earlier run left: the clips whose files have changed, and its manifest if nothing is left to do."""
     found = next((target / name for name in (UNFINISHED, MANIFEST) if (target / name).is_file()), None)
     if found is None:
         leftovers = [f'{side}.lmdb' for side in SIDES if (target / f'{side}.lmdb').exists()]
@@ -262,7 +262,7 @@ def _write_clip(
                 pair = future.result() if future is not None else make_pair(frame, **prepared.parameters)
                 writer.put(key, pair)
         except (DamagedImageError, OSError) as error:
-            if short_of_memory(error):  # no fault of the frame
+            if short_of_memory(error):  # not caused by the frame
                 raise
             reason = str(error) if isinstance(error, DamagedImageError) else f'it cannot be read: {error.strerror}'
             if strict:

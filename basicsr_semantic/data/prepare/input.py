@@ -76,7 +76,7 @@ class FolderClip:
 
     @cached_property
     def _size(self) -> tuple[int, int]:
-        """(height, width) that most frames have, by their headers; the first one's of equally many."""
+        """(height, width) that most frames have, by their headers; of the first one if several are equally frequent."""
         files = [path for path in self.files if why_no_file(path) is None]
         sizes = Counter(size for size in map(header_size, files) if size is not None)
         return sizes.most_common(1)[0][0] if sizes else (0, 0)

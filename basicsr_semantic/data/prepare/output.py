@@ -64,7 +64,7 @@ class PreparedClip:
         return len(self.gt_checksums)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; what there is for each frame as one text, because a list would take a line for each."""
+        """For JSON; what there is for each frame is one text, because a list would take one line for each."""
         words = {key: mark.join(getattr(self, key)) for key, mark in _SEPARATORS.items()}
         return {'frames': len(self), **asdict(self), **words}
 
@@ -186,7 +186,7 @@ class Prepared:
             ) from error
 
     def lists(self) -> dict[str, str]:
-        """The text files beside the manifest, by their path below it: BasicSR's meta info of clips and of LMDB keys."""
+        """The text files next to the manifest, by relative path: BasicSR's meta info of clips and of LMDB keys."""
         lists = {'meta_info.txt': ''.join(f'{n} {len(c)} {_shape(c.gt_size)}\n' for n, c in self.clips.items())}
         for side in SIDES:
             sizes = (
@@ -268,7 +268,7 @@ def original_keys(lmdb_folder: Path) -> dict[str, str]:
 
     Returns:
         Key -> clip/frame below the source folder, as 'bear_from_00011/00000000' -> 'bear/00011'; without frames of
-        videos, and empty for an LMDB without a manifest of ours beside it.
+        videos, and empty for an LMDB without a manifest of ours next to it.
 
     Raises:
         UserError: The manifest is damaged.
@@ -296,10 +296,10 @@ def checksum(content: bytes) -> str:
 
 @contextlib.contextmanager
 def only_writer(target: Path) -> Iterator[None]:
-    """Prepare in a folder in which nobody else does, neither a process nor a thread; what killed ones left is removed.
+    """Prepare in a folder that no other process or thread prepares in; what killed ones left is removed.
 
     Raises:
-        UserError: Somebody else does.
+        UserError: Another process or thread prepares there.
     """
     lock = FolderLock(target, path=target / '.prepare.lock', otherwise='choose another folder')
     try:
@@ -309,7 +309,7 @@ def only_writer(target: Path) -> Iterator[None]:
     except UserError as error:
         if not isinstance(error.__cause__, OSError):
             raise
-        # a folder in which no file can be made: who writes there says so better, and what is finished needs no writing
+        # a folder in which no file can be made: writing there gives a better message, and what is finished needs none
     try:
         yield
     finally:

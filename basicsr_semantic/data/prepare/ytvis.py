@@ -24,7 +24,7 @@ from .input import FolderClip
 from .output import Prepared, only_writer
 
 INSTANCES = 'instances.json'
-"""The annotations beside the LMDBs."""
+"""The annotations next to the LMDBs."""
 
 # Where the releases of 2019, 2021 and 2022 and what others made of them keep a split.
 _JSON_PLACES = ('{split}.json', '{split}/instances.json', 'annotations/{split}.json', '{split}/{split}.json')
@@ -159,7 +159,7 @@ def _instances(file: YouTubeVIS, prepared: Prepared) -> dict[str, Any]:
         videos.append({'id': video.id, **shape, 'file_names': [video.files[position] for position in kept]})
         annotations += _annotations(file, video, kept, shape)
     return {
-        'info': {'description': f'Instances of {file.path.name} in the frames of the LMDBs beside this file'},
+        'info': {'description': f'Instances of {file.path.name} in the frames of the LMDBs next to this file'},
         'categories': list(file.categories),
         'videos': videos,
         'annotations': annotations,

@@ -18,7 +18,7 @@ def unit(x: torch.Tensor) -> torch.Tensor:
 
 
 class LanguagePart(nn.Module):
-    """What remains of the text branch: the logarithm of the scale of cosine similarities, not trained here."""
+    """The part of the text branch that is used: the logarithm of the scale of cosine similarities, not trained here."""
 
     def __init__(self) -> None:
         super().__init__()

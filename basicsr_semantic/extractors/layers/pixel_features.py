@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ...priors import CELL
 from ...priors.feature_records import cells
 
-#: A network's mask features have this share of the side of what it saw.
+#: Mask features of a network have this fraction of the side of its input.
 _STRIDE = 4
 
 

@@ -1,4 +1,4 @@
-"""Where a pixel is, as sines and cosines."""
+"""The position of a pixel as sines and cosines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def sine_positions(size: Sequence[int], dim: int, device: torch.device | str | N
 
     Args:
         size: Rows and columns.
-        dim: Width C, a multiple of 4: the first half tells the row, the second the column.
+        dim: Width C, a multiple of 4: the first half is for the row, the second for the column.
         device: Where the result lives.
 
     Returns:

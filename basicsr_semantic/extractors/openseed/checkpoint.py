@@ -40,16 +40,16 @@ def openseed_config(
 ) -> dict[str, Any]:
     """Constructor arguments of :class:`OpenSeeD` read off its weights.
 
-    Weights do not tell the number of queries, the decoders' heads and the groups of norms; those are taken from
-    ``network``, and where it is missing they are the released ones.
+    Weights do not show the number of queries, the decoders' heads and the groups of norms. Those are taken from
+    ``network``; where it is missing, the released ones are used.
 
     Args:
         state: State dict with the released names.
-        network: Constructor arguments stored beside the weights.
+        network: Constructor arguments stored with the weights.
         path: File, for the message.
 
     Raises:
-        UserError: A tensor that tells a size is missing or has another form, or ``network`` contradicts the weights.
+        UserError: A tensor that shows a size is missing or has another form, or ``network`` contradicts the weights.
     """
 
     read_off = Sizes(state, 'OpenSeeD', path)

@@ -34,7 +34,7 @@ class ClipDescription:
     frame_tokens: Tensor
     """(T, K, C), the most certain first, float32 of half precision, as a store keeps them."""
     pixel_features: Tensor
-    """(T, Cp, hp, wp), one vector for each cell of 4x4 pixels, likewise."""
+    """(T, Cp, hp, wp), one vector for each cell of 4x4 pixels, also float32 of half precision."""
 
 
 @EXTRACTOR_REGISTRY.register()
@@ -122,7 +122,7 @@ class OpenSeeDExtractor(Extractor):
         for frame in frames:
             image = _enlarge(extend_to_cells(frame[None].to(self.device, torch.float32)), self.short_side)
             found = self.network(image, self._words)
-            # half precision here already: a store and the networks of an online run then see the same
+            # half precision here already: a store and the networks of an online run then get the same
             tokens.append(found.top_tokens(self.num_tokens).to(torch.float16).float())
             features.append(features_of_cells(found.mask_features, (image.shape[-2], image.shape[-1]), size))
         return ClipDescription(torch.cat(tokens), torch.cat(features))

@@ -45,7 +45,7 @@ class QuerySemantics:
         return self.class_scores.amax(-1)
 
     def top_order(self, k: int = 100) -> torch.Tensor:
-        """(n, k) int64, places of the k tokens with the highest scores, the highest first; of equals the first first.
+        """(n, k) int64, places of the k tokens with the highest scores, the highest first; equal ones in their order.
 
         Raises:
             UserError: There are not so many tokens.
@@ -77,7 +77,7 @@ class OpenSeeDHead(nn.Module):
 class OpenSeeD(nn.Module):
     """OpenSeeD without its text branch, whose embeddings are an input. Defaults are those of the released Swin-T.
 
-    Parameters have the released names, each once. What serves training alone is left out: denoising (``lang_mapper``)
+    Parameters have the released names, each once. What is for training only is left out: denoising (``lang_mapper``)
     and the loss. ``logit_scale`` is a buffer.
 
     Args:

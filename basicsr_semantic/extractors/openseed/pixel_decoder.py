@@ -45,7 +45,7 @@ class DeformableEncoderLayer(nn.Module):
 
 
 class DeformableEncoder(nn.Module):
-    """Layers under the released name ``encoder.layers``, and what tells the scales apart.
+    """Layers under the released name ``encoder.layers``, and an embedding of each scale.
 
     Args:
         layers: How many.

@@ -138,7 +138,7 @@ class QueryDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Choose the positions that are most like any of the texts.
 
-        A position at the frame's border is no candidate. Where there are fewer candidates than queries, the rest are
+        A position at the frame's border is not a candidate. Where there are fewer candidates than queries, the rest are
         all alike: what the network makes of an empty position, with the whole frame's right lower corner as centre and
         all of the frame as size.
 

@@ -33,16 +33,16 @@ def xdecoder_config(
 ) -> dict[str, Any]:
     """Constructor arguments of :class:`XDecoder` read off its weights.
 
-    Weights do not tell heads, groups of norms and what matters in training alone; those are taken from ``network``,
-    and where it is missing they are the released ones.
+    Weights do not show heads, groups of norms and what matters in training only. Those are taken from ``network``;
+    where it is missing, the released ones are used.
 
     Args:
         state: State dict with the released names.
-        network: Constructor arguments stored beside the weights.
+        network: Constructor arguments stored with the weights.
         path: File, for the message.
 
     Raises:
-        UserError: A tensor that tells a size is missing or has another form, or ``network`` contradicts the weights.
+        UserError: A tensor that shows a size is missing or has another form, or ``network`` contradicts the weights.
     """
 
     read_off = Sizes(state, 'X-Decoder', path)

@@ -15,7 +15,7 @@ class FramePass(NamedTuple):
     tokens: Tensor
     """(n, K, C) object tokens O_t, float32 of half precision, as a store keeps them."""
     global_tokens: Tensor
-    """(n, C) global tokens likewise."""
+    """(n, C) global tokens, float32 of half precision."""
     mask_features: Tensor
     """(n, mask_dim, H' / 4, W' / 4) pixel features at the size that the network saw, padded."""
     mask_logits: Tensor
@@ -40,7 +40,7 @@ class BothPasses(NamedTuple):
     masks: Iterator[Tensor]
     """Their masks, (I, h, w) bool frame by frame, made when asked for."""
     pixel_features: Iterator[Tensor] | None
-    """(mask_dim, hp, wp) frame by frame likewise, where they are wanted."""
+    """(mask_dim, hp, wp) frame by frame, made when asked for, where they are wanted."""
 
 
 @dataclass

@@ -33,11 +33,10 @@ class XDecoderExtractor(Extractor):
     ``max_instances`` with the highest scores are kept. VITA lists a query once for each class that scores, for average
     precision; here a query is one identity and comes once.
 
-    The other two sources have no instances over time, so their masks are the frame decoder's own, and all that ties
-    them together from frame to frame is the number of the query: channel i is one query in all frames. That is no
-    tracking: a query can pass from one thing to another. Without class names there are no class scores; a query's
-    score is the mean probability inside its masks over the clip, and the queries with the most probability inside
-    their masks are kept.
+    The other two sources have no instances over time, so their masks are the frame decoder's own. Only the number of
+    the query connects them from frame to frame: channel i is one query in all frames. That is not tracking: a query can
+    pass from one thing to another. Without class names there are no class scores; a query's score is the mean
+    probability inside its masks over the clip, and the queries with the most probability inside their masks are kept.
 
     Args:
         checkpoint: Weights of X-Decoder: the released xdecoder_focalt_last.pt, or one of stage 1 (net_f_*.pth).
@@ -46,14 +45,14 @@ class XDecoderExtractor(Extractor):
             over the frames) or 'xdecoder_frame' (the tokens of all frames side by side).
         device: Where the networks run: 'cpu', 'cuda', 'cuda:1', ...
         short_side: Frames are resized bicubically to this shorter side for the networks; None or 0: as they are.
-            Semantic Lens describes LR frames and does not speak of enlarging them; 360 is VITA's side in tests.
+            Semantic Lens describes LR frames and does not mention enlarging them; 360 is VITA's side in tests.
         max_instances: Most instances a clip.
         score_threshold: Instances with a lower score are dropped, between 0 and 1. VITA has 0.01, for average
             precision; here every instance that is kept cuts the attention of IMAGE, so it should be one.
         feature_memory: Gigabytes of dense features kept between the passes; what does not fit is computed twice.
         frames_at_once: Frames that X-Decoder handles at once; changes speed and memory only.
         pixel_features: Whether to give the mask features too, averaged over cells of 4x4 pixels, for SeeClear. Frames
-            whose sides are no multiples of 4 are then extended to such before the network sees them.
+            whose sides are not multiples of 4 are then extended to such before the network gets them.
         checksum: SHA-256 that the X-Decoder file must have; None: not checked.
 
     Raises:
@@ -138,7 +137,7 @@ class XDecoderExtractor(Extractor):
         frames = frames.to(self.device, torch.float32)
         frames = resize_short_side(extend_to_cells(frames) if self.pixel_features else frames, self.short_side)
         found = self.network(frames)
-        # half precision here already: a store and the networks of an online run then see the same tokens
+        # half precision here already: a store and the networks of an online run then get the same tokens
         tokens, global_tokens = (x.to(torch.float16).float() for x in (found.tokens, found.global_token))
         seen = (frames.shape[-2], frames.shape[-1])
         features = features_of_cells(found.mask_features, seen, size) if self.pixel_features else None

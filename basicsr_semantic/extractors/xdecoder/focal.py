@@ -39,7 +39,7 @@ class FocalModulation(nn.Module):
 
     Args:
         dim: Width C.
-        levels: Ranges L beside the global one.
+        levels: Ranges L without the global one.
         window: Kernel side of the first range; each further one is 2 wider.
     """
 

@@ -18,7 +18,7 @@ INSTANCE_SOURCES: tuple[str, ...] = get_args(InstanceSource)
 
 
 class InstanceTokens:
-    """Instance tokens O_V of a clip from the tokens O_t of its frames, by a frozen network or by none.
+    """Instance tokens O_V of a clip from the tokens O_t of its frames, by a frozen network or without one.
 
     Three sources, of which the paper has the first (Semantic Lens, Eq. 3 to 5):
 
@@ -37,7 +37,7 @@ class InstanceTokens:
         sha256: SHA-256 of its file; None without one.
 
     Raises:
-        UserError: The source is unknown, or the checkpoint is missing, superfluous, damaged or of another network.
+        UserError: The source is unknown, or the checkpoint is missing, not used, damaged or of another network.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class InstanceTokens:
         if source == 'vita' and not checkpoint:
             raise UserError(
                 'instance_source: vita needs instance_checkpoint, the weights that stage 1 (VideoInstanceModel) has '
-                'trained. To do without, choose instance_source: mean_over_time or xdecoder_frame.'
+                'trained. To work without it, choose instance_source: mean_over_time or xdecoder_frame.'
             )
         if source != 'vita' and checkpoint:
             raise UserError(f'instance_source: {source} uses no instance_checkpoint; remove {checkpoint}.')

@@ -16,7 +16,7 @@ def load_instance_transformer(path: str | os.PathLike[str]) -> InstanceTransform
 
     Args:
         path: {'params': state dict, 'network': constructor arguments, ...} or a state dict alone, which is taken to
-            have the default heads and windows, for weights do not tell them.
+            have the default heads and windows, since weights do not show them.
 
     Raises:
         UserError: The file is missing, damaged, or of another network.

@@ -24,7 +24,7 @@ from ..pretrained import misfit
 
 #: Name of the text encoder in released files.
 PREFIX = 'sem_seg_head.predictor.lang_encoder.'
-#: What X-Decoder was trained to say where there is no object.
+#: The text that X-Decoder was trained with where there is no object.
 BACKGROUND = 'A background in coco.'
 #: From texts to token ids (n, length): each text between the start and the end token, which has the highest id of all,
 #: filled up with the latter.
@@ -145,7 +145,7 @@ def load_text_encoder(path: str | os.PathLike[str], heads: int = 8) -> TextEncod
 
     Args:
         path: A released file of X-Decoder or OpenSeeD.
-        heads: Its heads, which weights do not tell; the released ones have 8.
+        heads: Its heads, which weights do not show; the released ones have 8.
 
     Raises:
         UserError: The file is missing, damaged or has no text encoder.

@@ -121,7 +121,7 @@ def spoil(source):
         'b/frame0.png': 'it has 50x30 pixels, while most frames of the clip have 50x42',
         **{f'c/frame{number}.png': 'it is corrupt or not an image' for number in range(3)},
         'nothing': 'the folder is empty',
-        'fake.mp4': 'it is not a video, or none that OpenCV can decode',
+        'fake.mp4': 'it is not a video that OpenCV can decode',
     }
 
 
@@ -217,7 +217,7 @@ def test_nothing_is_done_twice(tmp_path, monkeypatch):
     verify_clips(target)
 
 
-def test_clips_whose_files_changed_are_made_anew(tmp_path):
+def test_clips_whose_files_changed_are_made_again(tmp_path):
     source, target = make_source(tmp_path / 'src'), tmp_path / 'dst'
     prepare_clips(source, target)
     write_png(source / 'a' / 'frame3.png', image(33, 44, 52))
@@ -477,7 +477,7 @@ def test_a_really_full_disk(tmp_path):
 
 
 def test_annotations_find_the_frames_of_prepared_clips(tmp_path):
-    """Keys are numbered anew and clips may be cut; annotations name the files."""
+    """Keys are numbered again and clips may be cut; annotations name the files."""
     from basicsr_semantic.cli import main
     from basicsr_semantic.priors.store import PriorStore
 
@@ -586,5 +586,5 @@ def test_manifests_that_are_none(tmp_path, text):
 def test_an_lmdb_with_keys_that_are_no_text(tmp_path):
     with lmdb.open(str(tmp_path / 'gt.lmdb')) as env, env.begin(write=True) as transaction:
         transaction.put(b'\xff', b'')
-    with pytest.raises(UserError, match=r'gt\.lmdb has the key .*, which is no text'):
+    with pytest.raises(UserError, match=r'gt\.lmdb has the key .*, which is not text'):
         module.PairWriter(tmp_path)

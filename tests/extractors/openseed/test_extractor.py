@@ -156,6 +156,6 @@ def test_words_of_another_width(files, tmp_path):
 
 def test_weights_without_their_sizes_are_refused_in_a_sentence(files, tmp_path):
     torch.save(random_state(released_shapes(TINY)), tmp_path / 'bare.pt')
-    assert NETWORK, 'the tiny file has sizes beside its weights'
+    assert NETWORK, 'the tiny file has sizes with its weights'
     with pytest.raises(UserError, match='norm_groups'):
         make(files, checkpoint=str(tmp_path / 'bare.pt'))

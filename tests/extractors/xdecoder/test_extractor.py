@@ -147,7 +147,7 @@ def test_no_memory_and_much_memory_give_the_same_and_reading_twice_is_counted(fi
         asked.clear()
 
 
-def test_clip_maps_give_the_same_from_memory_and_anew():
+def test_clip_maps_give_the_same_from_memory_and_computed_again():
     maps = [torch.randn(2, 3, 3) for _ in range(3)]
     store = ClipMaps(2 * 18 * 2, lambda number: maps[number])
     for number, one in enumerate(maps):

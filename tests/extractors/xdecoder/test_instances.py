@@ -54,7 +54,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path):
         ({'params': net.state_dict(), 'network': {'colour': 1}}, 'make no InstanceTransformer'),
         ({'params': narrow, 'network': {'num_heads': 4}}, 'fq_pos.weight is \\(5, 12\\)'),
         ({'params': cut, 'network': {'num_heads': 4}}, 'decoder_norm.bias missing'),
-        ([1], 'something else than a flat dictionary'),
+        ([1], 'does not hold a flat dictionary'),
     ]:
         torch.save(content, path)
         with pytest.raises(UserError, match=message):

@@ -108,7 +108,7 @@ def test_formulas_are_marked_for_the_script_that_draws_them(site):
 @pytest.mark.slow(15)
 def test_the_reference_has_arguments_from_docstrings(site):
     text = (site / 'reference/archs.html').read_text(encoding='utf-8')
-    assert 'id="basicsr_semantic.archs.BasicVSRSEEM"' in text and 'Hand the feature after the second SEEM on' in text
+    assert 'id="basicsr_semantic.archs.BasicVSRSEEM"' in text and 'Pass the feature after the second SEEM on' in text
     assert ':class:' not in text
 
 

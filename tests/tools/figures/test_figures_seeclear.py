@@ -145,7 +145,7 @@ def test_processes_share_their_parts():
 
 
 def test_noise_hides_the_blur_from_the_second_step_on():
-    rows = pictures.blur_beside_noise()
+    rows = pictures.blur_and_noise()
     assert rows[0]['noise'] < 2 * rows[0]['taken'] and all(row['noise'] > 3 * row['taken'] for row in rows[1:])
 
 
