@@ -25,7 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     ways = parser.add_subparsers(title='what to do', metavar='WHAT', required=True)
     merge = ways.add_parser('merge', help='one checkpoint of a base network and an adapter, which loads strictly')
     merge.add_argument(
-        'baseline', help="checkpoint of the base network, {'params': state dict}: that of the adapter's training"
+        'baseline',
+        help="checkpoint of the base network, {'params': state dict}: that of the adapter's training; or the name of "
+        'released weights',
     )
     merge.add_argument(
         'adapter', help='net_g_seem_*.pth or net_g_adapter_*.pth, as training with train:trainable writes it'
@@ -41,9 +43,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run_merge(args: argparse.Namespace) -> int:
     """Merge, and say what was written."""
+    from ..config.named_weights import weights_file
     from ..models.adapter_files import merge_files
 
-    network = merge_files(args.baseline, args.adapter, args.out, args.force)
+    network = merge_files(weights_file(args.baseline), args.adapter, args.out, args.force)
     described = yaml.safe_dump(network, default_flow_style=True, sort_keys=False, width=10**6).strip()
     say(f'{args.out} is written; it loads strictly into network_g: {described}')
     return 0

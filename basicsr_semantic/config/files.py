@@ -9,6 +9,7 @@ from typing import Any
 
 from ..utils.errors import shown
 from ..utils.files import why_no_file
+from .named_weights import named_weights, nearest_name
 from .section import Section
 
 META_INFO_FOLDER = Path(__file__).parents[1] / 'data' / 'meta_info'
@@ -69,6 +70,8 @@ def missing_files(
         if is_folder and path[:1] != ('datasets',):
             yield key, f"'{value}' is a folder. Give a file in it."
         elif is_absent or '\0' in value:
-            yield key, f"The {'folder' if folder else 'file'} '{value}' does not exist."
+            weights = None if folder else named_weights(value)
+            missing = f"The {'folder' if folder else 'file'} '{value}' does not exist."
+            yield key, weights.missing() if weights else missing + ('' if folder else nearest_name(value))
         elif not folder and not is_folder and (wrong := why_no_file(place)) is not None:
             yield key, f"'{value}' cannot be used: {wrong}."

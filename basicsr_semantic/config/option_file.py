@@ -17,6 +17,7 @@ import yaml
 
 from ..utils.errors import UserError
 from ..utils.nearest import nearest
+from .named_weights import put_files_of_names
 
 FLAG = '--force_yml'
 MAX_NODES = 100_000
@@ -54,9 +55,11 @@ class OptionFile:
     def read(cls, path: str | Path, overrides: Iterable[str] | None = None) -> OptionFile:
         """Read an option file and change it by ``overrides``, see :meth:`override`.
 
+        Names of released weights in section ``path`` become the paths of their files, see `named_weights`.
+
         Raises:
             UserError: The file is missing, is not UTF-8 or not YAML, holds a tag that is not plain data, the same key
-                twice, or no mapping; the message names file and line.
+                twice, or no mapping; the message names file and line. Or released weights have a wrong checksum.
         """
         path = Path(path)
         if not path.is_file():
@@ -70,7 +73,9 @@ class OptionFile:
             what = 'is empty' if values is None else f'holds a {type(values).__name__}'
             raise UserError(f'The option file {path} {what}; it must be a mapping of "key: value".')
         file.values = values
-        return file.override(overrides)
+        file.override(overrides)
+        put_files_of_names(file.values)
+        return file
 
     def override(self, entries: Iterable[str] | None) -> OptionFile:
         """Change options as in ``--force_yml train:total_iter=100 datasets:train:gt_size=64``, and return self.

@@ -17,6 +17,7 @@ from ..archs.layers.mask_input import MissingPriors
 from ..archs.seeclear_arch import SeeClear
 from ..archs.seem_configuration import read_configuration
 from ..archs.semantic_arch import SemanticArch, restores_images
+from ..config.named_weights import named_weights, nearest_name, weights_file
 from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
 from ..engine.checkpoint import load_file, load_weights, read_once, read_weights
@@ -46,8 +47,8 @@ def load(
     of the file runs, and nothing but the file is read.
 
     Args:
-        name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; or the name of a
-            training under ``experiments``.
+        name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; the name of a
+            training under ``experiments``; or the name of released weights (``basicsr models`` lists them).
         network: For older checkpoints: the section ``network_g`` of their training, ``type`` and arguments, or the
             option file that has it. It has priority over what the checkpoint says.
         param_key: Which weights of the file; None: their moving average, ``params_ema``, where there is one.
@@ -60,10 +61,14 @@ def load(
         takes some, to HR frames (b, t, 3, H, W). See :class:`Restorer`.
 
     Raises:
-        UserError: No such file, a file that cannot be read or does not say its network, a network that is not
-            registered or does not restore frames, or weights that do not fit it.
+        UserError: No such file, released weights that are not here or have a wrong checksum, a file that cannot be
+            read or does not say its network, a network that is not registered or does not restore frames, or weights
+            that do not fit it.
     """
-    path = _find(Path(name_or_path).expanduser())
+    named = named_weights(str(name_or_path))
+    if named is not None and network is None:
+        network = named.network
+    path = _find(Path(weights_file(str(name_or_path))).expanduser())
     with read_once(path.parent):
         return _load(path, {} if network is None else _given(network), param_key, missing_priors).to(device)
 
@@ -108,6 +113,7 @@ def _find(path: Path) -> Path:
             trainings = [one.name for one in EXPERIMENTS.iterdir() if one.is_dir()] if EXPERIMENTS.is_dir() else []
             near = nearest(path.name, trainings)
             hint = f' Did you mean {near}?' if near else ''
+            hint = hint or nearest_name(str(path))
             raise UserError(f'There is no checkpoint {path}, and no training {path} under {EXPERIMENTS}/.{hint}')
         return path
     folder = path / 'models' if (path / 'models').is_dir() else path
