@@ -20,7 +20,7 @@ ALLOWED = {
     'extractors': {'priors', 'archs.layers'},
     'config': set(),
     'data': {'config', 'priors'},
-    'engine': {'config', 'data'},
+    'engine': {'config'},
     'metrics': {'config', 'engine.checkpoint'},
     'models': BELOW_MODELS,
     'inference': BELOW_MODELS | {'models'},
