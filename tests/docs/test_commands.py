@@ -136,7 +136,8 @@ def tries_script(arguments: list[str]) -> None:
     """A script of the repository: it is there, and has all the flags."""
     file = ROOT / arguments[0]
     assert file.is_file(), file
-    done = basicsr(file, '--help', cwd=file.parent)  # a script, since its name ends in .py
+    method = [one for one in arguments[1:2] if not one.startswith('-')]  # of drivers that have flags for each
+    done = basicsr(file, *method, '--help', cwd=file.parent)  # a script, since its name ends in .py
     assert done.returncode == 0, done.stderr
     _has_flags(done.stdout, arguments)
 

@@ -37,7 +37,7 @@ ROOMS = {
     'extractors': (),
     'archs': ('semantic_arch.SemanticArch', 'layers.size_requirements.SizeRequirements', 'seem_arch.SEEM'),
     'diffusion': (),
-    'models': ('semantic_source.SemanticSource', 'options', 'seeclear_options', 'video_instance_options'),
+    'models': ('semantic_source.SemanticSource', 'semantic_vsr_options', 'seeclear_options', 'video_instance_options'),
     'data': ('dataset_options',),
     'losses': (),
     'metrics': (),
