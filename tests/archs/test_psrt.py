@@ -284,7 +284,7 @@ def test_runs_in_mixed_precision():
         ({'upscale': 2}, 'use align: none'),
         ({'align': 'none', 'upscale': 8}, '2, 3 or 4, not 8'),
         ({'window_size': [5, 8, 8]}, 'three frames'),
-        ({'depths': [6, 6]}, 'of one length'),
+        ({'depths': [6, 6]}, 'have the same length'),
         ({'num_heads': [3, 3], 'depths': [1, 1]}, '3 does not divide 8'),
         ({'drop_path_rate': 1}, 'drop_path_rate in'),
         ({'spynet_path': 'absent.pth'}, 'does not exist'),

@@ -96,7 +96,7 @@ def test_a_dry_run_trains_once_and_keeps_nothing(options, tmp_path):
     result = train(opt_file, tmp_path, '--dry-run')
     assert result.returncode == 0, result.stderr
     assert 'iter:       1,' in result.stderr and 'iter:       2,' not in result.stderr
-    assert 'Validation held_out' in result.stderr and 'nothing is kept' in result.stderr
+    assert 'Validation held_out' in result.stderr and 'Nothing is kept' in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ['dry.yml']
 
 

@@ -94,7 +94,7 @@ def test_rows_left_over_are_cut_as_frames_are():
     assert shrink_masks(masks, 6, 8).shape == (1, 6, 8)
     assert shrink_masks(masks, 27, 34) is masks
     for height, width in ((6, 9), (7, 8), (54, 68), (27, 8)):
-        with pytest.raises(ValueError, match='no whole multiple'):
+        with pytest.raises(ValueError, match='not a whole multiple'):
             shrink_masks(masks, height, width)
 
 
@@ -152,7 +152,7 @@ def test_frames_that_do_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda c: c.pop('videos'), "no YouTube-VIS file: 'videos' is missing"),
+        (lambda c: c.pop('videos'), "not a YouTube-VIS file: 'videos' is missing"),
         (lambda c: c['videos'][0].pop('height'), "'height' is missing"),
         (lambda c: c['annotations'][0].pop('id'), "'id' is missing"),
         (lambda c: c.update(annotations=3), '"annotations" is of the wrong type, 3 instead of a list'),
@@ -180,7 +180,7 @@ def test_files_that_cannot_be_read(tmp_path):
         build_extractor('annotations', annotations=str(tmp_path / 'none.json'))
     for content in (b'{"videos": [', b'\xff\xfe\x00', b'[]', b'3'):
         (tmp_path / 'a.json').write_bytes(content)
-        with pytest.raises(UserError, match=r'cannot be read as JSON|is no YouTube-VIS file'):
+        with pytest.raises(UserError, match=r'cannot be read as JSON|is not a YouTube-VIS file'):
             build_extractor('annotations', annotations=str(tmp_path / 'a.json'))
 
 

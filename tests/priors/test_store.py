@@ -215,7 +215,7 @@ def test_a_missing_store(tmp_path):
 
 
 def test_a_folder_or_file_that_is_no_store(tmp_path):
-    with pytest.raises(UserError, match=r'has no data.mdb, so it is no LMDB'):
+    with pytest.raises(UserError, match=r'has no data.mdb, so it is not an LMDB'):
         PriorStore(tmp_path)
     (tmp_path / 'file').write_text('x')
     with pytest.raises(UserError, match=r'has no data.mdb'):

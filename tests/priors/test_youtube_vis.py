@@ -213,7 +213,7 @@ def test_names_that_are_no_files_below_a_folder(read, name):
         ([[-900, -900, 1000, 900] * 1000], 'longer than 2,097,152 pixels in all'),
         ([[-900, -900, 1000, 900, -900, 900]] * 1000, 'longer than 2,097,152 pixels in all'),
         *(
-            ({'size': [64, 96], 'counts': [wrong, 6144]}, 'no whole number from 0 to 6144')
+            ({'size': [64, 96], 'counts': [wrong, 6144]}, 'not a whole number from 0 to 6144')
             for wrong in (-1, 6145, 10**30, 1.0, True, 'x', None, NAN, [1])
         ),
         ({'size': [64, 96], 'counts': [6144, 1]}, 'do not add up'),

@@ -246,7 +246,7 @@ def damaged(change):
         ),
         (lambda s: shutil.rmtree(s / 'train'), r"has no folder of frames of the split 'train'.*--frames"),
         (lambda s: (s / 'train.json').write_text('{'), 'cannot be read as JSON'),
-        (lambda s: (s / 'train.json').write_text('[]'), 'is no YouTube-VIS file'),
+        (lambda s: (s / 'train.json').write_text('[]'), 'is not a YouTube-VIS file'),
         (
             lambda s: (s / 'train' / 'JPEGImages' / 'bee' / '00010.jpg').unlink(),
             r"1 of the 18 frames that .*train\.json' lists are not there; the first is '.*bee/00010\.jpg'",
