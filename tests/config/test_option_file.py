@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from helpers.project import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from basicsr_semantic.config.named_weights import NAMED
 from basicsr_semantic.config.option_file import OptionFile, load_yaml
 from basicsr_semantic.utils.errors import UserError
 
