@@ -14,7 +14,7 @@ from fault import EITHER, REFUSED, TRAIN, WORKS, Fault, change, nothing, try_fau
 from helpers.children import NOT_ENDED, Children, Setting
 from kinds import KINDS, Idle, of_kind
 
-MOST = 11
+MOST = 8
 """Inputs of a kind: together they take a minute."""
 
 

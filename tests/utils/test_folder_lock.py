@@ -36,8 +36,12 @@ if {error}:
     fcntl.flock = refuse
 folder_lock.INTERVAL = 0.4
 with folder_lock.FolderLock(sys.argv[1]):
-    if {fork} and os.fork() == 0:
-        time.sleep(60)
+    if {fork}:
+        read, write = os.pipe()
+        if os.fork() == 0:
+            os.write(write, b'.')
+            time.sleep(60)
+        os.read(read, 1)  # the child runs, and has let go of what it inherited
     print('held', flush=True)
     time.sleep(60)
 """
