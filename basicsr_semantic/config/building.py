@@ -79,8 +79,8 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
         problems.append(problem_of(file, ('model_type',), lost[0], warning=lost[1]))
     if 'train' in opt and not before_run:  # a run writes it to its log, once it knows whether it resumes another
         for path in [path for path in built if path[0].startswith('network_') and len(path) == 1]:
-            if (said := random_flow(opt, path[0], built[path])) is not None:
-                problems.append(problem_of(file, *said, warning=True, note=True))
+            if (found_flow := random_flow(opt, path[0], built[path])) is not None:
+                problems.append(problem_of(file, *found_flow, warning=True, note=True))
     return problems
 
 

@@ -210,9 +210,9 @@ class ClipIndex:
         for clip in self:
             folder = root / clip.folder
             if (video := videos.get(clip.folder)) is not None:
-                if (there := _length(video, max_megapixels).frames) < len(clip):
+                if (frames := _length(video, max_megapixels).frames) < len(clip):
                     raise UserError(
-                        f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{video}' has {there}. "
+                        f"{self.source} gives the clip '{clip.name}' {len(clip)} frames, but '{video}' has {frames}. "
                         'Correct the list.'
                     )
                 continue

@@ -460,8 +460,8 @@ def _tell_of_random_flow(opt: dict[str, Any], model: Any) -> None:
     for name in [name for name in opt if name.startswith('network_')]:
         net = getattr(model, f'net_{name.removeprefix("network_")}', None)
         bare = model.get_bare_model(net) if isinstance(net, torch.nn.Module) else None
-        if (said := random_flow(opt, name, bare)) is not None:
-            get_root_logger().warning(said[1])
+        if (found := random_flow(opt, name, bare)) is not None:
+            get_root_logger().warning(found[1])
 
 
 def _check_data(model: Any, loaders: list[DataLoader]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..priors.youtube_vis import read_youtube_vis
 from ..utils.errors import UserError, full_stop
-from .checkpoints import file_sha256
+from ..utils.files import file_sha256
 
 VOID = 255  # DAVIS: pixels that belong to nothing that was annotated
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ..utils.errors import UserError
+from ..utils.files import file_sha256
 from ..utils.torch_files import load_plain
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file as hex digits, read in pieces.
-
-    Raises:
-        UserError: The file does not exist or cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open('rb') as file:
-            while piece := file.read(1 << 22):
-                digest.update(piece)
-    except OSError as error:
-        raise UserError(f'The file {path} cannot be read: {error.strerror}.') from error
-    return digest.hexdigest()
 
 
 def verified_sha256(path: Path, expected: str | None, why: str) -> str:

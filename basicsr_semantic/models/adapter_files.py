@@ -21,8 +21,8 @@ from ..archs.seem_configuration import read_configuration
 from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_file, read_weights, save_atomic
 from ..engine.network_record import KEY as NETWORK
-from ..extractors.checkpoints import file_sha256
 from ..utils.errors import UserError
+from ..utils.files import file_sha256
 from .networks import REFUSALS
 
 TUNED = 'tuned'

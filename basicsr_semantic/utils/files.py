@@ -1,8 +1,9 @@
-"""Files that are either whole or not there, and what only looks like a file."""
+"""Files that are either whole or not there, what only looks like a file, and the checksum of one."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -96,3 +97,19 @@ def why_no_file(path: Path) -> str | None:
         return None
     kinds = {stat.S_IFIFO: 'a pipe', stat.S_IFDIR: 'a folder', stat.S_IFSOCK: 'a socket'}
     return f'it is {kinds.get(stat.S_IFMT(mode), "a device")}, not a file'
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hex digits, read in pieces.
+
+    Raises:
+        UserError: The file does not exist or cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open('rb') as file:
+            while piece := file.read(1 << 22):
+                digest.update(piece)
+    except OSError as error:
+        raise UserError(f'The file {path} cannot be read: {error.strerror}.') from error
+    return digest.hexdigest()

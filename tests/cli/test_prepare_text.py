@@ -9,7 +9,7 @@ from helpers.xdecoder_files import TINY, released_file
 from basicsr_semantic.cli import main
 from basicsr_semantic.cli.prepare import CLASSES
 from basicsr_semantic.extractors import text_embeddings
-from basicsr_semantic.extractors.checkpoints import file_sha256
+from basicsr_semantic.utils.files import file_sha256
 
 END = TINY['vocabulary'] - 1
 

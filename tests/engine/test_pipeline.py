@@ -7,14 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.project import ROOT, basicsr, basicsr_in_two, basicsr_until, environment, python, write_options
+from helpers.project import ROOT, basicsr, basicsr_in_two, basicsr_until, python, write_options
 from helpers.runs import equal, torchrun
 
 from basicsr_semantic.cli import main
@@ -29,19 +28,6 @@ TRAIN = ['-m', 'basicsr_semantic', 'train', '--import', 'tiny_archs', '-opt']
 def train(opt_file: Path, cwd: Path, *flags: str) -> subprocess.CompletedProcess:
     """Train to the end."""
     return basicsr(*TRAIN[2:], str(opt_file), *flags, cwd=cwd)
-
-
-def ranks(processes: int, opt_file: Path, cwd: Path, *flags: str) -> list[subprocess.Popen]:
-    """Start a training of several processes, none of which ends because another does, as under torchrun."""
-    port = torchrun(processes)[-1].partition('=')[2]
-    command = [sys.executable, *TRAIN, str(opt_file), '--launcher', 'pytorch', *flags]
-    place = {'WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
-    return [
-        subprocess.Popen(
-            command, cwd=cwd, env=environment() | place | {'RANK': str(rank)}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(processes)
-    ]
 
 
 def train_until(line: str, opt_file: Path, cwd: Path, number: int, *flags: str) -> str:
@@ -420,8 +406,9 @@ def test_a_run_whose_states_cannot_be_read_and_one_that_is_running_stay_where_th
         done = train(opt_file, tmp_path, '--auto_resume')
         assert done.returncode == 2 and 'Traceback' not in done.stderr
         refused = [done.stderr.splitlines()[-1]]
-        for process in ranks(2, opt_file, tmp_path, '--auto_resume'):  # neither is left waiting for the other
-            refused.append(process.communicate(timeout=120)[1].splitlines()[-1])
-            assert process.returncode == 2
+        # neither is left waiting for the other
+        for done in basicsr_in_two(*TRAIN[2:], opt_file, '--auto_resume', cwd=tmp_path):
+            refused.append(done.stderr.splitlines()[-1])
+            assert done.returncode == 2
     assert len(set(refused)) == 1 and refused[0].startswith(f'basicsr: {tmp_path}/experiments/kept is in use: ')
     assert sorted((tmp_path / 'experiments').rglob('*')) == before

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import rank_scenarios as scenarios
-from helpers.project import environment
-from helpers.runs import torchrun
+from helpers.project import environment, group_of_two
 
 from basicsr_semantic.engine.checkpoint import load_file
 
@@ -31,13 +30,11 @@ def make_clips(folder: Path) -> None:
 @pytest.mark.slow(100)
 def test_two_processes_do_and_decide_together(tmp_path, monkeypatch):
     make_clips(tmp_path)
-    port = torchrun(2)[-1].partition('=')[2]
-    place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
     command = [sys.executable, '-m', scenarios.__name__, str(tmp_path)]
     # not under torchrun, which ends all processes when one ends
     processes = [
-        subprocess.Popen(command, env=environment() | place | {'RANK': str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
+        subprocess.Popen(command, env=environment() | rank, stderr=subprocess.PIPE, text=True)
+        for rank in group_of_two()
     ]
     for process in processes:
         _, messages = process.communicate(timeout=600)

@@ -8,8 +8,9 @@ import pickle
 import pytest
 import torch
 
-from basicsr_semantic.extractors.checkpoints import file_sha256, read_network_file, read_state_dict, verified_sha256
+from basicsr_semantic.extractors.checkpoints import read_network_file, read_state_dict, verified_sha256
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import file_sha256
 
 
 class Harmful:

@@ -105,15 +105,24 @@ def basicsr_until(line: str, number: int, *args: str | Path, cwd: Path) -> str:
     return _forked('everything', 0, args, cwd, Setting(signal_at=line, signal=number)).stderr
 
 
-def basicsr_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
-    """The same in two processes of one group, with ``--launcher pytorch`` and what torchrun would tell them."""
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}
+        return free.getsockname()[1]
+
+
+def group_of_two() -> list[dict[str, str]]:
+    """What torchrun puts into the environments of two processes of one group."""
+    place = {'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free_port())}
+    return [{**place, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
+
+
+def basicsr_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """The same in two processes of one group, with ``--launcher pytorch`` and what torchrun would tell them."""
     with ThreadPoolExecutor(2) as pool:
-        ranks = [{**place, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} for rank in range(2)]
         args = (*args, '--launcher', 'pytorch')
-        settings = [Setting(environment=rank) for rank in ranks]
+        settings = [Setting(environment=rank) for rank in group_of_two()]
         runs = [pool.submit(_forked, 'everything', i, args, cwd, one) for i, one in enumerate(settings)]
         return [run.result() for run in runs]
 

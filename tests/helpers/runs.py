@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-
 import torch
+from helpers.project import free_port
 
 
 def torchrun(processes: int) -> list[str]:
     """Arguments of Python that start a module in several processes, on a free port."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={port}']
+    return ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', f'--master_port={free_port()}']
 
 
 def equal(a, b) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...archs.layers.instance_transformer import InstanceTransformer
 from ...utils.errors import UserError
-from ..checkpoints import file_sha256
+from ...utils.files import file_sha256
 from .instances import load_instance_transformer
 
 InstanceSource = Literal['vita', 'mean_over_time', 'xdecoder_frame']

@@ -17,12 +17,12 @@ from helpers.openseed import (
 )
 from torch.nn import functional as F
 
-from basicsr_semantic.extractors.checkpoints import file_sha256
 from basicsr_semantic.extractors.openseed import COCO_PANOPTIC, OpenSeeD, load_openseed, load_vocabulary
 from basicsr_semantic.extractors.openseed.checkpoint import OFFICIAL_FILES, RELEASED, openseed_config
 from basicsr_semantic.extractors.pretrained import split_state
 from basicsr_semantic.extractors.xdecoder.text import load_text_encoder
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import file_sha256
 
 
 def test_full_sizes_are_read_off_the_released_names():

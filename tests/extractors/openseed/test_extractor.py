@@ -12,10 +12,10 @@ from helpers.openseed import NETWORK, TINY, openseed_files, random_state, releas
 from torch.nn import functional as F
 
 from basicsr_semantic.extractors import build_extractor
-from basicsr_semantic.extractors.checkpoints import file_sha256
 from basicsr_semantic.extractors.openseed import load_openseed, load_vocabulary
 from basicsr_semantic.extractors.openseed.extractor import OpenSeeDExtractor
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import file_sha256
 
 
 @pytest.fixture(scope='module')

@@ -20,11 +20,11 @@ from helpers.xdecoder_files import (
     released_shapes,
 )
 
-from basicsr_semantic.extractors.checkpoints import file_sha256
 from basicsr_semantic.extractors.pretrained import split_state
 from basicsr_semantic.extractors.xdecoder import XDecoder, build_xdecoder, load_xdecoder
 from basicsr_semantic.extractors.xdecoder.checkpoint import OFFICIAL_FILES, RELEASED, xdecoder_config
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import file_sha256
 
 
 @pytest.mark.parametrize(('preset', 'size'), [('focal_t', FOCAL_T), ('focal_l', FOCAL_L)])
