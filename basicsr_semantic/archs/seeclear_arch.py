@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from ..priors import SemanticPriors
 from ..utils.errors import MissingError
 from .layers.condenser import AttentionStage, GuidedStage, Textures
-from .layers.incam import InstanceAlignment, InstanceGuide
+from .layers.incam import ClipReading, InstanceAlignment, InstanceGuide
 from .layers.instance_encoder_decoder import InstanceEncoderDecoder
 from .layers.mask_input import MissingPriors, check_missing_priors
 from .layers.mfsa import run
 from .layers.size_requirements import SizeRequirements
-from .layers.texture_memory import MemoryState, TextureMemory, TextureReader
+from .layers.texture_memory import MemoryStart, MemoryState, TextureMemory, TextureReader
 from .layers.time_blocks import StepEmbedding, group_norm, zero
+from .layers.token_attention import known_tokens
 from .layers.wavelet_blocks import HAAR, POLYPHASE, FramePyramid, WaveletUp
 from .semantic_arch import SemanticArch
 
@@ -70,6 +71,7 @@ class SeeClear(nn.Module, SemanticArch):
         semantic: InCAM's modulation and attention to the tokens of a frame (Eq. 10 to 13).
         mfsa: Windows over all frames of the clip in middle and decoder.
         incam: Tokens of the clip highlight pixels (Eq. 14 and 15); needs ``semantic``.
+        incam_reading: ``embed``: pixels get the tokens that they activate; ``scale``: their activation scales them.
         category: The memory of textures (Eq. 16 to 20).
         skip: ``high``: the decoder gets the high bands of the encoder, as in Algorithm 1; ``full``: its features, too.
         token_dim: Channels of the frame tokens.
@@ -82,6 +84,7 @@ class SeeClear(nn.Module, SemanticArch):
         encoder_layers: Layers of the instance encoder.
         decoder_layers: Layers of the instance decoder.
         groups: Groups J of the memory.
+        memory_start: Its first values: ``unit``, or ``near_zero``, see :class:`TextureMemory`.
         upscale: 2 or 4; log2 of it is the depth of the packets, so that they have the size of the LR frame.
         checkpointing: Work stages out again in the backward pass instead of keeping what they need for it.
         missing_priors: Without priors, raise an error or go on with zeros ('neutral').
@@ -107,6 +110,7 @@ class SeeClear(nn.Module, SemanticArch):
         semantic: bool = True,
         mfsa: bool = True,
         incam: bool = True,
+        incam_reading: ClipReading = 'scale',
         category: bool = True,
         skip: Skip = 'high',
         token_dim: int = 256,
@@ -119,6 +123,7 @@ class SeeClear(nn.Module, SemanticArch):
         encoder_layers: int = 6,
         decoder_layers: int = 3,
         groups: int = 4,
+        memory_start: MemoryStart = 'unit',
         upscale: int = 4,
         checkpointing: bool = False,
         missing_priors: MissingPriors = 'error',
@@ -159,7 +164,10 @@ class SeeClear(nn.Module, SemanticArch):
 
         def guided(in_dim: int, width: int, number: int) -> GuidedStage:
             heads = width // head_dim
-            align = InstanceAlignment(in_dim, in_dim // head_dim, hidden_dim, feature_dim, incam) if semantic else None
+            align = None
+            if semantic:
+                heads_in = in_dim // head_dim
+                align = InstanceAlignment(in_dim, heads_in, hidden_dim, feature_dim, incam, incam_reading)
             textures = TextureReader(width, heads, hidden_dim) if category else None
             return GuidedStage(stage(in_dim, width, clip_length if mfsa else 1, number), align, textures)
 
@@ -188,7 +196,8 @@ class SeeClear(nn.Module, SemanticArch):
                 hidden_dim, instance_heads, *layers, clip_length + 1, num_queries, num_tokens
             )
         if category:
-            self.memory = TextureMemory(hidden_dim, num_queries, groups, instance_heads, [*lower, dim])
+            levels = [*lower, dim]
+            self.memory = TextureMemory(hidden_dim, num_queries, groups, instance_heads, levels, memory_start)
 
     # ---------------------------------------------------------------------------------------------- once a clip
 
@@ -221,7 +230,7 @@ class SeeClear(nn.Module, SemanticArch):
         tokens = clip_tokens = guides = textures = None
         if 'frame_tokens' in given:
             tokens = given['frame_tokens'][:, :, : self.num_tokens]
-            tokens = tokens if self.to_hidden is None else self.to_hidden(tokens)
+            tokens = tokens if self.to_hidden is None else self.to_hidden(tokens) * known_tokens(tokens)
         if self.instances is not None and tokens is not None:
             clip_tokens = self.instances.associate(tokens)[0][-1]
         if 'pixel_features' in given and tokens is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from .tiles import Tiles, window_of_tile
 from .window_attention import attention_gradients
 
 WINDOW_SIZES = (5, 7, 9, 11)
+ImageStart = Literal['identity', 'random']
 
 # Instances a label word holds; the sign bit stays free.
 _BITS = 31
@@ -155,17 +156,25 @@ class ImageAlignment(nn.Module):
         dim: Channels C.
         window: Rows and columns of the window: 5, 7, 9 or 11.
         num_heads: Heads; must divide ``dim``.
+        start: ``random``: as any linear layer, so that at first an untrained projection replaces what was propagated.
+            ``identity``: query, key and value are the features themselves, so that at first a pixel gets the mean of
+            what was propagated within its instance, weighted by likeness. The paper does not say.
 
     Raises:
-        ValueError: Another window size.
+        ValueError: Another window size or start.
     """
 
-    def __init__(self, dim: int, window: int = 9, num_heads: int = 6) -> None:
+    def __init__(self, dim: int, window: int = 9, num_heads: int = 6, start: ImageStart = 'random') -> None:
         super().__init__()
         if window not in WINDOW_SIZES:
             raise ValueError(f'image_window is one of {", ".join(map(str, WINDOW_SIZES))}, not {window}.')
         self.window, self.num_heads = window, num_heads
+        if start not in get_args(ImageStart):
+            raise ValueError(f'image_start is one of {", ".join(get_args(ImageStart))}, not {start}.')
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        for linear in (self.query, self.key, self.value) if start == 'identity' else ():
+            nn.init.eye_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(
         self, current: torch.Tensor, support: torch.Tensor, labels: torch.Tensor, support_labels: torch.Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from .time_blocks import zero
 from .token_attention import TokenAttention
+
+ClipReading = Literal['embed', 'scale']
 
 
 @dataclass
@@ -22,7 +25,8 @@ class InstanceGuide:
         shift: beta of Eq. 10 (n, C, h, w).
         keys: Projected frame tokens (n, heads, K, C / heads).
         values: As the keys.
-        clip: Projected tokens of the clip (b, N, C), or None without steps 3 and 4.
+        clip: Projected tokens of the clip (b, N, C), or None without Eq. 14 and 15.
+        clip_values: What they say (b, N, C), where they are embedded.
     """
 
     scale: torch.Tensor
@@ -30,6 +34,7 @@ class InstanceGuide:
     keys: torch.Tensor
     values: torch.Tensor
     clip: torch.Tensor | None
+    clip_values: torch.Tensor | None = None
 
 
 class InstanceAlignment(TokenAttention):
@@ -41,15 +46,37 @@ class InstanceAlignment(TokenAttention):
         token_dim: Channels of frame and clip tokens.
         feature_dim: Channels of the segmentation features.
         clip: With Eq. 14 and 15, tokens of the clip that highlight pixels across frames.
+        reading: How they do. ``scale``: the strongest activation scales the pixel, "akin to the class activation
+            mapping". The LayerNorm of the attention that follows divides most of that out again, and a scale cannot say
+            which instance it was. ``embed``: each pixel gets the tokens that it activates.
+
+    Raises:
+        ValueError: Another reading.
     """
 
-    def __init__(self, dim: int, num_heads: int, token_dim: int, feature_dim: int, clip: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        token_dim: int,
+        feature_dim: int,
+        clip: bool,
+        reading: ClipReading = 'scale',
+    ) -> None:
         super().__init__(dim, num_heads, token_dim)
+        if reading not in get_args(ClipReading):
+            raise ValueError(f'incam_reading is one of {", ".join(get_args(ClipReading))}, not {reading}.')
         self.conv1 = nn.Conv2d(feature_dim, dim, 3, 1, 1)
         self.conv2 = nn.Conv2d(dim, dim * 2, 3, 1, 1)
         self.clip_token = nn.Linear(token_dim, dim) if clip else None
         self.clip_pixel = nn.Linear(dim, dim) if clip else None
-        self.gain = nn.Parameter(torch.zeros(())) if clip else None
+        self.gain = self.clip_norm = self.clip_value = self.clip_out = None
+        if clip and reading == 'scale':
+            self.gain = nn.Parameter(torch.zeros(()))
+        elif clip:
+            self.clip_norm = nn.LayerNorm(dim)
+            self.clip_value, self.clip_out = nn.Linear(token_dim, dim), nn.Linear(dim, dim)
+            zero(self.clip_out)
         zero(self.conv2)
         zero(self.proj)
 
@@ -83,7 +110,8 @@ class InstanceAlignment(TokenAttention):
         # the ablation calls this step "intra-frame".
         keys, values = self.keys_values(frame_tokens)
         clip = None if self.clip_token is None or clip_tokens is None else self.clip_token(clip_tokens)
-        return InstanceGuide(scale, shift, keys, values, clip)
+        clip_values = None if self.clip_value is None or clip_tokens is None else self.clip_value(clip_tokens)
+        return InstanceGuide(scale, shift, keys, values, clip, clip_values)
 
     def forward(self, x: torch.Tensor, guide: InstanceGuide) -> torch.Tensor:
         """Features (n, C, h, w) to the same shape."""
@@ -93,24 +121,31 @@ class InstanceAlignment(TokenAttention):
         # Eq. 13 has no residual. A V is a mixture of a few tokens: without one the pixels would be lost.
         pixels = pixels + self.attend(pixels, guide.keys, guide.values)
         if guide.clip is not None and self.gain is not None:
-            pixels = pixels * (1 + self.gain * self.activation(pixels, guide.clip)[..., None])
+            highlight = self.activations(pixels, guide.clip).amax(-1, keepdim=True)
+            pixels = pixels * (1 + self.gain * highlight.view(*pixels.shape[:-1], 1))
+        elif guide.clip is not None and guide.clip_values is not None:
+            assert self.clip_norm is not None and self.clip_out is not None
+            active = self.activations(self.clip_norm(pixels), guide.clip)
+            # over the root of their number, the sum of N tokens is about as large as one
+            told = active @ guide.clip_values.to(active.dtype) / math.sqrt(guide.clip.size(1))
+            pixels = pixels + self.clip_out(told).view(pixels.shape)
         return pixels.permute(0, 3, 1, 2)
 
-    def activation(self, pixels: torch.Tensor, clip: torch.Tensor) -> torch.Tensor:
-        """How much each pixel belongs to any instance of its clip.
+    def activations(self, pixels: torch.Tensor, clip: torch.Tensor) -> torch.Tensor:
+        """How much each pixel belongs to each instance of its clip, between 0 and 1.
 
         Eq. 15 prints O_c . F^, the product of N tokens and C-channel features, as the input of an attention that takes
         C channels. What has a meaning is the text: "akin to the class activation mapping, which highlights the most
-        similar pixels". So the best of the N activations, between 0 and 1, weights the features.
+        similar pixels".
 
         Args:
             pixels: Features (n, h, w, C).
             clip: Projected tokens of the clip (b, N, C); n = b * frames.
 
         Returns:
-            (n, h, w).
+            (b, frames h w, N).
         """
         assert self.clip_pixel is not None
         batch, channels = clip.size(0), clip.size(-1)
         scores = self.clip_pixel(pixels).reshape(batch, -1, channels) @ clip.to(pixels.dtype).mT
-        return (scores.amax(-1) / math.sqrt(channels)).sigmoid().view(pixels.shape[:-1])
+        return (scores / math.sqrt(channels)).sigmoid()

@@ -7,14 +7,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from .mfsa import conv_channels_last
-from .token_attention import TokenAttention
+from .token_attention import TokenAttention, known_tokens
+
+# Where the learned preference of a pixel for the token of its own instance starts: 98 % against one other token.
+MASK_BIAS = 4.0
 
 
 class TokenCompression(nn.Module):
     """Tokens of the semantic extractor to the channels of the features, once a clip.
 
     The paper says that 512 channels become 120. The LayerNorm, which it does not mention, makes the scale of the
-    tokens independent of the extractor.
+    tokens independent of the extractor. A zero token, which stands for an unknown one, stays zero: behind a LayerNorm
+    it would be as strong as any other.
 
     Args:
         token_dim: Channels of the tokens.
@@ -28,7 +32,7 @@ class TokenCompression(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(..., token_dim) to (..., C)."""
-        return self.norm(self.linear(tokens))
+        return self.norm(self.linear(tokens)) * known_tokens(tokens)
 
 
 class GlobalPerspectiveShifter(nn.Module):
@@ -75,29 +79,47 @@ class InstanceEmbeddingEncoder(TokenAttention):
         dim: Channels C.
         num_heads: Heads; must divide ``dim``.
         residual: Add the result to the features. False is Eq. 11 as printed.
+        nothing: Pixels may attend to a zero token, too. As printed, a softmax over the instances gives every pixel of
+            the background some instance's embedding.
+        masks: The scores of a pixel inside an instance's mask are raised for its token, by a learned number a head.
+            As printed, nothing ties a token to the pixels that it is about.
     """
 
-    def __init__(self, dim: int, num_heads: int = 6, residual: bool = True) -> None:
+    def __init__(
+        self, dim: int, num_heads: int = 6, residual: bool = True, nothing: bool = False, masks: bool = False
+    ) -> None:
         super().__init__(dim, num_heads, token_dim=dim)
-        self.residual = residual
+        self.residual, self.nothing = residual, nothing
+        self.mask_bias = nn.Parameter(torch.full((num_heads,), MASK_BIAS)) if masks else None
         if residual:
             nn.init.zeros_(self.proj.weight)
             nn.init.zeros_(self.proj.bias)
 
-    def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, tokens: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
         """Embed.
 
         Args:
             x: Features (b, t, h, w, c).
             tokens: Instance tokens (b, n, c), n >= 1, the same for all frames.
+            masks: Where the first of these instances are (b, t, i, h, w), i at most n; needed with ``masks`` alone.
 
         Returns:
             (b, t, h, w, c).
         """
-        embedded = self.attend(x, *self.keys_values(tokens))
+        keys, values = self.keys_values(tokens, self.nothing)
+        embedded = self.attend(x, keys, values, self._bias(x, masks, keys.size(2)))
         # Eq. 11 has no residual. A V is a mixture of a few tokens, so without one the pixels themselves would be lost,
         # while the text describes embedding priors "into the original features" like a position embedding.
         return x + embedded if self.residual else embedded
+
+    def _bias(self, x: torch.Tensor, masks: torch.Tensor | None, count: int) -> torch.Tensor | None:
+        """What the masks add to the scores (b, heads, t h w, count)."""
+        if self.mask_bias is None:
+            return None
+        assert masks is not None
+        inside = masks.to(x.dtype).permute(0, 1, 3, 4, 2).flatten(1, 3)  # (b, t h w, i)
+        inside = F.pad(inside, (0, count - inside.size(-1)))
+        return self.mask_bias[:, None, None].to(x.dtype) * inside[:, None]
 
 
 class SpaceBlock(nn.Module):
@@ -108,24 +130,26 @@ class SpaceBlock(nn.Module):
         gps: With GPS.
         isee: With ISEE.
         num_heads: Heads of ISEE.
-        isee_residual: See :class:`InstanceEmbeddingEncoder`.
+        isee_options: ``residual``, ``nothing`` and ``masks`` of :class:`InstanceEmbeddingEncoder`.
     """
 
-    def __init__(
-        self, dim: int, gps: bool = True, isee: bool = True, num_heads: int = 6, isee_residual: bool = True
-    ) -> None:
+    def __init__(self, dim: int, gps: bool = True, isee: bool = True, num_heads: int = 6, **isee_options: bool) -> None:
         super().__init__()
         self.gps = GlobalPerspectiveShifter(dim) if gps else None
-        self.isee = InstanceEmbeddingEncoder(dim, num_heads, isee_residual) if isee else None
+        self.isee = InstanceEmbeddingEncoder(dim, num_heads, **isee_options) if isee else None
 
     def forward(
-        self, x: torch.Tensor, global_tokens: torch.Tensor | None, instance_tokens: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        global_tokens: torch.Tensor | None,
+        instance_tokens: torch.Tensor | None,
+        masks: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Features (b, t, h, w, c), global tokens (b, t, c) and instance tokens (b, n, c) to features."""
+        """Features (b, t, h, w, c), global tokens (b, t, c), instance tokens (b, n, c) and masks to features."""
         if self.gps is not None:
             assert global_tokens is not None
             x = self.gps(x, global_tokens)
         if self.isee is not None:
             assert instance_tokens is not None
-            x = self.isee(x, instance_tokens)
+            x = self.isee(x, instance_tokens, masks)
         return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from .token_attention import TokenAttention
 
 # Features of a level are averaged to so many cells a side before they enter the memory.
 _CELLS = 8
+
+MemoryStart = Literal['unit', 'near_zero']
 
 
 @dataclass
@@ -40,7 +43,8 @@ class TextureMemory(nn.Module):
     C and T must agree in the number of items and, by Eq. 17, T^ = C T in that of the tokens: so M = N.
 
     The paper initialises C and T with zeros. Then A T and C T are zero, and no gradient reaches either but rounding
-    errors. Here T is zero, C is not, and the update is added to the T that was learned.
+    errors. Here neither is, and the update is added to the T that was learned. The readers start as the identity, so
+    the network starts as it is without the memory.
 
     Args:
         dim: Width d of clip tokens and textures.
@@ -48,13 +52,31 @@ class TextureMemory(nn.Module):
         groups: Groups J.
         num_heads: Heads of the attentions of the update.
         level_dims: Channels of the features of each decoder layer.
+        start: ``unit``: C has a standard deviation of 1 / sqrt(N), so that the scores of Eq. 19 for tokens of unit size
+            have one of 1, and T has one of 1. ``near_zero``: 0.02 for C, and T is zero; then the softmax of Eq. 19 is
+            uniform, whatever the tokens say.
+
+    Raises:
+        ValueError: Another start.
     """
 
-    def __init__(self, dim: int, num_tokens: int, groups: int, num_heads: int, level_dims: Sequence[int]) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_tokens: int,
+        groups: int,
+        num_heads: int,
+        level_dims: Sequence[int],
+        start: MemoryStart = 'unit',
+    ) -> None:
         super().__init__()
+        if start not in get_args(MemoryStart):
+            raise ValueError(f'memory_start is one of {", ".join(get_args(MemoryStart))}, not {start}.')
         self.semantics = nn.Parameter(torch.empty(groups, num_tokens, num_tokens))
         self.textures = nn.Parameter(torch.zeros(groups, num_tokens, dim))
-        nn.init.trunc_normal_(self.semantics, std=0.02)
+        nn.init.trunc_normal_(self.semantics, std=num_tokens**-0.5 if start == 'unit' else 0.02)
+        if start == 'unit':
+            nn.init.normal_(self.textures)
         self.levels = nn.ModuleList(nn.Conv2d(channels, dim, 1) for channels in level_dims)
         self.level_embed = nn.Parameter(torch.empty(len(level_dims), dim))
         nn.init.trunc_normal_(self.level_embed, std=0.02)

@@ -160,3 +160,21 @@ def test_the_module_projects_and_runs_in_mixed_precision():
 def test_window_sizes_are_four():
     with pytest.raises(ValueError, match='5, 7, 9, 11, not 6'):
         ImageAlignment(12, 6)
+
+
+def test_from_the_identity_an_instance_shows_a_mean_of_itself():
+    """Every pixel of an instance gets a mean of the supporting frame over its instance, so a constant stays itself."""
+    module = ImageAlignment(12, 9, 2, 'identity')
+    current, support = torch.randn(1, 8, 8, 12), torch.zeros(1, 8, 8, 12)
+    masks, moved = (torch.zeros(1, 1, 8, 8, dtype=torch.uint8) for _ in range(2))
+    masks[..., 3:6, 3:6], moved[..., 2:5, 4:7] = 1, 1
+    support[moved[:, 0] == 1] = torch.randn(12)
+    aligned = module(current, support, instance_labels(masks), instance_labels(moved))
+    expected = torch.zeros_like(support)
+    expected[masks[:, 0] == 1] = support[moved[:, 0] == 1][0]
+    torch.testing.assert_close(aligned, expected)
+
+
+def test_starts_are_two():
+    with pytest.raises(ValueError, match='identity, random, not zero'):
+        ImageAlignment(12, 5, 2, 'zero')

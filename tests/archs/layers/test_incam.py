@@ -23,18 +23,19 @@ def inputs(frames: int = 3, size: tuple[int, int] = (6, 4)):
     )
 
 
-def module(clip: bool = True, moved: bool = False) -> InstanceAlignment:
+def module(clip: bool = True, moved: bool = False, reading: str = 'scale') -> InstanceAlignment:
     torch.manual_seed(1)
-    net = InstanceAlignment(DIM, 2, TOKEN_DIM, FEATURE_DIM, clip)
+    net = InstanceAlignment(DIM, 2, TOKEN_DIM, FEATURE_DIM, clip, reading)
     if moved:
         for parameter in net.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
     return net
 
 
-def test_it_starts_as_the_identity():
+@pytest.mark.parametrize('reading', ['scale', 'embed'])
+def test_it_starts_as_the_identity(reading):
     x, features, tokens, clip = inputs()
-    net = module()
+    net = module(reading=reading)
     assert torch.equal(net(x, net.guide(features, tokens, clip, (6, 4), (6, 4))), x)
 
 
@@ -55,6 +56,40 @@ def test_it_is_eq_10_to_15():
     embedded = modulated + net.proj(torch.cat(parts))
     activation = (net.clip_token(clip[1]) @ net.clip_pixel(embedded) / math.sqrt(DIM)).sigmoid().max()
     torch.testing.assert_close(found, embedded * (1 + net.gain * activation))
+
+
+def test_embedding_gives_a_pixel_the_tokens_that_it_activates():
+    """x + W_out(sum over n of sigmoid(s_n) W_v O_n / sqrt(N)), for one pixel of the second clip."""
+    x, features, tokens, clip = inputs()
+    net = module(moved=True, reading='embed')
+    guide = net.guide(features, tokens, clip, (6, 4), (6, 4))
+    found = net(x, guide)[4, :, 2, 1]
+    guide.clip = None
+    pixel = net(x, guide)[4, :, 2, 1]
+    active = (net.clip_token(clip[1]) @ net.clip_pixel(net.clip_norm(pixel)) / math.sqrt(DIM)).sigmoid()
+    expected = pixel + net.clip_out((active[:, None] * net.clip_value(clip[1])).sum(0) / math.sqrt(3))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_attention_behind_it_sees_an_embedding_where_it_divides_a_scale_out():
+    """The LayerNorm in front of the attention of the stage: what of a change of InCAM's result comes through."""
+    x, features, tokens, clip = inputs()
+    changes = {}
+    for reading in ('scale', 'embed'):
+        net = module(reading=reading)
+        before = net(x, net.guide(features, tokens, clip, (6, 4), (6, 4)))
+        torch.nn.init.constant_(net.gain if reading == 'scale' else net.clip_out.bias, 0.5)
+        torch.nn.init.normal_(net.clip_out.weight) if reading == 'embed' else None
+        after = net(x, net.guide(features, tokens, clip, (6, 4), (6, 4)))
+        assert not torch.allclose(before, after, rtol=0.05)
+        normed = (F.layer_norm(y.detach().permute(0, 2, 3, 1), (DIM,)) for y in (before, after))
+        changes[reading] = float((next(normed) - next(normed)).abs().max())
+    assert changes['scale'] < 1e-3 < 0.1 < changes['embed']
+
+
+def test_readings_are_two():
+    with pytest.raises(ValueError, match='embed, scale, not add'):
+        module(reading='add')
 
 
 def test_without_tokens_of_the_clip_nothing_is_highlighted():

@@ -98,6 +98,7 @@ def test_as_printed_no_gradient_reaches_the_memory():
     """C = T = 0 and T <- SA(CA(C T)), without a residual: nothing that is read depends on either."""
     net = memory()
     torch.nn.init.zeros_(net.semantics)
+    torch.nn.init.zeros_(net.textures)
     state = net.initial(1)
     embedded = (state.semantics @ state.textures).flatten(0, 1)  # Eq. 17
     tokens = torch.randn(GROUPS, 7, DIM)
@@ -134,3 +135,20 @@ def test_the_reader_starts_as_the_identity_and_keeps_videos_apart(frames):
     other = reader(x, reader.keys_values(torch.cat([textures[:1], -textures[1:]])))
     torch.testing.assert_close(changed[:frames], other[:frames])
     assert (changed[frames:] - other[frames:]).abs().max() > 1e-3
+
+
+def test_scores_of_unit_tokens_have_a_spread_at_the_start():
+    """Near zero the softmax of Eq. 19 is uniform: its entropy is that of no choice, log(N) = 4.605 for 100 items."""
+    torch.manual_seed(0)
+    tokens, entropy = torch.randn(4, 100, 16), {}
+    for start in ('unit', 'near_zero'):
+        net = TextureMemory(16, 100, 2, 2, [4], start)
+        weights = (tokens.mT[:, None] @ net.initial(4).semantics).softmax(-1)
+        entropy[start] = float(-(weights * weights.log()).sum(-1).mean())
+        assert bool(net.textures.any()) == (start == 'unit')
+    assert entropy['near_zero'] > 4.58 and entropy['unit'] < 4.25
+
+
+def test_starts_are_two():
+    with pytest.raises(ValueError, match='unit, near_zero, not zero'):
+        TextureMemory(16, 10, 2, 2, [4], 'zero')
