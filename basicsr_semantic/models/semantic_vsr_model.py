@@ -19,7 +19,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ..archs.adapters import SEEM_PREFIXES
 from ..archs.layers.frozen import lean_frozen_convs
 from ..archs.semantic_arch import arch_of
-from ..compat.video_models import restore_clip, setup_optimizers
+from ..compat.video_models import restore_clip
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
@@ -32,9 +32,16 @@ from .adapter_files import PartOf, Tuning, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import run_padded
-from .part_checks import Said, wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
+from .part_checks import (
+    Said,
+    wrong_adapter,
+    wrong_groups,
+    wrong_priors,
+    wrong_trainable,
+    wrong_weights,
+)
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
-from .steps import MovingAverage, autocast, clip_gradients, take_step
+from .steps import MovingAverage, autocast, clip_gradients, make_optimizer, take_step
 from .trained_priors import TrainedPriors
 
 
@@ -79,7 +86,7 @@ class SemanticVSRModel(VideoBaseModel):
             net: The network, which may have no memory for its weights.
             datasets: The data sets that could be built, by the names of their sections.
         """
-        yield from wrong_trainable(opt, net)
+        yield from list(wrong_trainable(opt, net)) or wrong_groups(opt, net)
         yield from wrong_weights(opt, net)
         yield from wrong_adapter(opt, net)
         yield from wrong_priors(opt, net, datasets)
@@ -262,7 +269,9 @@ class SemanticVSRModel(VideoBaseModel):
         self.stages = Stages(self.get_bare_model(self.net_g))
         self.stages.freeze_until(train.fix_flow, is_flow)
         self.stages.freeze_until(train.tsa_iter, is_not_fusion)
-        setup_optimizers(self)
+        multipliers = {'spynet': train.flow_lr_mul, 'dcn': train.dcn_lr_mul}
+        self.optimizer_g = make_optimizer(self, self.get_bare_model(self.net_g), train.optim_g, multipliers)
+        self.optimizers.append(self.optimizer_g)
         self.setup_schedulers()
         frozen = [(n, p) for n, p in self.get_bare_model(self.net_g).named_parameters() if not p.requires_grad]
         self._unchecked_versions = {name: p._version for name, p in frozen}
