@@ -40,6 +40,14 @@ def wrong_groups(opt: Mapping[str, Any], net: nn.Module) -> Said:
         yield ('train', 'optim_g', 'groups'), f'It {str(error).removeprefix("train:optim_g:groups ")}'
 
 
+def wrong_dropout(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """A ``train:prior_dropout`` of a network that takes no priors."""
+    probability = (opt.get('train') or {}).get('prior_dropout')
+    if probability and not arch_of(net).prior_fields:
+        message = f'It is {probability}, but this {type(net).__name__} takes no priors that could be dropped. Remove it'
+        yield ('train', 'prior_dropout'), f'{message}, or set it to 0.'
+
+
 def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:
     """Weights of another network; a resumed run has others, of its own."""
     path = opt.get('path') or {}
