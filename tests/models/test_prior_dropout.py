@@ -97,11 +97,12 @@ def test_a_clip_that_lost_its_priors_is_restored_as_one_without(name):
     dropped = torch.tensor([False, True])
     mixed = restores(lq, arch_of(net).without_priors(priors, dropped))
     assert equal(given, priors.present())
-    for k, drop in enumerate(dropped.tolist()):
-        own = replace(priors, **{field: value[k : k + 1] for field, value in given.items()})
-        alone, without = restores(lq[k : k + 1], own), restores(lq[k : k + 1], None)
-        assert (alone - without).abs().max() > 1e-4
-        torch.testing.assert_close(mixed[k : k + 1], without if drop else alone, **close)
+    own = replace(priors, **{field: value[:1] for field, value in given.items()})
+    torch.testing.assert_close(mixed[:1], restores(lq[:1], own), **close)
+    without = restores(lq[1:], None)
+    torch.testing.assert_close(mixed[1:], without, **close)
+    own = replace(priors, **{field: value[1:] for field, value in given.items()})
+    assert (restores(lq[1:], own) - without).abs().max() > 1e-4
 
 
 def test_a_network_may_say_itself_what_says_nothing():
@@ -199,15 +200,16 @@ def test_seeclear_drops_tokens_and_features_of_all_clips_of_a_sample(tmp_path, m
     opt['path'] |= {'pretrain_network_g': 'condenser.pth'}
     opt['datasets']['train'] |= {'num_frame': 6}
     opt['train'] |= {'stage': 'joint', 'prior_dropout': 0.5, 'accumulate': 2}
+    opt['manual_seed'] = next(seed for seed in range(99) if happens(0.5, 2, seed, 1).tolist() == [False, True])
     model = build(opt)
-    given = seeclear.priors(4, 6, cells=(2, 2)).present()
-    data = {'lq': torch.rand(4, 6, 3, 8, 8), 'gt': torch.rand(4, 6, 3, 32, 32), 'prior_kind': ['openseed'] * 4, **given}
+    given = seeclear.priors(2, 6, cells=(2, 2)).present()
+    data = {'lq': torch.rand(2, 6, 3, 8, 8), 'gt': torch.rand(2, 6, 3, 32, 32), 'prior_kind': ['openseed'] * 2, **given}
     halves = fed_priors(model, data, 1)
     for field in ('frame_tokens', 'pixel_features'):
         for clip in (0, 1):
             found = [one for half in halves for one in silent(getattr(half[clip], field))]
-            assert found == happens(0.5, 4, opt['manual_seed'], 1).tolist()
-    assert len(halves) == 2 and any(found) and not all(found)
+            assert found == [False, True]
+    assert len(halves) == 2
 
 
 # -------------------------------------------------------------------------------------------------------------- runs
