@@ -7,6 +7,7 @@ code has to find out which attributes a network has.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,23 @@ class SemanticArch:
         """
         return dict(state), []
 
+    def without_priors(self, priors: SemanticPriors, clips: torch.Tensor) -> SemanticPriors:
+        """The priors of a batch, those of some clips replaced by neutral ones.
+
+        ``forward`` restores such a clip as it would with ``missing_priors='neutral'`` and no priors at all, and the
+        others as before; fields that are None stay so. Zeros say nothing here: no masks, no tokens, no features. A
+        network to which something else says nothing overrides this method.
+
+        Args:
+            priors: Priors of b clips; not changed.
+            clips: (b,) bool, on the device of the priors: True for a clip about which nothing is to be known.
+        """
+        silent = {
+            name: value.masked_fill(clips.view(-1, *[1] * (value.dim() - 1)), 0)
+            for name, value in priors.present().items()
+        }
+        return replace(priors, **silent)
+
     def inputs(self, lq: torch.Tensor, priors: SemanticPriors, divisible: bool = False) -> tuple[Any, ...]:
         """The arguments of the network for a batch.
 
@@ -96,10 +114,14 @@ class ForeignArch(SemanticArch):
         self.num_masks = masks if isinstance(masks, int) else None
         self.token_dims = getattr(net, 'token_dims', NONE)
         self._filter = getattr(net, 'filter_checkpoint', None)
+        self._without = getattr(net, 'without_priors', None)
         self._takes_object = bool(getattr(net, 'takes_priors_object', False))
 
     def filter_checkpoint(self, state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
         return super().filter_checkpoint(state) if self._filter is None else self._filter(state)
+
+    def without_priors(self, priors: SemanticPriors, clips: torch.Tensor) -> SemanticPriors:
+        return super().without_priors(priors, clips) if self._without is None else self._without(priors, clips)
 
     def inputs(self, lq: torch.Tensor, priors: SemanticPriors, divisible: bool = False) -> tuple[Any, ...]:
         if self._takes_object:

@@ -18,7 +18,7 @@ from ..config import sections
 from ..config.check import GIVEN, OTHERS, marks
 from ..config.components import components
 from ..config.declared import declared, with_options
-from ..config.section import Built, Section
+from ..config.section import Built, Section, entries_of
 from ..config.signatures import arguments_of
 from ..utils.files import write_whole
 from ..utils.printing import say
@@ -85,7 +85,10 @@ def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:
                 'loss': name.endswith('_opt'),
             }
             for kind in [kind for kind, so in kinds.items() if so]:
-                schema['properties'][name] = _nullable(kind, one.get('description', ''))
+                field = known.options.model_fields[name]
+                mark = next((mark for mark in marks(field) if isinstance(mark, Built) and mark.options), None)
+                what = kind if mark is None else _with_keys_of_model(defs, kind, mark)
+                schema['properties'][name] = _nullable(what, one.get('description', ''))
         if section == 'val':
             entries = {'type': ['object', 'null'], 'additionalProperties': _ref('metric')}
             schema['properties']['metrics'] = entries
@@ -111,6 +114,17 @@ def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:
     return schema | ({'propertyNames': {'enum': [*own]}} if known.unknown == 'error' else {})
 
 
+def _with_keys_of_model(defs: dict[str, Schema], kind: str, mark: Built) -> str:
+    """The name of a definition of what is listed as ``kind`` and may hold the keys that a mark says as well."""
+    assert mark.options is not None
+    name = f'{kind}.{mark.options.__name__}'
+    if name not in defs:
+        given = frozenset(GIVEN[kind])
+        found = {one: with_options(arguments_of(cls, given), mark.options) for one, cls in OTHERS[kind]().items()}
+        _by_type(defs, name, found, {})
+    return name
+
+
 def _by_type(
     defs: dict[str, Schema], what: str, found: Mapping[str, type[Section]], summaries: Mapping[str, str]
 ) -> None:
@@ -130,7 +144,11 @@ def _section(options: type[Section], open_ended: bool = False) -> Schema:
     """The schema of one section; what only a training needs is not required for a test."""
     properties: Schema = {}
     for name, one in options.model_fields.items():
-        schema = TypeAdapter(Any if one.annotation is None else one.annotation).json_schema()
+        entry = entries_of(options, name)
+        if entry is not None:
+            schema: Schema = {'type': 'array', 'items': _section(entry)}
+        else:
+            schema = TypeAdapter(Any if one.annotation is None else one.annotation).json_schema()
         schema.pop('title', None)
         for mark in one.metadata if schema.get('type') in ('integer', 'number') else ():
             schema |= {word: getattr(mark, key) for key, word in _LIMITS.items() if hasattr(mark, key)}

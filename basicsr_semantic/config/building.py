@@ -28,7 +28,7 @@ from .metric_wants import pointless_test
 from .option_file import KeyPath, OptionFile
 from .problems import Problem, problem_of
 from .random_flow import random_flow
-from .signatures import package_of
+from .signatures import arguments_of, package_of
 
 _KNOWN = ('basicsr', 'basicsr_semantic', 'torch')
 """Packages whose parts can be built without a run."""
@@ -95,6 +95,8 @@ def _build(target: Any, section: dict[str, Any], is_dataset: bool) -> Any:
     section.pop('type', None)
     if isinstance(target, type) and issubclass(target, torch.optim.Optimizer | LRScheduler):
         first = [torch.nn.Parameter(torch.zeros(1))]
+        taken = arguments_of(target).model_fields  # the model reads the other keys
+        section = {key: value for key, value in section.items() if key in taken}
         if issubclass(target, LRScheduler):
             return _first_step(target(torch.optim.SGD(first, lr=1.0), **section))
         return None if {'fused', 'capturable', 'foreach'} & section.keys() else target(first, **section)

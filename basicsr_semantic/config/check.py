@@ -171,7 +171,8 @@ class _Checker:
                 said = f"The key '{key}', which {known.owner} needs, is missing."
                 self.add((*path, key), f'{said} {one.description or ""}'.strip())
             mark = next((mark for mark in marks(one) if isinstance(mark, Built)), None)
-            if mark is not None and isinstance(section.get(key), Mapping):
+            # an optimiser is checked with the parts of train: a model may make its own
+            if mark is not None and mark.kind != 'optimiser' and isinstance(section.get(key), Mapping):
                 self.built((*path, key), section[key], mark)
         for key, message in missing_files(path, section, options):  # a list that may not be read stops no run
             doubtful = key not in fields and path[:1] == ('datasets',) and not key.startswith('dataroot')
@@ -278,6 +279,7 @@ class _Checker:
         foreign = package_of(model) not in ('basicsr', 'basicsr_semantic')
         own = {name for name in ('get_optimizer', 'setup_schedulers') if hasattr(model, name)}
         own = {name for name in own if getattr(model, name) is not getattr(Base, name)}
+        fields = declared(model, 'train').options.model_fields
         for name, value in train.items():
             path, name = ('train', str(name)), str(name)
             if name.startswith('optim_') and 'get_optimizer' not in own:
@@ -302,7 +304,8 @@ class _Checker:
             else:
                 continue
             if value is not None:
-                self.built(path, value, Built(kind))
+                found = marks(fields[name]) if name in fields else ()
+                self.built(path, value, next((mark for mark in found if isinstance(mark, Built)), Built(kind)))
 
 
 def models_with(section: str, key: str) -> list[str]:
@@ -373,12 +376,17 @@ def _put_values(section: dict[str, Any], options: type[Section]) -> None:
         known = {key: value for key, value in section.items() if key in getattr(cls, 'model_fields', ())}
         with contextlib.suppress(ValidationError, AttributeError):
             typed = cast(Any, cls).model_validate(known)
-            section.update({key: getattr(typed, key) for key in known if not isinstance(known[key], Mapping)})
+            section.update({key: getattr(typed, key) for key in known if not _has_keys(known[key])})
             break
     for loop in {sections.ValOptions, sections.LoaderOptions, sections.LoggerOptions}.intersection(options.__mro__):
         for key in loop.model_fields.keys() - {'phase', 'scale', 'io_backend'}:
             if not (one := options.model_fields[key]).is_required():
                 section.setdefault(key, one.default)
+
+
+def _has_keys(value: Any) -> bool:
+    """Whether a value is a section or a list of some, which stay what the file has."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
 
 
 def _a(kind: str) -> str:

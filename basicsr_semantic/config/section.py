@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -165,6 +165,12 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
         if kind == 'literal_error':
             choices = context['expected'].replace("'", '').replace(' or ', ', ')
             wanted.append(f'one of {choices}' if ',' in choices else choices)
+        elif kind == 'missing' and isinstance(value, Mapping):
+            return path, f"The key '{one['loc'][-1]}' is missing.", ''
+        elif kind == 'extra_forbidden':
+            names = list(getattr(entries_of(cls, path[0]), 'model_fields', ()))
+            near = nearest(path[-1], names)
+            return path, f'There is no such key; they are {", ".join(names)}.', f'Did you mean {near}?' if near else ''
         elif kind in ('too_long', 'too_short', 'missing') and isinstance(value, list | tuple):
             length = cls.model_json_schema()['properties'].get(path[0], {}).get('maxItems', 'another length')
             wanted.append(f'a list of {context.get("max_length", context.get("min_length", length))}')
@@ -174,6 +180,12 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
     if [one['type'] for one in errors] != ['literal_error'] or message.startswith('one of'):
         message = message[0].upper() + message[1:]  # but a name keeps its letters
     return path, f'{message} is expected, but it is {shown(value)}.', _advice(cls, path, value, wanted)
+
+
+def entries_of(cls: type[Section], key: str) -> type[Section] | None:
+    """What each entry of a key must be, where that is a list of sections; None where it is not."""
+    inner = get_args(cls.model_fields[key].annotation)
+    return next((one for one in inner if isinstance(one, type) and issubclass(one, Section)), None)
 
 
 def _advice(cls: type[Section], path: KeyPath, value: Any, wanted: list[str]) -> str:

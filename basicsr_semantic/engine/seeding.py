@@ -25,6 +25,33 @@ def seed_from(*parts: int) -> None:
     torch.manual_seed(torch_seed)
 
 
+_HAPPENS = 1
+
+
+def happens(
+    probability: float, count: int, seed: int, iteration: int, rank: int = 0, world_size: int = 1
+) -> torch.Tensor:
+    """What of the samples of a batch happens to, as a function of (seed, iteration, place of the sample) alone.
+
+    It neither reads nor moves any generator, so other random numbers are the same with and without. The processes of a
+    run share one batch, as with :class:`ResumableSampler`: two with half of it each decide as one with all of it.
+
+    Args:
+        probability: Of each sample on its own.
+        count: Samples of this process.
+        seed: ``manual_seed`` of the run.
+        iteration: From 1.
+        rank: This process.
+        world_size: Number of processes.
+
+    Returns:
+        (count,) bool, on the CPU.
+    """
+    # with zeros behind them, the three numbers of `seed_from` are four; the last one keeps the streams apart
+    drawn = np.random.default_rng((seed, iteration, 0, _HAPPENS)).random(count * world_size)
+    return torch.from_numpy(drawn[rank::world_size] < probability)
+
+
 class SeededDataset(Dataset):
     """Wrap any map-style data set, BasicSR's too, so that a sample depends on its place and not on its loader.
 

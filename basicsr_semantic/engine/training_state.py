@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 
-from ..utils.errors import UserError, reason, short_of_memory
+from ..utils.errors import UserError, reason, short_of_memory, shown
 from .checkpoint import load_file
 
 _POSITION = ('last_epoch', '_step_count', '_last_lr', '_get_lr_called_within_step', '_is_initial', 'base_lrs')
@@ -137,6 +137,8 @@ def _is_optimizer(value: Any) -> bool:
     return (
         isinstance(groups, list)
         and all(isinstance(group, dict) and isinstance(group.get('params'), list) for group in groups)
+        and all(isinstance(group.get('prefixes', []), list) for group in groups)
+        and all(isinstance(one, str) for group in groups for one in group.get('prefixes', []))
         and all(isinstance(one, dict) and _is_step(one.get('step', 0)) for one in value['state'].values())
     )
 
@@ -202,6 +204,12 @@ _ADVICE = ' To begin a new training with its weights give path:pretrain_network_
 def _take_up_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> bool:
     """Load the moments; whether the file gives other base learning rates than the state."""
     mine, groups = optimizer.param_groups, saved['param_groups']
+    before, now = (_prefixes(some) for some in (groups, mine))
+    if before != now:
+        raise UserError(
+            f'The training state is of a run with {_said(before)}, but this one has {_said(now)}: the groups of an '
+            f'optimiser stay those of its run, though their lr_scale may change.{_ADVICE}'
+        )
     sizes = [[len(group['params']) for group in some] for some in (groups, mine)]
     if sizes[0] != sizes[1]:
         raise UserError(
@@ -230,6 +238,16 @@ def _take_up_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
         group.update(known)
     rates = [[group.get('initial_lr') for group in some] for some in (of_file, groups)]
     return _differ(*rates)
+
+
+def _prefixes(groups: list[dict[str, Any]]) -> list[Any]:
+    """What the groups of ``train:optim_g:groups`` begin with, each once; see `freezing.optimizer_groups`."""
+    named = [group['prefixes'] for group in groups if group.get('prefixes')]
+    return [one for k, one in enumerate(named) if one not in named[:k]]
+
+
+def _said(prefixes: list[Any]) -> str:
+    return f'train:optim_g:groups of {shown(prefixes)}' if prefixes else 'no train:optim_g:groups'
 
 
 def _differ(one: Any, two: Any) -> bool:

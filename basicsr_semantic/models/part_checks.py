@@ -12,11 +12,12 @@ from torch import nn
 
 from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_weights
-from ..engine.freezing import train_only
+from ..engine.freezing import group_of_each, train_only
 from ..extractors import EXTRACTOR_REGISTRY
 from ..priors.store_meta import feature_dim, token_shape
 from ..utils.errors import UserError
 from .adapter_files import load_adapter
+from .common_options import rate_groups
 from .semantic_source import check_token_widths, missing_priors
 
 Said = Iterator[tuple[tuple[str, ...], str | UserError]]
@@ -29,6 +30,22 @@ def wrong_trainable(opt: Mapping[str, Any], net: nn.Module) -> Said:
         train_only(net, (opt.get('train') or {}).get('trainable'))
     except UserError as error:
         yield ('train', 'trainable'), f'It {str(error).removeprefix("train:trainable ")}'
+
+
+def wrong_groups(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """What ``train:optim_g:groups`` says that does not fit what trains of a network, which is frozen already."""
+    try:
+        group_of_each(net, rate_groups((opt.get('train') or {}).get('optim_g') or {}))
+    except UserError as error:
+        yield ('train', 'optim_g', 'groups'), f'It {str(error).removeprefix("train:optim_g:groups ")}'
+
+
+def wrong_dropout(opt: Mapping[str, Any], net: nn.Module) -> Said:
+    """A ``train:prior_dropout`` of a network that takes no priors."""
+    probability = (opt.get('train') or {}).get('prior_dropout')
+    if probability and not arch_of(net).prior_fields:
+        message = f'It is {probability}, but this {type(net).__name__} takes no priors that could be dropped. Remove it'
+        yield ('train', 'prior_dropout'), f'{message}, or set it to 0.'
 
 
 def wrong_weights(opt: Mapping[str, Any], net: nn.Module) -> Said:

@@ -24,7 +24,7 @@ from ..utils.printing import printable
 from . import seeclear_options as options
 from .base_upsamplers import BASE, NetworkUpsampler, make_base_upsampler
 from .clip_windows import clip_windows
-from .part_checks import Said, tokens_of
+from .part_checks import Said, tokens_of, wrong_groups
 from .seeclear_checks import problems
 from .seeclear_sampling import sample_video
 from .semantic_vsr_model import SemanticVSRModel
@@ -90,7 +90,11 @@ class SeeClearModel(SemanticVSRModel):
     @staticmethod
     def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
         """See :meth:`SemanticVSRModel.check_parts`; of each frame there must be as many tokens as the network takes."""
-        yield from SemanticVSRModel.check_parts(opt, net, datasets)
+        said = list(SemanticVSRModel.check_parts(opt, net, datasets))
+        yield from said
+        if not any(keys[0] == 'train' for keys, _ in said):
+            _train_stage(cast(SeeClear, net), (opt.get('train') or {}).get('stage', 'condenser'))
+            yield from wrong_groups(opt, net)
         wanted = cast(SeeClear, net).num_tokens
         found = [count for dataset in datasets.values() if (count := tokens_of(dataset)) is not None]
         if 'frame_tokens' in cast(SeeClear, net).prior_fields and found and min(found) < wanted:
@@ -146,10 +150,7 @@ class SeeClearModel(SemanticVSRModel):
         assert self.train_options is not None and isinstance(net, SeeClear)
         train_only(net, self.train_options.trainable)
         stage = self.train_options.stage
-        for name, parameter in net.named_parameters():
-            of_memory = net.is_of_memory(name)
-            is_frozen = of_memory if stage == 'condenser' else not of_memory if stage == 'memory' else False
-            parameter.requires_grad_(parameter.requires_grad and not is_frozen)
+        _train_stage(net, stage)
         parts = sorted({name.split('.')[0] for name, p in net.named_parameters() if p.requires_grad})
         count = sum(p.numel() for p in net.parameters() if p.requires_grad)
         get_root_logger().info(f'Stage {stage} trains {count:,d} parameters, in {", ".join(parts)}.')
@@ -229,6 +230,14 @@ class SeeClearModel(SemanticVSRModel):
         middle = len(output) // 2
         self.output = output[middle : middle + 1] if self.val_options.center_frame_only else output[None]
         self.net_g.train(self.is_train)
+
+
+def _train_stage(net: SeeClear, stage: str) -> None:
+    """Freeze what a stage does not train."""
+    for name, parameter in net.named_parameters():
+        of_memory = net.is_of_memory(name)
+        is_frozen = of_memory if stage == 'condenser' else not of_memory if stage == 'memory' else False
+        parameter.requires_grad_(parameter.requires_grad and not is_frozen)
 
 
 def _few_tokens(wanted: int, found: int) -> str:

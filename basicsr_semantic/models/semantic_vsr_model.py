@@ -19,11 +19,12 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ..archs.adapters import SEEM_PREFIXES
 from ..archs.layers.frozen import lean_frozen_convs
 from ..archs.semantic_arch import arch_of
-from ..compat.video_models import restore_clip, setup_optimizers
+from ..compat.video_models import restore_clip
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights
 from ..engine.freezing import Stages, is_flow, is_not_fusion, log_parameter_counts, train_only
 from ..engine.loss_guard import agree_on_losses
+from ..engine.seeding import happens
 from ..priors import SemanticPriors
 from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
@@ -32,9 +33,17 @@ from .adapter_files import PartOf, Tuning, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import run_padded
-from .part_checks import Said, wrong_adapter, wrong_priors, wrong_trainable, wrong_weights
+from .part_checks import (
+    Said,
+    wrong_adapter,
+    wrong_dropout,
+    wrong_groups,
+    wrong_priors,
+    wrong_trainable,
+    wrong_weights,
+)
 from .semantic_source import SemanticSource, check_token_widths, missing_priors, source_problems
-from .steps import MovingAverage, autocast, clip_gradients, take_step
+from .steps import MovingAverage, autocast, clip_gradients, make_optimizer, take_step
 from .trained_priors import TrainedPriors
 
 
@@ -79,7 +88,8 @@ class SemanticVSRModel(VideoBaseModel):
             net: The network, which may have no memory for its weights.
             datasets: The data sets that could be built, by the names of their sections.
         """
-        yield from wrong_trainable(opt, net)
+        yield from list(wrong_trainable(opt, net)) or wrong_groups(opt, net)
+        yield from wrong_dropout(opt, net)
         yield from wrong_weights(opt, net)
         yield from wrong_adapter(opt, net)
         yield from wrong_priors(opt, net, datasets)
@@ -98,6 +108,8 @@ class SemanticVSRModel(VideoBaseModel):
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:
+            for keys, sentence in wrong_dropout(opt, net):
+                raise UserError(f'{":".join(keys)}: {sentence}')
             self._freeze(net)
             if self.train_options.ema_decay > 0:
                 # on resume the average itself comes from the checkpoint
@@ -262,7 +274,9 @@ class SemanticVSRModel(VideoBaseModel):
         self.stages = Stages(self.get_bare_model(self.net_g))
         self.stages.freeze_until(train.fix_flow, is_flow)
         self.stages.freeze_until(train.tsa_iter, is_not_fusion)
-        setup_optimizers(self)
+        multipliers = {'spynet': train.flow_lr_mul, 'dcn': train.dcn_lr_mul}
+        self.optimizer_g = make_optimizer(self, self.get_bare_model(self.net_g), train.optim_g, multipliers)
+        self.optimizers.append(self.optimizer_g)
         self.setup_schedulers()
         frozen = [(n, p) for n, p in self.get_bare_model(self.net_g).named_parameters() if not p.requires_grad]
         self._unchecked_versions = {name: p._version for name, p in frozen}
@@ -279,7 +293,9 @@ class SemanticVSRModel(VideoBaseModel):
         self.optimizer_g.zero_grad(set_to_none=True)
         if self.lq.size(0) % train.accumulate:
             raise UserError(f'train:accumulate: {train.accumulate} does not divide the batch of {self.lq.size(0)}.')
+        fed, self.priors = self.priors, self._with_dropout(current_iter)
         parts = self._parts(train.accumulate)
+        self.priors = fed
         losses: OrderedDict[str, torch.Tensor] = OrderedDict()
         for k, (inputs, gt) in enumerate(parts):
             with self._no_sync() if k + 1 < len(parts) else contextlib.nullcontext():
@@ -297,6 +313,20 @@ class SemanticVSRModel(VideoBaseModel):
         self._check_frozen()
         if train.ema_decay > 0:
             self.model_ema(train.ema_decay)
+
+    def _with_dropout(self, current_iter: int) -> SemanticPriors:
+        """The fed priors; those of some clips neutral, with the probability ``train.prior_dropout``.
+
+        Which clips is decided by the seed, the rank and the iteration alone, so a resumed run drops the same, and all
+        other random numbers are those of a run without.
+        """
+        assert self.train_options is not None
+        probability = self.train_options.prior_dropout
+        if not probability or not self.priors.present():
+            return self.priors
+        place = self.opt['rank'], self.opt['world_size']
+        dropped = happens(probability, self.lq.size(0), self.opt['manual_seed'], current_iter, *place)
+        return self.arch.without_priors(self.priors, dropped.to(self.device))
 
     def _parts(self, count: int) -> list[tuple[tuple[Any, ...], torch.Tensor]]:
         """Split the batch for gradient accumulation."""

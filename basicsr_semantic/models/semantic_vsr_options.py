@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from ..config import sections
-from ..config.section import Built, Factor, Iterations, Positive, Section
+from ..config.section import Built, Factor, Iterations, Number, Positive, Section
 from .common_options import FileOptions, StepOptions
 
 
@@ -43,6 +45,9 @@ class SemanticVSRTrainOptions(StepOptions):
     """Perceptual loss: ``type`` and its arguments; frames are judged one by one."""
     trainable: list[str] | None = None
     """Beginnings of the names of parameters that train; all others are frozen. None: everything trains."""
+    prior_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0
+    """Probability with which a clip of a training batch gets neutral priors, those of missing_priors: neutral, in place
+    of its own, so that the network sees clips without them, too. 0: never."""
     accumulate: Positive = 1
     """Parts into which a batch is split to save memory; the step equals that of the whole batch."""
     compile: bool = False

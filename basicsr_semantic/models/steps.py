@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
+from basicsr.models.base_model import BaseModel
 from torch import nn
 
 from ..engine.checkpoint import load_weights
+from ..engine.freezing import optimizer_groups
+from .common_options import OptimiserOptions, rate_groups
 
 _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -16,6 +21,30 @@ _AMP_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 def autocast(device: torch.device, amp: str | None):
     """Mixed precision as an option file names it; None: none."""
     return torch.autocast(device.type, _AMP_TYPES[amp]) if amp else contextlib.nullcontext()
+
+
+def make_optimizer(
+    model: BaseModel,
+    net: nn.Module,
+    optim_g: Mapping[str, Any],
+    multipliers: dict[str, float],
+    no_decay: tuple[type[nn.Module], ...] = (),
+) -> torch.optim.Optimizer:
+    """The optimiser of a section ``train:optim_g``, of everything that trains.
+
+    Args:
+        model: The model, which makes the optimiser of its groups.
+        net: The bare network, after freezing.
+        optim_g: The section: type, arguments, and ``groups``.
+        multipliers: See :func:`optimizer_groups`; they multiply with the factors of ``groups``.
+        no_decay: See :func:`optimizer_groups`.
+
+    Raises:
+        UserError: Nothing trains, or groups that do not fit the network.
+    """
+    arguments = {key: value for key, value in optim_g.items() if key not in OptimiserOptions.model_fields}
+    groups = optimizer_groups(net, arguments['lr'], multipliers, no_decay, rate_groups(optim_g))
+    return model.get_optimizer(arguments.pop('type'), groups, **arguments)
 
 
 def clip_gradients(

@@ -19,18 +19,18 @@ from torch.nn.parallel import DataParallel
 from ..archs.layers.instance_transformer import InstanceTransformer, VideoInstances
 from ..config.section import read_section
 from ..engine.checkpoint import load_file, load_weights
-from ..engine.freezing import log_parameter_counts, optimizer_groups, train_only
+from ..engine.freezing import begins_with, group_of_each, log_parameter_counts, train_only
 from ..engine.loss_guard import agree_on_losses
 from ..extractors.xdecoder import XDecoder
 from ..losses.set_loss import Instances
 from ..utils.errors import MissingError, UserError, full_stop
 from . import video_instance_options as options
-from .common_options import read_path
+from .common_options import rate_groups, read_path
 from .frame_decoders import build_frame_decoder, class_embeddings
 from .networks import REFUSALS, make_network, warn_without_weights
-from .part_checks import Said
+from .part_checks import Said, wrong_groups, wrong_trainable
 from .stage_one import StageOne, check_fit, describe, frame_losses
-from .steps import MovingAverage, autocast, clip_gradients, take_step
+from .steps import MovingAverage, autocast, clip_gradients, make_optimizer, take_step
 from .video_instance_inference import VideoPrediction, predict_video
 from .video_instance_validation import validate_videos
 
@@ -78,6 +78,8 @@ class VideoInstanceModel(VideoBaseModel):
             return
         path, train = opt.get('path') or {}, opt.get('train')
         trainable = (train or {}).get('trainable', ['instance'])
+        if not any(begins_with(one, ['frame_decoder']) or begins_with('frame_decoder.', [one]) for one in trainable):
+            yield from list(wrong_trainable(opt, StageOne(None, net))) or wrong_groups(opt, StageOne(None, net))
         if not (path.get('pretrain_network_f') or path.get('pretrain_frame_decoder')):
             if train is None or 'frame_decoder' not in trainable:
                 yield ('path', 'pretrain_frame_decoder'), _NO_WEIGHTS
@@ -95,6 +97,9 @@ class VideoInstanceModel(VideoBaseModel):
                     lambda: train_only(StageOne(frames, net), None if train is None else trainable),
                 ),
             ]
+            if train is not None:
+                rates = rate_groups(train['optim_g'])
+                checks.append((('train', 'optim_g', 'groups'), lambda: group_of_each(StageOne(frames, net), rates)))
             if train is not None and opt['frame_decoder'].get('text_embeddings') is None:
                 sizes = net.config['num_classes'], frames.config['projection_dim']
                 checks.append((('network_g', 'num_classes'), lambda: class_embeddings(None, *sizes, trains=True)))
@@ -211,10 +216,9 @@ class VideoInstanceModel(VideoBaseModel):
         self.trained = self.model_to_device(stage)
         assert not isinstance(self.trained, DataParallel)
         self.trained.train()
-        optim = dict(train.optim_g)
+        multipliers = {'frame_decoder': train.frame_decoder_lr_mul}
         # as VITA: norms and learned queries keep their size
-        groups = optimizer_groups(stage, optim['lr'], {'frame_decoder': train.frame_decoder_lr_mul}, _NO_DECAY)
-        self.optimizer_g = self.get_optimizer(optim.pop('type'), groups, **optim)
+        self.optimizer_g = make_optimizer(self, stage, train.optim_g, multipliers, _NO_DECAY)
         self.optimizers.append(self.optimizer_g)
         self.setup_schedulers()
         self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None

@@ -129,6 +129,20 @@ def test_unknown_keys_at_the_top_and_of_our_classes_are_found(validator, options
         assert places(validator, bad) - {''} or any('of_mine' in e.message for e in validator.iter_errors(bad)), path
 
 
+def test_groups_of_parameters_belong_to_our_models(validator, options, stock):
+    good = json.loads(json.dumps(options(network_g={'type': 'BasicVSR', 'num_feat': ...})))
+    good['network_g'] = {'type': 'BasicVSR'}
+    good['train']['optim_g']['groups'] = [{'prefixes': ['spynet.'], 'lr_scale': 0.25}]
+    assert places(validator, good) == set()
+    for change, place in (({'lr_scale': 0}, ':lr_scale'), ({'prefixes': 'a'}, ':prefixes'), ({'prefix': 'a'}, '')):
+        bad = copy.deepcopy(good)
+        bad['train']['optim_g']['groups'][0] |= change
+        assert f'train:optim_g:groups:0{place}' in places(validator, bad)
+    of_basicsr = stock('rcan')
+    of_basicsr['train']['optim_g']['groups'] = good['train']['optim_g']['groups']
+    assert 'train:optim_g' in places(validator, of_basicsr)
+
+
 def test_everything_registered_is_in_it_with_descriptions(schema):
     definitions = schema['$defs']
     for kind, label in (('arch', 'arch'), ('dataset', 'dataset'), ('loss', 'loss'), ('metric', 'metric')):

@@ -10,7 +10,7 @@ import torch
 import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 from helpers.options import make_data, problems_of, stock_options
-from helpers.project import ROOT
+from helpers.project import ROOT, write_options
 from torch import nn
 
 from basicsr_semantic.cli.components import option_sections
@@ -519,6 +519,44 @@ def test_our_model_and_data_are_checked_strictly(options):
     assert 'Did you mean trainable?' in found['train:trainabel']
     assert 'One of BI, BD, BD_DUF is expected' in found['datasets:train:degradation']
     assert 'Write [1].' in found['datasets:train:interval_list']
+
+
+@pytest.mark.parametrize(
+    ('groups', 'key', 'said'),
+    [
+        ([{'prefixes': ['a'], 'lr_scale': 0}], '0:lr_scale', 'It is 0, but must be more than 0.'),
+        ([{'prefixes': ['a'], 'lr_scale': 'fast'}], '0:lr_scale', "A number is expected, but it is 'fast'."),
+        ([{'prefixes': [], 'lr_scale': 2}], '0:prefixes', 'It is empty, so the group would hold nothing.'),
+        ([{'prefixes': 'a', 'lr_scale': 2}], '0:prefixes', "A list is expected, but it is 'a'."),
+        ([{'prefixes': ['a'], 'lr_scale': 1}, {'prefixes': [3], 'lr_scale': 1}], '1:prefixes:0', 'Text is expected'),
+        ([{'prefixes': ['a']}], '0', "The key 'lr_scale' is missing."),
+        (
+            [{'prefixes': ['a'], 'lr_scale': 1, 'lr_scal': 2}],
+            '0:lr_scal',
+            'There is no such key; they are prefixes, lr_scale. Did you mean lr_scale?',
+        ),
+        (['a'], '0', "A section of keys is expected, but it is 'a'."),
+        ({'prefixes': ['a'], 'lr_scale': 1}, '', 'A list is expected, but it is {prefixes, lr_scale}.'),
+    ],
+)
+def test_groups_of_parameters_are_checked_entry_by_entry(options, groups, key, said):
+    opt = options(network_g={'type': 'EDVRSEEM', 'num_frame': 3, 'positions': []})
+    opt['train']['optim_g']['groups'] = groups
+    (problem,) = problems_of(opt, True)
+    assert problem.key == f'train:optim_g:groups:{key}'.removesuffix(':') and said in str(problem)
+
+
+def test_groups_of_parameters_have_lines_and_are_a_key_of_our_models_alone(check, options, tmp_path):
+    opt = options(network_g={'type': 'EDVRSEEM', 'num_frame': 3, 'positions': []})
+    opt['train']['optim_g'] |= {'lr': '1e-3', 'groups': [{'prefixes': ['fusion.'], 'lr_scale': '2'}]}
+    file = OptionFile.read(write_options(opt, tmp_path / 'a.yml'))
+    assert problems_of(file, True) == []
+    file = OptionFile.read(tmp_path / 'a.yml', ['train:optim_g:groups:0:lr_scale=-1', 'train:optim_g:weight_deca=0'])
+    found = {problem.key: str(problem) for problem in problems_of(file, True)}
+    assert found.keys() == {'train:optim_g:groups:0:lr_scale', 'train:optim_g:weight_deca'}
+    assert 'Did you mean weight_decay?' in found['train:optim_g:weight_deca']
+    found = check('rcan', 'train:optim_g:groups=[{prefixes: [head], lr_scale: 2}]')
+    assert found.keys() == {'train:optim_g:groups'} and "Adam has no key 'groups'" in str(found['train:optim_g:groups'])
 
 
 # ------------------------------------------------------------------------------------------------------- third parties

@@ -160,6 +160,16 @@ def test_priors_may_be_missing_where_that_is_allowed(name):
 
 @torch.no_grad()
 @pytest.mark.parametrize('name', RESTORES)
+def test_a_clip_without_its_priors_is_one_that_has_none(name):
+    net = awake(build(RESTORES[name]))
+    lq, priors = clip_of(net, 2, net.num_frame or 3)
+    mixed = net(*net.inputs(lq, net.without_priors(priors, torch.tensor([False, True]))))
+    assert torch.allclose(mixed[1:], net(lq[1:]), atol=1e-5)
+    assert torch.allclose(mixed[:1], net(*net.inputs(lq, priors))[:1], atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name', RESTORES)
 def test_any_number_of_frames_or_the_one_that_it_says(name):
     net = build(RESTORES[name])
     window = net.num_frame

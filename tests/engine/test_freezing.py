@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from basicsr_semantic.engine.freezing import Stages, is_flow, optimizer_groups, train_only
+from basicsr_semantic.engine.freezing import Stages, group_of_each, is_flow, optimizer_groups, train_only
 from basicsr_semantic.utils.errors import UserError
 
 
@@ -60,6 +60,22 @@ def test_norms_and_queries_may_go_without_decay():
     groups = optimizer_groups(net, 1e-3, {'spynet': 0.5}, (nn.LayerNorm, nn.Embedding))
     found = [(len(group['params']), group['lr'], group.get('weight_decay')) for group in groups]
     assert found == [(2, 1e-3, None), (2, 1e-3, 0.0), (1, 5e-4, 0.0)]
+
+
+def test_groups_with_rates_come_after_those_without_and_keep_their_prefixes():
+    net = nn.ModuleDict({'body': nn.Linear(2, 2), 'norm': nn.LayerNorm(2), 'spynet': nn.Linear(2, 2)})
+    rates = [(['spynet.', 'norm.w'], 4.0), (['body.bias'], 0.5)]
+    assert group_of_each(net, rates) == {'norm.weight': 0, 'spynet.weight': 0, 'spynet.bias': 0, 'body.bias': 1}
+    groups = optimizer_groups(net, 0.25, {'spynet': 0.5}, (nn.LayerNorm,), rates)
+    found = [(len(g['params']), g['lr'], g.get('weight_decay'), g.get('prefixes')) for g in groups]
+    first = ['norm.w', 'spynet.']
+    assert found == [
+        (1, 0.25, None, None),  # body.weight
+        (1, 0.25, 0.0, None),  # norm.bias
+        (1, 1.0, 0.0, first),  # norm.weight
+        (2, 0.5, None, first),  # spynet
+        (1, 0.125, None, ['body.bias']),
+    ]
 
 
 def test_optimizer_groups_hold_only_what_trains_with_its_rate():

@@ -83,6 +83,10 @@ WRONG = {
     'groups without parameters': state(10, optimizers=[{'state': {}, 'param_groups': [{'lr': 0.1}]}]),
     'moments that are none': state(10, optimizers=[{'state': {0: 3}, 'param_groups': GROUPS}]),
     'optimisers as numbers': state(10, optimizers=[1]),
+    'prefixes of a group that are none': state(
+        10, optimizers=[{'state': {}, 'param_groups': [{'params': [0], 'prefixes': [torch.ones(2)]}]}]
+    ),
+    'prefixes as a number': state(10, optimizers=[{'state': {}, 'param_groups': [{'params': [0], 'prefixes': 3}]}]),
     'schedules as numbers': state(10, schedulers=[1]),
     'a schedule without a place': state(10, schedulers=[{'milestones': [3]}]),
     'a schedule at no place': state(10, schedulers=[{'last_epoch': 'x'}]),
