@@ -144,7 +144,7 @@ def test_scores_of_unit_tokens_have_a_spread_at_the_start():
     for start in ('unit', 'near_zero'):
         net = TextureMemory(16, 100, 2, 2, [4], start)
         weights = (tokens.mT[:, None] @ net.initial(4).semantics).softmax(-1)
-        entropy[start] = float(-(weights * weights.log()).sum(-1).mean())
+        entropy[start] = -(weights * weights.log()).sum(-1).mean().item()
         assert bool(net.textures.any()) == (start == 'unit')
     assert entropy['near_zero'] > 4.58 and entropy['unit'] < 4.25
 
