@@ -62,7 +62,7 @@ REAL = {
     ),
 }
 """MMagic's class -> BasicSR's network of the same size, and `outline` of MMagic's state dict, taken from MMagic at
-commit 0a560bba. There the digest is of all names and shapes, so that not one of them can be wrong here."""
+commit 0a560bba: the digest is of all its names and shapes. Which is which of BasicSR's is in `KNOWN`."""
 KNOWN = {
     'SpyNet': {
         'basic_module.5.basic_module.8.bias': 'basic_module.5.basic_module.4.conv.bias',
@@ -72,12 +72,18 @@ KNOWN = {
         'spynet.mean': 'spynet.mean',
         'spynet.basic_module.3.basic_module.6.weight': 'spynet.basic_module.3.basic_module.3.conv.weight',
         'backward_trunk.main.2.11.conv2.bias': 'backward_resblocks.main.2.11.conv2.bias',
+        'backward_trunk.main.0.weight': 'backward_resblocks.main.0.weight',
         'forward_trunk.main.0.weight': 'forward_resblocks.main.0.weight',
+        'forward_trunk.main.2.3.conv1.weight': 'forward_resblocks.main.2.3.conv1.weight',
         'fusion.weight': 'fusion.weight',
+        'upconv1.bias': 'upsample1.upsample_conv.bias',
         'upconv2.bias': 'upsample2.upsample_conv.bias',
         'conv_last.weight': 'conv_last.weight',
     },
     'EDVR': {
+        'conv_l2_1.weight': 'feat_l2_conv1.conv.weight',
+        'conv_l2_2.weight': 'feat_l2_conv2.conv.weight',
+        'conv_l3_1.weight': 'feat_l3_conv1.conv.weight',
         'conv_l3_2.weight': 'feat_l3_conv2.conv.weight',
         'pcd_align.offset_conv3.l1.bias': 'pcd_alignment.offset_conv3.l1.conv.bias',
         'pcd_align.dcn_pack.l2.conv_offset.weight': 'pcd_alignment.dcn_pack.l2.conv_offset.weight',
