@@ -203,7 +203,7 @@ def test_each_repair_is_logged_once_with_its_place(tmp_path):
 
 COMMANDS = [
     '--version', '--help', 'train --help', 'test --help', 'extract --help', 'prepare --help', 'prepare clips --help',
-    'prepare ytvis --help', 'check --help', 'components --help',
+    'prepare ytvis --help', 'check --help', 'components --help', 'convert --help',
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ..archs.semantic_arch import arch_of
 from ..utils.errors import UserError, shown
 from ..utils.files import whole_file
 from ..utils.torch_files import load_plain
+from .key_names import in_basicsr_names, without_generator
 
 HOLDERS = ('params', 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'net_g', 'generator', 'weights')
 """Keys under which files hold a state dict: BasicSR's, MMagic's and Lightning's, KAIR's, and those of plain scripts."""
@@ -23,9 +24,9 @@ AVERAGES = ('params_ema', 'state_dict_ema', 'model_ema', 'ema_state_dict', 'ema'
 """The same for the moving average."""
 _WITHIN = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 """What torch.compile, FSDP and checkpointing wrappers put into names, at any place."""
-_COUNTERS = ('step_counter', 'n_averaged')
-_COMPANIONS = (*_COUNTERS, 'generator', 'discriminator', 'data_preprocessor', 'perceptual_loss', 'gan_loss')
-_COMPANIONS += ('pixel_loss', 'generator_ema', 'net_g', 'net_g_ema', 'net_d', 'ema', 'model_ema', 'loss')
+_COUNTERS = ('step_counter', 'n_averaged', 'steps')
+COMPANIONS = (*_COUNTERS, 'generator', 'discriminator', 'data_preprocessor', 'perceptual_loss', 'gan_loss')
+COMPANIONS += ('pixel_loss', 'generator_ema', 'net_g', 'net_g_ema', 'net_d', 'ema', 'model_ema', 'loss')
 """First names of what a checkpoint holds with a network but is not part of it, of MMagic and of torch's averages."""
 
 
@@ -93,7 +94,9 @@ def load_file(path: str | Path) -> Any:
 def read_weights(
     path: str | Path, param_key: str | None = 'params', role: str | None = 'g', names: Collection[str] = ()
 ) -> dict[str, torch.Tensor]:
-    """Return the state dict in a checkpoint, without what wrappers have added to its names.
+    """Return the state dict in a checkpoint, in BasicSR's names, without what wrappers have added to them.
+
+    MMagic's names of a network that BasicSR has too are read as BasicSR's, with a log line: see `key_names`.
 
     Args:
         path: A file of BasicSR, ``{'params': state dict, 'params_ema': ...}``, a bare state dict, or one under another
@@ -110,11 +113,13 @@ def read_weights(
     """
     content = load_file(path)
     if param_key is not None and isinstance(content, dict) and param_key not in content:
-        if _is_state_dict(content):
+        if is_state_dict(content):
             get_root_logger().info(f'{path} is a bare state dict and is loaded as it is.')
         else:
-            wanted = {'params': HOLDERS, 'params_ema': AVERAGES + HOLDERS}.get(param_key, ('params',))
-            stored = [key for key, value in content.items() if _is_state_dict(value)]
+            kinds = holders(content)
+            wanted = kinds | {'params_ema': kinds['params_ema'] + kinds['params']}
+            wanted = wanted.get(param_key, ('params',))
+            stored = [key for key, value in content.items() if is_state_dict(value)]
             found = next((key for key in wanted if key in stored), None)
             if found is None:
                 listed = ', '.join(map(str, stored))
@@ -128,16 +133,43 @@ def read_weights(
         content = content[param_key]
     if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
         raise UserError(f'{path} does not hold a state dict (a mapping of names to tensors) under {param_key!r}.')
-    for name, value in content.items():
+    check_tensors(content, path)
+    return _without_wrappers(content, names, param_key == 'params_ema', path)
+
+
+def check_tensors(state: Mapping[Any, torch.Tensor], path: str | Path) -> None:
+    """Refuse what no network could take.
+
+    Raises:
+        UserError: A name that is no text, or a tensor without data.
+    """
+    for name, value in state.items():
         if not isinstance(name, str):
             raise UserError(f'{path} does not hold a state dict: one of its names is {shown(name)}, which is no text.')
         if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_nested:
             raise UserError(f'{path} holds no data for {name}, or none that a network could take: {value.layout}.')
-    return _without_wrappers(content, names, param_key == 'params_ema', path)
 
 
-def _is_state_dict(value: Any) -> bool:
+def holders(content: Mapping[Any, Any]) -> dict[str, tuple[str, ...]]:
+    """Keys under which a file may hold the weights, ``params``, and their moving average, ``params_ema``.
+
+    MMEngine's EMAHook saves the average under ``state_dict`` and the weights in training under ``ema_state_dict``.
+    """
+    if {'meta', 'state_dict', 'ema_state_dict'} <= content.keys():
+        return {'params': ('ema_state_dict',), 'params_ema': ('state_dict',)}
+    return {'params': HOLDERS, 'params_ema': AVERAGES}
+
+
+def is_state_dict(value: Any) -> bool:
+    """Whether a value maps names to tensors."""
     return isinstance(value, dict) and bool(value) and all(torch.is_tensor(one) for one in value.values())
+
+
+def without_wrappers(name: str, names: Collection[str] = ()) -> str:
+    """A name without what torch.compile, FSDP and DataParallel put into it; a name that the network knows ends that."""
+    for added in _WITHIN:
+        name = name.replace(added, '')
+    return name if name in names else name.removeprefix('module.')
 
 
 def _without_wrappers(
@@ -146,9 +178,13 @@ def _without_wrappers(
     """The state dict with the names of the network alone, of the moving average where it is asked for."""
     clean = {name: value for name, value in state.items() if name in names}
     for name, value in state.items():
-        for added in _WITHIN if name not in names else ():
-            name = name.replace(added, '')
-        clean[name if name in names else name.removeprefix('module.')] = value
+        clean[name if name in names else without_wrappers(name, names)] = value
+    translated = in_basicsr_names(clean, names)
+    if translated is not None:
+        key_map, new = translated
+        get_root_logger().info(f"{path} has MMagic's names of {key_map.mmagic}; they are read as BasicSR's.")
+        clean = {name if new.get(name) in clean else new.get(name, name): value for name, value in clean.items()}
+        names = names or {without_generator(name) for name in new.values()}
     begins: Counter[str] = Counter()
     for name in clean:
         ends = [k + 1 for k, letter in enumerate(name) if letter == '.' and name[k + 1 :] in names]
@@ -160,7 +196,7 @@ def _without_wrappers(
     begin = next((one for one in equal if ('ema' in one) == average), equal[0])
     kept = {name.removeprefix(begin): value for name, value in clean.items() if name.startswith(begin)}
     others = [name for name in clean if not name.startswith(begin)]
-    kept |= {name: clean[name] for name in others if name.split('.')[0] not in _COMPANIONS}
+    kept |= {name: clean[name] for name in others if name.split('.')[0] not in COMPANIONS}
     left = [name for name in others if name not in kept]
     get_root_logger().info(f"The names in {path} begin with '{begin}', which was removed; left out: {_summary(left)}.")
     return kept
