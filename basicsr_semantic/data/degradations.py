@@ -12,7 +12,8 @@ BD_DUF     Gaussian sigma 0.4 scale, 13 taps at scale 4, as DUF   scale i       
 =========  =====================================================  =======================  ==========
 
 BD and BD_DUF differ by a shift of 1.5 high-resolution pixels: the released BD weights of BasicVSR lose 7.0 dB on BD_DUF
-(docs/results/published.md; users of MMagic met the same, issues 318 and 948). BD is the one that released "BD" weights of BasicVSR and its relatives expect.
+(docs/results/published.md; users of MMagic met the same, issues 318 and 948). BD is the one that released "BD" weights
+of BasicVSR and its relatives expect.
 
 BI of a uint8 frame is rounded to 8 bits between rows and columns, because MATLAB's ``imresize`` returns the class of
 its input from each of its two passes: so it reproduces MATLAB exactly. BI of a float32 frame is MATLAB's for ``double``
