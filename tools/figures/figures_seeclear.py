@@ -34,7 +34,8 @@ def figures(samples: int) -> dict[str, Any]:
     found: dict[str, Any] = {'settings': {'samples': samples, 'steps': equations.STEPS, 'kappa': equations.KAPPA}}
     found.update(equations.diffusion_figures(image, base, samples))
     found['blur_and_noise'] = pictures.blur_and_noise()
-    found['memory'] = {start: network.memory_learns(start) for start in ('printed', 'semantics_zero', 'ours')}
+    starts = ('printed', 'semantics_zero', 'near_zero', 'unit')
+    found['memory'] = {start: network.memory_learns(start) for start in starts}
     found['kept_by_attention'] = network.kept_by_attention()
     found['parameters'] = network.parameters()
     found['distiller_parameters'] = network.distiller_parameters()

@@ -27,7 +27,8 @@ def memory_learns(start: str, iterations: Sequence[int] = (100, 300), seed: int 
     In float64, with Adam at a rate of 0.01.
 
     Args:
-        start: 'printed': C = T = 0, and Eq. 18 replaces T; 'semantics_zero': ours but for C = 0; 'ours'.
+        start: 'printed': C = T = 0, and Eq. 18 replaces T; 'semantics_zero': C = T = 0, and the update is added to T;
+            'near_zero' and 'unit': with these values of ``memory_start``.
         iterations: After how many to look, in ascending order.
         seed: Of weights, features and target.
 
@@ -38,8 +39,8 @@ def memory_learns(start: str, iterations: Sequence[int] = (100, 300), seed: int 
     """
     torch.manual_seed(seed)
     tokens, dim, groups = 6, 8, 2
-    net = TextureMemory(dim, tokens, groups, 2, [dim]).double()
-    if start != 'ours':
+    net = TextureMemory(dim, tokens, groups, 2, [dim], 'unit' if start == 'unit' else 'near_zero').double()
+    if start in ('printed', 'semantics_zero'):
         nn.init.zeros_(net.semantics)
     features, clip = torch.randn(1, 2, dim, 8, 8).double(), torch.randn(1, tokens, dim).double()
     target = torch.randn(1, groups * dim, dim).double()
