@@ -29,13 +29,11 @@ class _Guide:
         global_tokens: (b, t, c).
         instance_tokens: (b, n, c).
         labels: (b, t, words, h, w), see :func:`instance_labels`.
-        masks: (b, t, i, h, w), of the first i instance tokens.
     """
 
     global_tokens: torch.Tensor | None
     instance_tokens: torch.Tensor | None
     labels: torch.Tensor | None
-    masks: torch.Tensor | None
 
 
 @ARCH_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -59,8 +57,6 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         image: Align propagated features by masked attention; False passes them on as they are.
         isee_residual: Add ISEE's result to the features; False is Eq. 11 of the paper as printed.
         isee_nothing: Let pixels attend to a zero token, too; False is Eq. 10 as printed.
-        isee_masks: Raise a pixel's score for the token of the instance whose mask it is in. The k-th token then belongs
-            to the k-th mask, which tokens of an instance network do not: for those leave it False, Eq. 10 as printed.
         image_window: Rows and columns of IMAGE's window: 5, 7, 9 or 11.
         image_start: Start IMAGE's projections as 'identity', or 'random' as any linear layer.
         token_dim: Channels of the instance tokens.
@@ -93,7 +89,6 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         image: bool = True,
         isee_residual: bool = True,
         isee_nothing: bool = False,
-        isee_masks: bool = False,
         image_window: int = 9,
         image_start: ImageStart = 'random',
         token_dim: int = 512,
@@ -117,8 +112,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
             checkpointing=checkpointing,
         )
         self.missing_priors: MissingPriors = missing_priors
-        self.isee_masks = isee and isee_masks
-        used = {'masks': image or self.isee_masks, 'global_tokens': gps, 'instance_tokens': isee}
+        used = {'masks': image, 'global_tokens': gps, 'instance_tokens': isee}
         self.prior_fields = tuple(name for name, needed in used.items() if needed)
         self.token_dims = {'global_tokens': global_dim, 'instance_tokens': token_dim}
         heads = num_heads[0]
@@ -130,7 +124,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
                 {name: ImageAlignment(embed_dim, image_window, heads, image_start) for name in BRANCHES}
             )
         if gps or isee:
-            options = {'residual': isee_residual, 'nothing': isee_nothing, 'masks': isee_masks}
+            options = {'residual': isee_residual, 'nothing': isee_nothing}
             self.space = nn.ModuleDict(
                 {
                     name: nn.ModuleList(SpaceBlock(embed_dim, gps, isee, heads, **options) for _ in depths)
@@ -177,7 +171,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         used = {name: neutral[name]() if value is None else value for name, value in given.items()}
         self._check(used, (b, t, h, w))
         labels = instances = scenes = None
-        if self.image is not None:
+        if 'masks' in used:
             labels = instance_labels(used['masks'].flatten(0, 1)).unflatten(0, (b, t))
         if self.compress_global is not None:
             scenes = self.compress_global(used['global_tokens'].to(lq.dtype))
@@ -186,13 +180,7 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
             instances = self.compress_instance(
                 (tokens if tokens.size(1) else neutral['instance_tokens']()).to(lq.dtype)
             )
-        masks = used['masks'] if self.isee_masks else None
-        if masks is not None and instances is not None and masks.size(2) > instances.size(1):
-            raise ValueError(
-                f'With isee_masks each mask has its instance token; there are {masks.size(2)} masks and '
-                f'{instances.size(1)} tokens.'
-            )
-        return _Guide(scenes, instances, labels, masks)
+        return _Guide(scenes, instances, labels)
 
     def _check(self, used: dict[str, torch.Tensor], sizes: tuple[int, int, int, int]) -> None:
         b, t, h, w = sizes
@@ -229,7 +217,4 @@ class SemanticLens(RecurrentEnhancer, SemanticArch):
         assert self.space is not None
         block = self.space[step.branch][k]  # pyright: ignore[reportIndexIssue]
         tokens = None if guide.global_tokens is None else guide.global_tokens[:, list(step.sources)]
-        # what IMAGE has aligned lies where the current frame's instances are
-        shown = step.sources if self.image is None else (step.frame,) * 3
-        masks = None if guide.masks is None else guide.masks[:, list(shown)]
-        return run(block, x, tokens, guide.instance_tokens, masks, checkpointing=self.checkpointing)
+        return run(block, x, tokens, guide.instance_tokens, checkpointing=self.checkpointing)

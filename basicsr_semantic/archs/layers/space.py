@@ -9,9 +9,6 @@ from torch.nn import functional as F
 from .mfsa import conv_channels_last
 from .token_attention import TokenAttention, known_tokens
 
-# Where the learned preference of a pixel for the token of its own instance starts: 98 % against one other token.
-MASK_BIAS = 4.0
-
 
 class TokenCompression(nn.Module):
     """Tokens of the semantic extractor to the channels of the features, once a clip.
@@ -81,45 +78,29 @@ class InstanceEmbeddingEncoder(TokenAttention):
         residual: Add the result to the features. False is Eq. 11 as printed.
         nothing: Pixels may attend to a zero token, too. As printed, a softmax over the instances gives every pixel of
             the background some instance's embedding.
-        masks: The scores of a pixel inside an instance's mask are raised for its token, by a learned number a head.
-            As printed, nothing ties a token to the pixels that it is about.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int = 6, residual: bool = True, nothing: bool = False, masks: bool = False
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int = 6, residual: bool = True, nothing: bool = False) -> None:
         super().__init__(dim, num_heads, token_dim=dim)
         self.residual, self.nothing = residual, nothing
-        self.mask_bias = nn.Parameter(torch.full((num_heads,), MASK_BIAS)) if masks else None
         if residual:
             nn.init.zeros_(self.proj.weight)
             nn.init.zeros_(self.proj.bias)
 
-    def forward(self, x: torch.Tensor, tokens: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Embed.
 
         Args:
             x: Features (b, t, h, w, c).
             tokens: Instance tokens (b, n, c), n >= 1, the same for all frames.
-            masks: Where the first of these instances are (b, t, i, h, w), i at most n; needed with ``masks`` alone.
 
         Returns:
             (b, t, h, w, c).
         """
-        keys, values = self.keys_values(tokens, self.nothing)
-        embedded = self.attend(x, keys, values, self._bias(x, masks, keys.size(2)))
+        embedded = self.attend(x, *self.keys_values(tokens, self.nothing))
         # Eq. 11 has no residual. A V is a mixture of a few tokens, so without one the pixels themselves would be lost,
         # while the text describes embedding priors "into the original features" like a position embedding.
         return x + embedded if self.residual else embedded
-
-    def _bias(self, x: torch.Tensor, masks: torch.Tensor | None, count: int) -> torch.Tensor | None:
-        """What the masks add to the scores (b, heads, t h w, count)."""
-        if self.mask_bias is None:
-            return None
-        assert masks is not None
-        inside = masks.to(x.dtype).permute(0, 1, 3, 4, 2).flatten(1, 3)  # (b, t h w, i)
-        inside = F.pad(inside, (0, count - inside.size(-1)))
-        return self.mask_bias[:, None, None].to(x.dtype) * inside[:, None]
 
 
 class SpaceBlock(nn.Module):
@@ -130,7 +111,7 @@ class SpaceBlock(nn.Module):
         gps: With GPS.
         isee: With ISEE.
         num_heads: Heads of ISEE.
-        isee_options: ``residual``, ``nothing`` and ``masks`` of :class:`InstanceEmbeddingEncoder`.
+        isee_options: ``residual`` and ``nothing`` of :class:`InstanceEmbeddingEncoder`.
     """
 
     def __init__(self, dim: int, gps: bool = True, isee: bool = True, num_heads: int = 6, **isee_options: bool) -> None:
@@ -139,17 +120,13 @@ class SpaceBlock(nn.Module):
         self.isee = InstanceEmbeddingEncoder(dim, num_heads, **isee_options) if isee else None
 
     def forward(
-        self,
-        x: torch.Tensor,
-        global_tokens: torch.Tensor | None,
-        instance_tokens: torch.Tensor | None,
-        masks: torch.Tensor | None = None,
+        self, x: torch.Tensor, global_tokens: torch.Tensor | None, instance_tokens: torch.Tensor | None
     ) -> torch.Tensor:
-        """Features (b, t, h, w, c), global tokens (b, t, c), instance tokens (b, n, c) and masks to features."""
+        """Features (b, t, h, w, c), global tokens (b, t, c) and instance tokens (b, n, c) to features."""
         if self.gps is not None:
             assert global_tokens is not None
             x = self.gps(x, global_tokens)
         if self.isee is not None:
             assert instance_tokens is not None
-            x = self.isee(x, instance_tokens, masks)
+            x = self.isee(x, instance_tokens)
         return x

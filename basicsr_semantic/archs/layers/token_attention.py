@@ -47,22 +47,10 @@ class TokenAttention(nn.Module):
         keys, values = (self._heads(part(tokens) * known) for part in (self.key, self.value))
         return (F.pad(keys, (0, 0, 0, 1)), F.pad(values, (0, 0, 0, 1))) if nothing else (keys, values)
 
-    def attend(
-        self, pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """What the tokens say to pixels.
-
-        Args:
-            pixels: (b * k, ..., C), k frames of each of the b sets of tokens.
-            keys: Of `keys_values`.
-            values: Of `keys_values`.
-            bias: Added to the scores, broadcasts to (b, heads, pixels, n).
-
-        Returns:
-            The shape of ``pixels``.
-        """
+    def attend(self, pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """What the tokens say to pixels (b * k, ..., C), k frames of each of the b sets of tokens; the same shape."""
         q = self._heads(self.query(self.norm(pixels)).reshape(keys.size(0), -1, pixels.size(-1)))
-        attended = scaled_attention(q, keys.to(q.dtype), values.to(q.dtype), None if bias is None else bias.to(q.dtype))
+        attended = scaled_attention(q, keys.to(q.dtype), values.to(q.dtype))
         return self.proj(attended.transpose(1, 2).flatten(2)).view(pixels.shape)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:

@@ -29,13 +29,6 @@ def inputs(frames=3, tokens=5):
     return torch.randn(2, frames, 6, 7, 12), torch.randn(2, frames, 12), torch.randn(2, tokens, 12)
 
 
-def masks_of_two(frames=3):
-    """The left half and the upper half, of the first two of the tokens (2, frames, 2, 6, 7)."""
-    masks = torch.zeros(2, frames, 2, 6, 7, dtype=torch.uint8)
-    masks[:, :, 0, :, :3], masks[:, :, 1, :3] = 1, 1
-    return masks
-
-
 def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -71,10 +64,10 @@ def test_isee_is_equations_9_to_11(residual):
     torch.testing.assert_close(isee(x, tokens), expected + x if residual else expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize('parts', [{}, {'gps': False}, {'isee': False}, {'nothing': True, 'masks': True}])
+@pytest.mark.parametrize('parts', [{}, {'gps': False}, {'isee': False}, {'nothing': True}])
 def test_starts_as_the_identity_to_the_bit(parts):
     x, scenes, instances = inputs()
-    assert torch.equal(SpaceBlock(12, num_heads=2, **parts)(x, scenes, instances, masks_of_two()), x)
+    assert torch.equal(SpaceBlock(12, num_heads=2, **parts)(x, scenes, instances), x)
 
 
 def test_without_residual_isee_does_not_start_at_zero():
@@ -132,18 +125,3 @@ def test_nothing_is_a_token_of_zeros():
     assert torch.equal(isee(x, tokens), expected)
     isee.nothing = False
     assert not torch.allclose(isee(x, tokens), expected)
-
-
-def test_a_pixel_in_a_mask_prefers_the_token_of_the_mask():
-    """The bias is added to the scores: with a very large one the pixel gets its instance's value alone."""
-    isee = randomised(InstanceEmbeddingEncoder(12, num_heads=2, nothing=True, masks=True))
-    x, _, tokens = inputs()
-    masks = masks_of_two()
-    nn.init.constant_(isee.mask_bias, 1e4)
-    embedded = isee(x, tokens, masks) - x
-    left = (masks[:, :, 0] == 1) & (masks[:, :, 1] == 0)
-    expected = isee.proj(isee.value(tokens[:, 0]))[:, None, None, None].expand_as(embedded)
-    torch.testing.assert_close(embedded[left], expected[left], atol=1e-5, rtol=1e-4)
-    outside = (masks == 0).all(2)
-    nn.init.zeros_(isee.mask_bias)
-    torch.testing.assert_close((isee(x, tokens, masks) - x)[outside], embedded[outside])

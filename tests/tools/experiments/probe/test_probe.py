@@ -91,3 +91,10 @@ def test_a_stopped_run_ends_like_one_that_was_not(tmp_path, monkeypatch):
     for key, value in whole.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[key]), key
     assert [file.name for file in folder.iterdir()] == ['seem.dropout_5_seed0_weights.pth']
+
+
+def test_the_page_has_the_table_of_the_rows_that_are_committed():
+    rows = json.loads(probe.RESULTS.read_text())
+    page = probe.RESULTS.with_suffix('.md').read_text()
+    assert probe.table(rows, 1000) in page
+    assert all(row['arm'] in ARMS for row in rows)
