@@ -31,4 +31,4 @@ def test_right_priors_help_and_wrong_ones_harm(iterations, arms, tmp_path):
         oracle, wrong = row['oracle'], row['wrong']
         print(f'{name}: oracle {oracle}, control {control}, wrong {wrong}')
         assert oracle['psnr'] > max(control['psnr'], wrong['psnr']) + 1
-        assert oracle['shown'] > control['shown'] + 0.1 and wrong['shown'] < control['shown']
+        assert oracle['shown'] > 0.1 and wrong['shown'] < 0.02
