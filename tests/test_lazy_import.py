@@ -108,8 +108,9 @@ def test_looking_for_basicsr_starts_nothing(tmp_path):
 def test_threads_that_import_at_once_all_find_it_whole(tmp_path):
     text = (
         'import threading, basicsr_semantic\n'
-        'found = []\n'
+        'found, together = [], threading.Barrier(6)\n'
         'def look():\n'
+        '    together.wait()\n'  # one that began later could meet modules of BasicSR that are whole before the rest is
         '    from basicsr.utils.registry import ARCH_REGISTRY\n'
         "    found.append('SemanticLens' in ARCH_REGISTRY)\n"
         'threads = [threading.Thread(target=look) for _ in range(6)]\n'

@@ -9,7 +9,7 @@ import sys
 import pytest
 from helpers.project import ROOT, environment
 
-FILES = ('seem/tune', 'SRModel')
+FILES = ('seem/tune',)
 """What fits into a minute; the tool by itself tries all of its files."""
 
 
@@ -24,7 +24,7 @@ def test_what_check_passes_is_trained(tmp_path):
     found = json.loads(out.read_text())
     failed = [one for one in found if one['outcome'] == 'failed']
     assert [(one['file'], one['key'], one['way'], one['said']) for one in failed] == []
-    assert len(found) > 300 and {one['outcome'] for one in found if one['way'] == 'removed'} >= {'refused', 'trained'}
+    assert len(found) > 100 and {one['outcome'] for one in found if one['way'] == 'removed'} >= {'refused', 'trained'}
     priors = [one for one in found if one['key'] == 'datasets:train:dataroot_priors' and one['way'] == 'removed']
     assert priors and all(one['outcome'] == 'refused' for one in priors)
     assert done.returncode == 0
