@@ -108,7 +108,7 @@ class InstanceAlignment(TokenAttention):
         scale, shift = modulation.chunk(2, dim=1)
         # Eq. 12 writes tokens of the frame, lines 28 and 36 of Algorithm 1 those of the clip: the equation holds, since
         # the ablation calls this step "intra-frame".
-        keys, values = self.keys_values(frame_tokens)
+        keys, values = self.prior_keys_values(frame_tokens)
         clip = None if self.clip_token is None or clip_tokens is None else self.clip_token(clip_tokens)
         clip_values = None if self.clip_value is None or clip_tokens is None else self.clip_value(clip_tokens)
         return InstanceGuide(scale, shift, keys, values, clip, clip_values)

@@ -97,7 +97,7 @@ class InstanceEmbeddingEncoder(TokenAttention):
         Returns:
             (b, t, h, w, c).
         """
-        embedded = self.attend(x, *self.keys_values(tokens, self.nothing))
+        embedded = self.attend(x, *self.prior_keys_values(tokens, self.nothing))
         # Eq. 11 has no residual. A V is a mixture of a few tokens, so without one the pixels themselves would be lost,
         # while the text describes embedding priors "into the original features" like a position embedding.
         return x + embedded if self.residual else embedded

@@ -17,8 +17,6 @@ def known_tokens(tokens: torch.Tensor) -> torch.Tensor:
 class TokenAttention(nn.Module):
     """Multi-head cross-attention of normed pixels to tokens. Keys and values may be worked out once for many calls.
 
-    Zero tokens stand for "nothing is known": their keys and values are zero, whatever the biases are.
-
     Args:
         dim: Channels C of the pixels.
         num_heads: Heads; must divide C.
@@ -33,8 +31,14 @@ class TokenAttention(nn.Module):
         self.key, self.value = (nn.Linear(token_dim, dim) for _ in range(2))
         self.proj = nn.Linear(dim, dim)
 
-    def keys_values(self, tokens: torch.Tensor, nothing: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project the tokens.
+    def keys_values(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (b, n, token_dim) to keys and values (b, heads, n, C / heads)."""
+        return self._heads(self.key(tokens)), self._heads(self.value(tokens))
+
+    def prior_keys_values(self, tokens: torch.Tensor, nothing: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of priors, among which a zero token says that nothing is known: its key and value are zero.
+
+        Not for what is learned: values that start at zero would get no gradient.
 
         Args:
             tokens: (b, n, token_dim).
@@ -43,8 +47,8 @@ class TokenAttention(nn.Module):
         Returns:
             Keys and values (b, heads, n, C / heads), n + 1 with ``nothing``.
         """
-        known = known_tokens(tokens)
-        keys, values = (self._heads(part(tokens) * known) for part in (self.key, self.value))
+        known = known_tokens(tokens)[:, None]
+        keys, values = (part * known for part in self.keys_values(tokens))
         return (F.pad(keys, (0, 0, 0, 1)), F.pad(values, (0, 0, 0, 1))) if nothing else (keys, values)
 
     def attend(self, pixels: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -152,3 +152,13 @@ def test_scores_of_unit_tokens_have_a_spread_at_the_start():
 def test_starts_are_two():
     with pytest.raises(ValueError, match='unit, near_zero, not zero'):
         TextureMemory(16, 10, 2, 2, [4], 'zero')
+
+
+def test_textures_that_start_at_zero_learn_through_the_reader():
+    """They are no priors, of which a zero one would be left out."""
+    torch.manual_seed(0)
+    net, reader = TextureMemory(DIM, TOKENS, GROUPS, 2, [4], 'near_zero'), TextureReader(6, 2, DIM)
+    torch.nn.init.normal_(reader.proj.weight)  # as soon as it has left zero
+    read = net.read(torch.randn(1, TOKENS, DIM), net.initial(1))
+    reader(torch.randn(1, 6, 4, 5), reader.keys_values(read)).square().sum().backward()
+    assert net.textures.grad.abs().max() > 0
