@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from .choices import check_choice
 from .scaled_attention import scaled_attention
 from .tiles import Tiles, window_of_tile
 from .window_attention import attention_gradients
@@ -166,11 +167,9 @@ class ImageAlignment(nn.Module):
 
     def __init__(self, dim: int, window: int = 9, num_heads: int = 6, start: ImageStart = 'random') -> None:
         super().__init__()
-        if window not in WINDOW_SIZES:
-            raise ValueError(f'image_window is one of {", ".join(map(str, WINDOW_SIZES))}, not {window}.')
+        check_choice('image_window', window, WINDOW_SIZES)
+        check_choice('image_start', start, get_args(ImageStart))
         self.window, self.num_heads = window, num_heads
-        if start not in get_args(ImageStart):
-            raise ValueError(f'image_start is one of {", ".join(get_args(ImageStart))}, not {start}.')
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
         for linear in (self.query, self.key, self.value) if start == 'identity' else ():
             nn.init.eye_(linear.weight)

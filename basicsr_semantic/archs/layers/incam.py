@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .choices import check_choice
 from .time_blocks import zero
 from .token_attention import TokenAttention
 
@@ -64,8 +65,7 @@ class InstanceAlignment(TokenAttention):
         reading: ClipReading = 'scale',
     ) -> None:
         super().__init__(dim, num_heads, token_dim)
-        if reading not in get_args(ClipReading):
-            raise ValueError(f'incam_reading is one of {", ".join(get_args(ClipReading))}, not {reading}.')
+        check_choice('incam_reading', reading, get_args(ClipReading))
         self.conv1 = nn.Conv2d(feature_dim, dim, 3, 1, 1)
         self.conv2 = nn.Conv2d(dim, dim * 2, 3, 1, 1)
         self.clip_token = nn.Linear(token_dim, dim) if clip else None

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .choices import check_choice
 from .query_blocks import Attention
 from .time_blocks import zero
 from .token_attention import TokenAttention
@@ -70,8 +71,7 @@ class TextureMemory(nn.Module):
         start: MemoryStart = 'unit',
     ) -> None:
         super().__init__()
-        if start not in get_args(MemoryStart):
-            raise ValueError(f'memory_start is one of {", ".join(get_args(MemoryStart))}, not {start}.')
+        check_choice('memory_start', start, get_args(MemoryStart))
         self.semantics = nn.Parameter(torch.empty(groups, num_tokens, num_tokens))
         self.textures = nn.Parameter(torch.zeros(groups, num_tokens, dim))
         nn.init.trunc_normal_(self.semantics, std=num_tokens**-0.5 if start == 'unit' else 0.02)

@@ -17,20 +17,17 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # one thread a run; before PyTorc
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import torch
+from probe_arms import ARMS, MODULES, Module
+from probe_training import Row, Run
+from tqdm import tqdm
+
+from basicsr_semantic.utils.files import write_whole
+
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(Path(__file__).parent))
-
-import torch  # noqa: E402
-from probe_arms import ARMS, MODULES, Module  # noqa: E402
-from probe_training import Row, Run  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from basicsr_semantic.utils.files import write_whole  # noqa: E402
-
 RESULTS = ROOT / 'docs' / 'results' / 'probe.json'
 FOLDER = ROOT / 'experiments' / 'probe'
 
