@@ -19,6 +19,7 @@ low-resolution frame, then the masks that the methods read.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from demo_clips import MANIFEST
 from demo_report import PICTURE, first_picture, report
-from demo_steps import Runner, Step
+from demo_steps import Runner, Step, environment
 
 from basicsr_semantic.utils.errors import UserError
 
@@ -231,6 +232,7 @@ def run(root: Path, lens: bool, fresh: bool, quick: bool, readme: bool, start: f
     """The steps, with a first picture after the first; then table and picture."""
     root.mkdir(parents=True, exist_ok=True)
     out = root / OUT
+    os.environ.update(environment())
     runner = Runner(root, out, fresh)
     steps = build_steps(root, quick, lens)
     for number, step in enumerate(steps, 1):

@@ -3,21 +3,26 @@
 A step is one command as a reader would type it. It is done when it has ended well with the same command, the same
 option files and the same steps before it; then it is skipped. A step that was interrupted is run again with the flag
 that makes it go on from where it was.
+
+Commands of `basicsr` are forked from a process that has imported PyTorch and BasicSR: to import them again for each of
+eleven commands took longer than a training.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +35,7 @@ from basicsr_semantic.utils.files import write_whole
 ITERATION = re.compile(r'\[epoch:\s*[\d,]+,\s*iter:\s*([\d,]+)')
 BAR = re.compile(r'\|\s*(\d+)/(\d+) \[')
 MOST_THREADS = 4
+IMPORTED = ('basicsr_semantic.engine.pipeline', 'basicsr.models', 'scipy.optimize')
 
 
 @dataclass(frozen=True)
@@ -143,17 +149,13 @@ class Runner:
     def _execute(self, step: Step, command: tuple[str, ...]) -> None:
         log = self.log(step)
         log.parent.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            real_command(command), cwd=self.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert process.stdout is not None
+        process, output = start(command, self.root)
         try:
             with log.open('a', encoding='utf-8') as file:
-                last = follow(process.stdout, file, step.iterations)
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # the terminal has interrupted it too, and a training saves first
-            raise
+                last = follow(output.fileno(), file, step.iterations)
+        finally:
+            process.join()  # after Ctrl-C, too: the terminal has interrupted it as well, and a training saves first
+        code = process.exitcode
         if code:
             lines = '\n'.join(f'      | {line}' for line in last)
             raise UserError(
@@ -162,10 +164,31 @@ class Runner:
             )
 
 
-def real_command(command: tuple[str, ...]) -> list[str]:
-    """What is really run for a command as typed: this Python, so that no activated environment is needed."""
-    first = {'basicsr': [sys.executable, '-m', 'basicsr_semantic'], 'python': [sys.executable]}[command[0]]
-    return [*first, *command[1:]]
+def start(command: tuple[str, ...], root: Path) -> tuple[BaseProcess, Connection]:
+    """Start a command as typed, `basicsr` or `python` first, in the working folder: the process, and all it prints.
+
+    It is run by this Python, so that no activated environment is needed.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(list(IMPORTED))
+    output, written = context.Pipe(duplex=False)
+    process = context.Process(target=run_command, args=(command, str(root), written))
+    process.start()
+    written.close()
+    return process, output
+
+
+def run_command(command: tuple[str, ...], root: str, output: Connection) -> None:
+    """Run a command in this process, which prints into the pipe."""
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    os.chdir(root)
+    if command[0] == 'python':
+        os.execv(sys.executable, [sys.executable, *command[1:]])
+    from basicsr_semantic.cli import main
+
+    sys.argv = list(command)
+    sys.exit(main(list(command[1:])))
 
 
 def environment() -> dict[str, str]:
@@ -183,21 +206,21 @@ def environment() -> dict[str, str]:
     return defaults | dict(os.environ) | {'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 
 
-def pieces(stream: IO[bytes]) -> Iterator[str]:
+def pieces(descriptor: int) -> Iterator[str]:
     """Lines of a command's output as they come, also those that a progress bar ends with a carriage return."""
     rest = b''
-    while block := os.read(stream.fileno(), 65536):
+    while block := os.read(descriptor, 65536):
         *whole, rest = re.split(rb'[\r\n]+', rest + block)
         yield from (line.decode('utf-8', 'replace') for line in whole if line)
     if rest:
         yield rest.decode('utf-8', 'replace')
 
 
-def follow(stream: IO[bytes], log: IO[str], iterations: int) -> list[str]:
+def follow(descriptor: int, log: IO[str], iterations: int) -> list[str]:
     """Writes a command's output to a log and turns its progress into one bar on the terminal.
 
     Args:
-        stream: the command's output.
+        descriptor: of the pipe with the command's output.
         log: where all of it goes.
         iterations: length of a training; 0 takes count and total from the command's own bars.
 
@@ -206,7 +229,7 @@ def follow(stream: IO[bytes], log: IO[str], iterations: int) -> list[str]:
     """
     last: deque[str] = deque(maxlen=12)
     with tqdm(total=iterations or None, bar_format='      {l_bar}{bar:30}{r_bar}', leave=True) as bar:
-        for line in pieces(stream):
+        for line in pieces(descriptor):
             log.write(line + '\n')
             log.flush()
             if iterations and (found := ITERATION.search(line)):

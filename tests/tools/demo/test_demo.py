@@ -154,7 +154,8 @@ class TestPicture:
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(demo_steps, 'IMPORTED', ())  # these commands need none of it
     (tmp_path / 'job.py').write_text(
         'import pathlib, sys\n'
         "pathlib.Path('runs').open('a').write(' '.join(sys.argv[1:]) + '\\n')\n"
@@ -260,13 +261,17 @@ class TestSteps:
         ]
         os.write(write, (''.join(lines) + 'End of training.').encode())
         os.close(write)
-        with os.fdopen(read, 'rb') as stream, (tmp_path / 'log').open('w') as log:
-            last = demo_steps.follow(stream, log, 1200)
+        with (tmp_path / 'log').open('w') as log:
+            last = demo_steps.follow(read, log, 1200)
+        os.close(read)
         assert last == ['End of training.']
         assert '1200/1200' in capsys.readouterr().err
 
-    def test_commands_are_this_python_and_few_threads(self, monkeypatch):
-        assert demo_steps.real_command(('basicsr', 'test')) == [sys.executable, '-m', 'basicsr_semantic', 'test']
+    def test_a_command_of_ours_ends_with_its_code_and_its_sentence(self, folder):
+        with pytest.raises(UserError, match=r'exit code [12](?s:.*)absent'):
+            Runner(folder, folder / 'record').run(Step('a', 'A', ('basicsr', 'check', '-opt', 'absent')), 1, 1)
+
+    def test_threads_are_few(self, monkeypatch):
         monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
         assert 1 <= int(demo_steps.environment()['OMP_NUM_THREADS']) <= demo_steps.MOST_THREADS
         monkeypatch.setenv('OMP_NUM_THREADS', '7')

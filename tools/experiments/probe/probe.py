@@ -42,11 +42,12 @@ def train(name: str, seed: int, iterations: int, folder: Path, place: int = 0) -
 
 
 def chosen(names: list[str]) -> list[str]:
-    """The arms whose names begin so, each behind the one that it starts from."""
+    """The arms of these names, or whose names begin so, each behind the one that it starts from."""
     unknown = [name for name in names if not any(arm.startswith(name) for arm in ARMS)]
     if unknown:
         raise SystemExit(f'No arm begins with {unknown[0]!r}. The arms are {", ".join(ARMS)}.')
-    found = [arm for arm in ARMS if not names or arm.startswith(tuple(names))]
+    begins = tuple(name for name in names if name not in ARMS)
+    found = [arm for arm in ARMS if not names or arm in names or arm.startswith(begins)]
     starts = [start for start in (ARMS[arm].start for arm in found) if start is not None and start not in found]
     return sorted({*found, *starts}, key=lambda arm: (ARMS[arm].start is not None, list(ARMS).index(arm)))
 
