@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
+import signal
 import threading
 from typing import Any
 
@@ -136,3 +137,12 @@ class FirstItem(Dataset):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dataset, name)
+
+
+def start_worker(worker: int) -> None:
+    """Keep BLAS and OpenCV of each worker to one thread, and interrupts to the main process."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -50,7 +50,7 @@ from .arguments import add_run_arguments
 from .checkpoint import load_file, read_once
 from .distributed import any_process, barrier, gather_lists, init_distributed, together
 from .evaluator import prepare_metrics
-from .loading import FirstItem, loader_died, make_prefetcher
+from .loading import FirstItem, loader_died, make_prefetcher, start_worker
 from .log import start_log, write_log
 from .loss_guard import SkippedSteps, begin_iteration, check_seen
 from .run import Run, hold_folder, move_paths, prepare_run
@@ -440,19 +440,10 @@ def _train_loader(run: Run, start_iter: int) -> tuple[DataLoader, ResumableSampl
         drop_last=True,
         pin_memory=options.pin_memory and torch.cuda.is_available(),
         persistent_workers=options.persistent_workers and workers > 0,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         collate_fn=getattr(dataset, 'collate', None),
     )
     return loader, sampler
-
-
-def _start_worker(worker: int) -> None:
-    """Keep BLAS and OpenCV of each worker to one thread, and interrupts to the main process."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _tell_of_random_flow(opt: dict[str, Any], model: Any) -> None:

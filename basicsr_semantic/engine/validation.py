@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def validate(model, dataloader, current_iter: int | str, tb_logger, save_img: bo
         for item_index in range(rank, len(dataset), world):
             evaluator.begin_item()
             for frame in _restore(model, dataset, item_index):
-                rows.append(_judge(frame, evaluator, _image_path(opt, name, frame, current_iter) if save_img else None))
+                rows.append(judge(frame, evaluator, _image_path(opt, name, frame, current_iter) if save_img else None))
             evaluator.end_item()
             bar.update(min(world, len(dataset) - bar.n))
     report = Report(name, list(metrics), sorted(gather_lists(rows), key=lambda r: (r['clip'], r['index'])))
@@ -145,6 +145,20 @@ def _restore(model, dataset, item_index: int) -> Iterator[Frame]:
         if hasattr(model, held):
             delattr(model, held)
     frames = output[0] if output.dim() == 5 else output  # (n, 3, H, W)
+    read = (lambda k: dataset.read_gt(item_index, k)) if hasattr(dataset, 'read_gt') else (lambda k: None)
+    yield from frames_of(item, frames, read)
+
+
+def frames_of(
+    item: dict[str, Any], frames: torch.Tensor, read_gt: Callable[[int], torch.Tensor | None]
+) -> Iterator[Frame]:
+    """The frames to judge of an item, one at a time.
+
+    Args:
+        item: Of a data set, ours or BasicSR's.
+        frames: What was restored of it (n, 3, H, W).
+        read_gt: Reads the GT of a frame by its place among those to judge, where the item has none.
+    """
     clip, indices, names = _places(item, len(frames))
     frames = frames[len(frames) - len(indices) :]  # a segment may begin with frames that the one before has shown
     gt = item.get('gt')
@@ -152,7 +166,7 @@ def _restore(model, dataset, item_index: int) -> Iterator[Frame]:
         if gt is not None:
             truth = gt[gt.size(0) // 2 if len(indices) == 1 else k] if gt.dim() == 4 else gt
         else:
-            truth = dataset.read_gt(item_index, k) if hasattr(dataset, 'read_gt') else None
+            truth = read_gt(k)
         yield Frame(clip, index, names[k], frames[k], truth)
 
 
@@ -173,8 +187,12 @@ def _places(item: dict[str, Any], count: int) -> tuple[str, list[int], list[str]
     return clip, list(range(count)), [f'{i:08d}' for i in range(count)]
 
 
-def _judge(frame: Frame, evaluator: Evaluator, image_path: Path | None) -> dict[str, Any]:
-    """Quantise a frame, save it where asked, and measure it."""
+def judge(frame: Frame, evaluator: Evaluator, image_path: Path | None) -> dict[str, Any]:
+    """Quantise a frame, save it where asked, and measure it: a row of a :class:`Report`.
+
+    Raises:
+        UserError: Its GT is of another size, or a metric refuses it.
+    """
     row: dict[str, Any] = {'clip': frame.clip, 'index': frame.index, 'frame': frame.name}
     restored = _quantised(frame.restored)
     if image_path is not None:

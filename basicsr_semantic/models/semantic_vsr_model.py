@@ -262,7 +262,7 @@ class SemanticVSRModel(VideoBaseModel):
     # ------------------------------------------------------------------------------------------------ training
 
     def init_training_settings(self) -> None:
-        """Losses, optimiser, schedules, gradient scaler and warm-up stages."""
+        """Losses, warm-up stages, and what steps."""
         train = self.train_options
         assert train is not None
         self.net_g.train()
@@ -270,10 +270,16 @@ class SemanticVSRModel(VideoBaseModel):
         self.cri_perceptual = build_loss(train.perceptual_opt).to(self.device) if train.perceptual_opt else None
         if self.cri_pix is None and self.cri_perceptual is None:
             raise UserError('There is no loss: give train:pixel_opt or train:perceptual_opt.')
-        self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
         self.stages = Stages(self.get_bare_model(self.net_g))
         self.stages.freeze_until(train.fix_flow, is_flow)
         self.stages.freeze_until(train.tsa_iter, is_not_fusion)
+        self.init_steps()
+
+    def init_steps(self) -> None:
+        """Optimiser, schedules and gradient scaler."""
+        train = self.train_options
+        assert train is not None
+        self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
         multipliers = {'spynet': train.flow_lr_mul, 'dcn': train.dcn_lr_mul}
         self.optimizer_g = make_optimizer(self, self.get_bare_model(self.net_g), train.optim_g, multipliers)
         self.optimizers.append(self.optimizer_g)
@@ -313,6 +319,15 @@ class SemanticVSRModel(VideoBaseModel):
         self._check_frozen()
         if train.ema_decay > 0:
             self.model_ema(train.ema_decay)
+
+    def losses_of(self, current_iter: int) -> OrderedDict[str, torch.Tensor]:
+        """The losses of the fed batch by name, with their gradients, for a training loop that is not BasicSR's."""
+        self.stages.apply(current_iter)
+        self.priors = self._with_dropout(current_iter)
+        ((inputs, gt),) = self._parts(1)
+        output = self.net_g(*inputs)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._losses(output.float(), gt, parts=1)[1]
 
     def _with_dropout(self, current_iter: int) -> SemanticPriors:
         """The fed priors; those of some clips neutral, with the probability ``train.prior_dropout``.

@@ -40,7 +40,8 @@ _NO_WEIGHTS = (
     'The frame decoder has no weights and does not train, so its tokens would mean nothing. Give '
     'path:pretrain_frame_decoder, or train it too: train:trainable: [frame_decoder, instance].'
 )
-_NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+"""Modules whose parameters the optimiser does not make smaller."""
 
 
 @MODEL_REGISTRY.register()  # pyright: ignore[reportOptionalCall]
@@ -216,9 +217,15 @@ class VideoInstanceModel(VideoBaseModel):
         self.trained = self.model_to_device(stage)
         assert not isinstance(self.trained, DataParallel)
         self.trained.train()
+        self.init_steps(stage)
+
+    def init_steps(self, stage: StageOne) -> None:
+        """Optimiser, schedules and gradient scaler."""
+        train = self.train_options
+        assert train is not None
         multipliers = {'frame_decoder': train.frame_decoder_lr_mul}
         # as VITA: norms and learned queries keep their size
-        self.optimizer_g = make_optimizer(self, stage, train.optim_g, multipliers, _NO_DECAY)
+        self.optimizer_g = make_optimizer(self, stage, train.optim_g, multipliers, NO_DECAY)
         self.optimizers.append(self.optimizer_g)
         self.setup_schedulers()
         self.scaler = torch.amp.GradScaler(self.device.type) if train.amp == 'fp16' else None
@@ -283,14 +290,7 @@ class VideoInstanceModel(VideoBaseModel):
         assert train is not None
         self.optimizer_g.zero_grad(set_to_none=True)
         with autocast(self.device, train.amp):
-            if self.trains_frames:
-                found, features, semantics = self.trained(self.frames)
-                losses, matches = frame_losses(self.net_f, semantics, self.targets, self.cri, self.classes)
-            else:
-                tokens, pixels, matches = describe(self.net_f, self.frames, self.targets, self.cri, self.classes)
-                found, features, _ = self.trained(tokens, pixels)
-                losses = {}
-        losses.update(self.cri(_as_float(found), features.float(), self.targets, matches))
+            losses = self.losses_of(current_iter)
         total = torch.stack(list(losses.values())).sum()
         (self.scaler.scale(total) if self.scaler else total).backward()
         losses = OrderedDict((name, value.detach()) for name, value in losses.items())
@@ -301,6 +301,19 @@ class VideoInstanceModel(VideoBaseModel):
         take_step(self.optimizer_g, self.scaler)
         for label, average in self.averages.items():
             average.move(self._trained_networks()[label], train.ema_decay)
+
+    def losses_of(self, current_iter: int) -> dict[str, torch.Tensor]:
+        """The losses of the fed batch by name, with their gradients; the same in every iteration."""
+        losses: dict[str, torch.Tensor] = {}
+        if self.trains_frames:
+            found, features, semantics = self.trained(self.frames)
+            losses, matches = frame_losses(self.net_f, semantics, self.targets, self.cri, self.classes)
+        else:
+            tokens, pixels, matches = describe(self.net_f, self.frames, self.targets, self.cri, self.classes)
+            found, features, _ = self.trained(tokens, pixels)
+        with torch.autocast(self.device.type, enabled=False):
+            losses |= self.cri(_as_float(found), features.float(), self.targets, matches)
+        return losses
 
     # ---------------------------------------------------------------------------------------------- validation
 

@@ -51,7 +51,7 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
             item = dataset[index]
             found = predict(item['frames'], tuple(item['size']), len(categories))
             if dataset.annotated:
-                matches += compare_video(item['video_id'], [vars(one) for one in found], _wanted(dataset, index))
+                matches += compare_video(item['video_id'], [vars(one) for one in found], wanted(dataset, index))
             else:
                 results += [_result(item, one, categories) for one in found]
             bar.update(min(world, len(dataset) - bar.n))
@@ -76,7 +76,8 @@ def validate_videos(model, dataset, predict: Predict, current_iter: int | str, t
     return figures
 
 
-def _wanted(dataset, index: int) -> list[dict[str, Any]]:
+def wanted(dataset, index: int) -> list[dict[str, Any]]:
+    """What is annotated in a video, as :func:`compare_video` takes it."""
     annotated = dataset.annotations(index)
     return [
         {'label': int(label), 'masks': masks, 'crowd': bool(crowd)}

@@ -32,6 +32,7 @@ class Arm:
         trainable: How the names of the parameters begin that are trained; empty for all.
         lr_scale: Learning rate of the semantic modules, in units of that of the rest.
         dropout: Probability that a batch is trained on without priors.
+        squared: Train with the squared error instead of Charbonnier's.
     """
 
     network: Callable[..., nn.Module]
@@ -44,6 +45,7 @@ class Arm:
     trainable: tuple[str, ...] = ()
     lr_scale: float = 1.0
     dropout: float = 0.0
+    squared: bool = False
 
     def but(self, **changes: Any) -> Arm:
         """The same arm but for these attributes; ``arguments`` are added to those it has."""
@@ -160,6 +162,8 @@ ARMS: dict[str, Arm] = {
     'category.printed': _CATEGORY.but(arguments={'memory_start': 'near_zero'}),
     'category.unit': _CATEGORY,
     'category.unit_lr4': _CATEGORY.but(lr_scale=4),
+    'category.unit_lr0.25': _CATEGORY.but(lr_scale=0.25),
+    'category.unit_squared': _CATEGORY.but(squared=True),
 }
 
 MODULES: tuple[Module, ...] = (
@@ -181,6 +185,6 @@ MODULES: tuple[Module, ...] = (
         'CaTeGory (Eq. 16 to 20)',
         'category.without',
         'category.neutral',
-        ('category.printed', 'category.unit', 'category.unit_lr4'),
+        ('category.printed', 'category.unit', 'category.unit_lr4', 'category.unit_lr0.25', 'category.unit_squared'),
     ),
 )

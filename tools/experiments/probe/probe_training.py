@@ -76,7 +76,8 @@ class Run:
         if state.is_file():
             self._resume(load_file(state))
             report(self.iteration)
-        loss_of, started = CharbonnierLoss(), time.process_time() - self.seconds
+        loss_of: nn.Module = nn.MSELoss() if self.arm.squared else CharbonnierLoss()
+        started = time.process_time() - self.seconds
         while self.iteration < self.iterations:
             progress = self.iteration / self.iterations
             share = (1 - LAST_SHARE) * (1 + math.cos(math.pi * progress)) / 2 + LAST_SHARE

@@ -1,0 +1,116 @@
+"""What ``python -m basicsr_semantic.mm.train`` and ``test`` share: arguments, configuration, errors in a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from ..config.plugins import load_plugins
+from ..utils.errors import UserError, full_stop
+from ..utils.printing import complain
+
+
+def parser_of(verb: str, about: str) -> argparse.ArgumentParser:
+    """The arguments that OpenMMLab's own tools take."""
+    parser = argparse.ArgumentParser(prog=f'python -m basicsr_semantic.mm.{verb}', description=about)
+    parser.add_argument('config', help='configuration of MMEngine: basicsr mm-config writes one')
+    parser.add_argument('--work-dir', help='folder of the run (default: that of the configuration)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change keys, for example train_cfg.max_iters=1000 model.scale=2',
+    )
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none', help='who starts it')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The configuration with what the command line says.
+
+    Raises:
+        UserError: There is no such file, or it is no configuration.
+    """
+    if not Path(args.config).is_file():
+        raise UserError(f'There is no configuration {args.config}. basicsr mm-config makes one from an option file.')
+    try:
+        config = Config.fromfile(args.config)
+    except (SyntaxError, KeyError, AttributeError, TypeError, ValueError, ImportError) as error:
+        raise UserError(f'{args.config} is no configuration of MMEngine: {full_stop(error)}') from error
+    config.launcher = args.launcher
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        config.work_dir = args.work_dir
+    config.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return config
+
+
+def runner_of(config: Config) -> Runner:
+    """The runner; a configuration of FlexibleRunner's, with a strategy, gets that.
+
+    Raises:
+        UserError: The configuration lacks a part.
+    """
+    if 'model' not in config:
+        raise UserError('The configuration has no model.')
+    if 'strategy' in config:
+        from mmengine.runner import FlexibleRunner
+
+        return FlexibleRunner.from_cfg(config)
+    return Runner.from_cfg(config)
+
+
+def in_a_sentence(run: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:
+    """Run, and turn what users can mend into a sentence and the exit code 2.
+
+    ``BASICSR_TRACEBACK=1`` shows where an error arose.
+    """
+    try:
+        load_plugins()
+        run(args)
+    except KeyboardInterrupt:
+        return 130
+    except (UserError, pickle.UnpicklingError, RuntimeError) as error:
+        if os.environ.get('BASICSR_TRACEBACK'):
+            raise
+        message = _sentence(error)
+        if message is None:
+            raise
+        complain(f'{Path(sys.argv[0]).stem}: {message}')
+        return 2
+    return 0
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, UserError):
+        return str(error)
+    if 'weights_only' in str(error).replace('Weights only', 'weights_only') and 'HistoryBuffer' in str(error):
+        return (
+            'The checkpoint holds objects of MMEngine, as it writes them without the hook '
+            'basicsr_semantic.PlainMessageHub, and PyTorch does not load objects. Put the hook into custom_hooks '
+            "before you train; a file that you trust can be written again without its entry 'message_hub'."
+        )
+    return None
+
+
+def main_of(verb: str, about: str, add: Callable[[argparse.ArgumentParser], Any], run: Callable[..., Any]) -> Callable:
+    """The main function of a verb."""
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        parser = parser_of(verb, about)
+        add(parser)
+        return in_a_sentence(run, parser.parse_args(arguments))
+
+    return main

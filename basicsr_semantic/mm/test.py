@@ -1,0 +1,35 @@
+"""Test from a configuration of MMEngine.
+
+::
+
+    python -m basicsr_semantic.mm.test CONFIG [CHECKPOINT] [--work-dir FOLDER] [--cfg-options KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..utils.errors import UserError
+from .running import main_of, read_config, runner_of
+
+
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'checkpoint', nargs='?', help='checkpoint of a training under MMEngine (default: the weights of the model)'
+    )
+
+
+def _run(args: argparse.Namespace) -> None:
+    config = read_config(args)
+    if 'test_dataloader' not in config:
+        raise UserError(f'{args.config} has no test_dataloader. basicsr mm-config makes one from a test file.')
+    if args.checkpoint:
+        config.load_from = args.checkpoint
+    runner_of(config).test()
+
+
+main = main_of('test', 'Test from a configuration of MMEngine.', _add, _run)
+
+if __name__ == '__main__':
+    sys.exit(main())
