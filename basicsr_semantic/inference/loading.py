@@ -20,7 +20,7 @@ from ..archs.semantic_arch import SemanticArch, restores_images
 from ..config.named_weights import named_weights, nearest_name, weights_file
 from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
-from ..engine.checkpoint import load_file, load_weights, read_once, read_weights
+from ..engine.checkpoint import holders, load_file, load_weights, read_once, read_weights
 from ..engine.network_record import KEY
 from ..models.adapter_files import Tuning
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
@@ -90,7 +90,8 @@ def _load(
     if missing_priors is not None:
         section = {**section, 'missing_priors': missing_priors}
     if param_key is None:
-        param_key = 'params_ema' if 'params_ema' in content else 'params'
+        averages = holders(content)['params_ema'] if 'meta' in content else ('params_ema',)  # MMEngine's files
+        param_key = 'params_ema' if any(name in content for name in averages) else 'params'
     net = _build(section, path, param_key)
     load_weights(net, path, True, param_key, role=None)
     kind = content.get('prior_kind')

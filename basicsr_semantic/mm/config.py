@@ -53,6 +53,8 @@ def config_of(path: str | Path) -> tuple[Config, list[str]]:
         'model': _MODELS[opt['model_type']](opt, seed),
     }
     config['model']['data_preprocessor'] = {'type': f'{_SCOPE}.ClipPreprocessor'}
+    if opt.get('find_unused_parameters'):
+        config['find_unused_parameters'] = True
     remarks: list[str] = []
     if is_train:
         config |= _training(opt, checked.values, seed)
@@ -222,7 +224,7 @@ def _hooks(opt: Config, is_train: bool, seed: int) -> Config:
     train, logger = opt['train'], opt['logger']
     custom: list[Config] = [
         {'type': f'{_SCOPE}.SeedHook', 'seed': seed},
-        {'type': f'{_SCOPE}.PlainMessageHub'},
+        {'type': f'{_SCOPE}.PlainCheckpoint'},
     ]
     if (train.get('warmup_iter') or -1) > 0:
         custom.append({'type': f'{_SCOPE}.WarmUpHook', 'warmup_iter': train['warmup_iter']})

@@ -13,6 +13,7 @@ from basicsr.utils import tensor2img
 from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
 from torch.nn import functional as F
 
 from ..engine.loss_guard import begin_iteration
@@ -74,11 +75,13 @@ class WarmUpHook(Hook):
 
 
 @HOOKS.register_module()
-class PlainMessageHub(Hook):
-    """Checkpoints that hold numbers alone, so that ``torch.load`` reads them with ``weights_only``.
+class PlainCheckpoint(Hook):
+    """Checkpoints that hold numbers alone, so that ``torch.load`` reads them with ``weights_only``, and say their network.
 
     MMEngine pickles its message hub with the histories of the log as objects of its own class, and ``resume`` then
-    refuses its own file. Here the histories are written as lists and made again when the file is read.
+    refuses its own file. Here the histories are written as lists and made again when the file is read. A model of this
+    package adds what ``basicsr train`` writes: the arguments of the network, the kind of priors, the diffusion; so
+    ``basicsr_semantic.load`` and the option files take the file as they take their own.
     """
 
     priority = 'LOWEST'  # after hooks that put something into the checkpoint
@@ -91,6 +94,9 @@ class PlainMessageHub(Hook):
         for name in ('log_scalars', 'runtime_info', 'resumed_keys'):
             hub[name] = dict(hub[name])
         checkpoint['meta'] = _plain(checkpoint['meta'])
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if hasattr(model, 'record'):
+            checkpoint.update(model.record())
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """See MMEngine."""

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..config.named_weights import weights_file
 from ..engine.loss_guard import agree_on_losses
+from ..engine.network_record import KEY, network_record
 from ..models.seeclear_model import SeeClearModel
 from ..models.semantic_vsr_model import SemanticVSRModel
 from ..models.stage_one import StageOne
@@ -91,7 +92,7 @@ class _Bridge(BaseModel):
         rank, world = dist.get_dist_info()
         gpus = 0 if get_device() == 'cpu' else 1  # the one that MMEngine moves the model to
         place = {'dist': False, 'num_gpu': gpus, 'rank': rank, 'world_size': world, 'manual_seed': seed}
-        opt = {'is_train': train_cfg is not None, **place, **{k: v for k, v in sections.items() if v is not None}}
+        opt = {'model_type': kind.__base__.__name__, 'is_train': train_cfg is not None, **place, **{k: v for k, v in sections.items() if v is not None}}
         if train_cfg is not None:
             opt['train'] = {**opt.get('train', {}), **train_cfg, **_NO_OPTIMISER}
         weights = opt.get('path') or {}
@@ -115,6 +116,11 @@ class _Bridge(BaseModel):
         for name in _UNREGISTERED:
             if hasattr(part := getattr(self.inside, name, None), 'to'):
                 setattr(self.inside, name, part.to(device))
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint of ``basicsr train`` says of its network, by the keys that it has there."""
+        described = network_record(self.inside.opt, 'net_g')
+        return ({} if described is None else {KEY: described}) | self.inside.checkpoint_metadata()
 
     def trained(self) -> tuple[nn.Module, tuple[type[nn.Module], ...]]:
         """What the optimiser trains, by the names that option files use, and what of it has no weight decay."""

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ..config.plugins import load_plugins
+from ..engine.distributed import init_distributed
 from ..utils.errors import UserError, full_stop
 from ..utils.printing import complain
 
@@ -57,14 +59,23 @@ def read_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def runner_of(config: Config) -> Runner:
+def runner_of(config: Config) -> Any:
     """The runner; a configuration of FlexibleRunner's, with a strategy, gets that.
 
+    Several processes meet before MMEngine would have them meet, since it asks each for a GPU.
+
     Raises:
-        UserError: The configuration lacks a part.
+        UserError: The configuration has no model, or the launcher has not said where the processes meet.
     """
     if 'model' not in config:
         raise UserError('The configuration has no model.')
+    if config.launcher in ('pytorch', 'slurm'):
+        init_distributed(config.launcher)
+        if not torch.cuda.is_available() and 'strategy' not in config:
+            wrapper = {'type': 'MMDistributedDataParallel', 'broadcast_buffers': False, 'device_ids': None}
+            wrapper['find_unused_parameters'] = config.get('find_unused_parameters', False)
+            config.setdefault('model_wrapper_cfg', wrapper)
+    config.setdefault('env_cfg', {'dist_cfg': {'backend': 'nccl'}})  # FlexibleRunner has no default
     if 'strategy' in config:
         from mmengine.runner import FlexibleRunner
 
@@ -99,7 +110,7 @@ def _sentence(error: Exception) -> str | None:
     if 'weights_only' in str(error).replace('Weights only', 'weights_only') and 'HistoryBuffer' in str(error):
         return (
             'The checkpoint holds objects of MMEngine, as it writes them without the hook '
-            'basicsr_semantic.PlainMessageHub, and PyTorch does not load objects. Put the hook into custom_hooks '
+            'basicsr_semantic.PlainCheckpoint, and PyTorch does not load objects. Put the hook into custom_hooks '
             "before you train; a file that you trust can be written again without its entry 'message_hub'."
         )
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mmengine.optim import CosineRestartLR
+from mmengine.optim.scheduler.lr_scheduler import CosineRestartLR
 
 from .registry import PARAM_SCHEDULERS
 

@@ -133,6 +133,7 @@ class VideoInstanceModel(VideoBaseModel):
         check_fit(self.net_g, self.net_f)
         self.trains_frames = False
         self.averages: dict[str, MovingAverage] = {}
+        self._saved_config: dict[str, Any] = {}
         if self.is_train:
             self.init_training_settings()
         else:
@@ -183,7 +184,7 @@ class VideoInstanceModel(VideoBaseModel):
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint holds in addition to weights: the arguments of its network."""
-        return {'network': self._saved_config}
+        return {'network': self._saved_config or dict(self.net_g.config)}
 
     def _trained_networks(self) -> dict[str, Any]:
         return {'net_g': self.net_g} | ({'net_f': self.net_f} if self.trains_frames else {})

@@ -115,7 +115,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='basicsr_semantic.SeedHook', seed=0),
-    dict(type='basicsr_semantic.PlainMessageHub'),
+    dict(type='basicsr_semantic.PlainCheckpoint'),
     dict(type='EMAHook', ema_type='basicsr_semantic.AverageFromStart', momentum=0.0010000000000000009),
     dict(type='basicsr_semantic.ShowHook'),
 ]

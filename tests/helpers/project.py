@@ -120,8 +120,12 @@ def group_of_two() -> list[dict[str, str]]:
 
 def basicsr_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
     """The same in two processes of one group, with ``--launcher pytorch`` and what torchrun would tell them."""
+    return script_in_two(*args, '--launcher', 'pytorch', cwd=cwd)
+
+
+def script_in_two(*args: str | Path, cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Arguments of ``basicsr``, or a script, in two processes with what torchrun would tell them."""
     with ThreadPoolExecutor(2) as pool:
-        args = (*args, '--launcher', 'pytorch')
         settings = [Setting(environment=rank) for rank in group_of_two()]
         runs = [pool.submit(_forked, 'everything', i, args, cwd, one) for i, one in enumerate(settings)]
         return [run.result() for run in runs]

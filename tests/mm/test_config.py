@@ -17,11 +17,11 @@ from basicsr_semantic.utils.errors import UserError
 
 pytest.importorskip('mmengine')
 
-from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import PARAM_SCHEDULERS  # noqa: E402
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
+from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
-from basicsr_semantic.mm import config as mm_config  # noqa: E402
+from basicsr_semantic.mm import config as mm_config
 
 OPTIONS = ROOT / 'options'
 FILES = sorted(path.relative_to(OPTIONS).as_posix() for path in OPTIONS.rglob('*.yml'))
@@ -89,7 +89,7 @@ def check_training(config: dict, opt: dict, train: dict) -> None:
     assert config['model'].get('train_cfg', {}).get('trainable') == train.get('trainable')
     assert loader['dataset']['seed'] == config['model']['seed'] == opt['manual_seed']
     hooks = {hook['type'].removeprefix('basicsr_semantic.'): hook for hook in config['custom_hooks']}
-    assert {'SeedHook', 'PlainMessageHub'} <= hooks.keys()
+    assert {'SeedHook', 'PlainCheckpoint'} <= hooks.keys()
     assert ('EMAHook' in hooks) == bool(train.get('ema_decay'))
     if train.get('ema_decay'):
         assert hooks['EMAHook']['momentum'] == 1 - train['ema_decay']

@@ -1,0 +1,95 @@
+"""Figures, pictures and restored frames of MMEngine are those of `basicsr train` and `basicsr test`."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.archs import build_network
+from helpers import mm_runs
+from helpers.instances import frozen_weights, make_options
+from helpers.project import write_options
+
+from basicsr_semantic.cli import main
+from basicsr_semantic.priors import PriorStoreWriter, store_metadata
+
+pytest.importorskip('mmengine')
+pytestmark = [pytest.mark.slow(15), pytest.mark.filterwarnings('ignore')]
+
+SEEM = {
+    'type': 'EDVRSEEM', 'num_feat': 8, 'num_frame': 3, 'deformable_groups': 2, 'num_extract_block': 1,
+    'num_reconstruct_block': 1, 'num_masks': 4, 'reduction': 2,
+}  # fmt: skip
+METRICS = {
+    'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True},
+    'ssim': {'type': 'calculate_ssim', 'crop_border': 0, 'test_y_channel': False},
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> None:
+    """Experiments are made in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def tested(clips, tmp_path) -> dict:
+    """The data set of a validation, with masks."""
+    with PriorStoreWriter(tmp_path / 'masks', store_metadata('regions', order='id', max_masks=4)) as writer:
+        for frame in sorted((clips / 'lq').rglob('*.png')):
+            key = frame.relative_to(clips / 'lq').with_suffix('').as_posix()
+            writer.put(key, np.random.default_rng(0).random((4, 24, 24)) > 0.5)
+    places = {'dataroot_gt': str(clips / 'gt'), 'dataroot_lq': str(clips / 'lq'), 'dataroot_priors': 'masks'}
+    window = {'num_frame': 3, 'num_masks': 4, 'prior_kind': 'regions', 'center_masks_only': True}
+    return {'name': 'tiny', 'type': 'SemanticClipTestDataset', 'io_backend': {'type': 'disk'}, **places, **window}
+
+
+def test_validation_and_test_have_the_figures_and_frames_of_basicsr(options, tested, tmp_path):
+    opt = options(name='seem', network_g=SEEM)
+    same = ('dataroot_priors', 'num_masks', 'prior_kind', 'center_masks_only')
+    opt['datasets']['train'] |= {key: tested[key] for key in same} | {'center_frame_only': True}
+    opt['datasets']['val'] = tested
+    opt['train'] |= {'total_iter': 2}
+    opt['val'] = {'val_freq': 2, 'metrics': METRICS}
+    torch.manual_seed(0)
+    opt['path']['pretrain_network_g'] = mm_runs.start(build_network(dict(SEEM)), tmp_path / 's.pth')
+    assert main(['train', '-opt', str(write_options(opt, tmp_path / 'a.yml'))]) == 0
+    wanted = json.loads((tmp_path / 'experiments/seem/validation/tiny_2.json').read_text())['average']
+    mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run')
+    found = mm_runs.scalars(tmp_path / 'run')[-1]
+    assert {name: found[f'tiny/{name}'] for name in METRICS} == pytest.approx(wanted, rel=0, abs=1e-6)
+    # every tenth frame: the first of each clip, as LR, restored, GT, masks
+    pictures = sorted((tmp_path / 'run').glob('*/vis_data/restored/*/*.png'))
+    assert [picture.parent.name for picture in pictures] == ['000', '001', '002']
+    assert cv2.imread(str(pictures[0])).shape == (96, 4 * 96, 3)
+
+    # a test, without GT: no figures, and the frames are saved
+    test = {key: opt[key] for key in ('name', 'model_type', 'scale', 'num_gpu', 'network_g', 'path')}
+    without = {key: value for key, value in tested.items() if key != 'dataroot_gt'}
+    test |= {'name': 'try', 'datasets': {'test': without}, 'val': {'metrics': METRICS}}
+    assert main(['test', '-opt', str(write_options(test, tmp_path / 'b.yml'))]) == 0
+    config = mm_runs.configuration(test, tmp_path)
+    from basicsr_semantic.mm.test import main as test_main
+
+    assert test_main([str(config), '--work-dir', str(tmp_path / 'tested')]) == 0
+    theirs = sorted((tmp_path / 'results/try/visualization').rglob('*.png'))
+    ours = sorted((tmp_path / 'work_dirs/try/restored').rglob('*.png'))
+    assert len(ours) == len(theirs) == 21
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(cv2.imread(str(one)), cv2.imread(str(other)))
+
+
+def test_instances_have_the_precision_of_basicsr(tmp_path):
+    opt = make_options(tmp_path, ['instance'], total_iter=2)
+    opt['path']['pretrain_frame_decoder'] = frozen_weights(tmp_path)
+    opt['val'] = {'val_freq': 2}
+    torch.manual_seed(0)
+    opt['path']['pretrain_network_g'] = mm_runs.start(build_network(dict(opt['network_g'])), tmp_path / 's.pth')
+    assert main(['train', '-opt', str(write_options(opt, tmp_path / 'a.yml'))]) == 0
+    wanted = json.loads((tmp_path / 'experiments/stage1/validation/held_out_2.json').read_text())['average']
+    mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run')
+    found = mm_runs.scalars(tmp_path / 'run')[-1]
+    assert {name: found[f'held_out/{name}'] for name in wanted} == pytest.approx(wanted, rel=0, abs=1e-6)
