@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.model import ExponentialMovingAverage
 
 from .registry import MODELS
@@ -18,4 +19,5 @@ class AverageFromStart(ExponentialMovingAverage):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.steps: torch.Tensor
         self.steps.fill_(1)

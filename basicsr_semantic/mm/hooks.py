@@ -188,6 +188,6 @@ def _masks(item: dict[str, Any], place: int, shape: tuple[int, ...]) -> list[np.
     masks = masks[min(len(masks) - 1, place)].cpu().numpy().astype(bool)
     drawn = np.zeros((*masks.shape[-2:], 3), np.uint8)
     for number, mask in enumerate(masks):
-        hue = np.uint8([[[int(180 * number / max(len(masks), 1)), 200, 230]]])
+        hue = np.array([[[180 * number // max(len(masks), 1), 200, 230]]], np.uint8)
         drawn[mask] = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0]
     return [cv2.resize(drawn, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)]

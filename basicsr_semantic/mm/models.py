@@ -73,6 +73,9 @@ class _Bridge(BaseModel):
         UserError: As the model inside, or a key of ``train_cfg`` that belongs to MMEngine's runner.
     """
 
+    inside: Any
+    generator: Any
+
     def __init__(
         self,
         kind: type[Any],
@@ -92,7 +95,12 @@ class _Bridge(BaseModel):
         rank, world = dist.get_dist_info()
         gpus = 0 if get_device() == 'cpu' else 1  # the one that MMEngine moves the model to
         place = {'dist': False, 'num_gpu': gpus, 'rank': rank, 'world_size': world, 'manual_seed': seed}
-        opt = {'model_type': kind.__base__.__name__, 'is_train': train_cfg is not None, **place, **{k: v for k, v in sections.items() if v is not None}}
+        opt = {
+            'model_type': kind.__mro__[2].__name__,
+            'is_train': train_cfg is not None,
+            **place,
+            **{k: v for k, v in sections.items() if v is not None},
+        }
         if train_cfg is not None:
             opt['train'] = {**opt.get('train', {}), **train_cfg, **_NO_OPTIMISER}
         weights = opt.get('path') or {}
@@ -106,15 +114,16 @@ class _Bridge(BaseModel):
         memo[id(self.inside)] = self.inside
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
-        copied.__dict__.update({name: deepcopy(value, memo) for name, value in self.__dict__.items()})
+        vars(copied).update({name: deepcopy(value, memo) for name, value in vars(self).items()})
         return copied
 
-    def _set_device(self, device: torch.device | str) -> None:
+    def _set_device(self, device: Any) -> None:
         """Also for what is no submodule."""
         super()._set_device(device)
         self.inside.device = torch.device(device)
         for name in _UNREGISTERED:
-            if hasattr(part := getattr(self.inside, name, None), 'to'):
+            part = getattr(self.inside, name, None)
+            if isinstance(part, nn.Module | torch.Tensor):
                 setattr(self.inside, name, part.to(device))
 
     def record(self) -> dict[str, Any]:
