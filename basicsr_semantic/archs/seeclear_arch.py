@@ -110,7 +110,7 @@ class SeeClear(nn.Module, SemanticArch):
         semantic: bool = True,
         mfsa: bool = True,
         incam: bool = True,
-        incam_reading: ClipReading = 'scale',
+        incam_reading: ClipReading = 'embed',
         category: bool = True,
         skip: Skip = 'high',
         token_dim: int = 256,

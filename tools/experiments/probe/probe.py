@@ -69,16 +69,21 @@ def table(rows: list[Row], iterations: int) -> str:
 
 
 def _lines(module: Module, arm: str, rows: list[Row], iterations: int) -> list[str]:
-    def column(name: str, mode: str, figure: str = 'psnr') -> str:
-        found = [row[mode][figure] for row in rows if row['arm'] == name and row['iterations'] == iterations]
+    def column(name: str, *modes: str, figure: str = 'psnr') -> str:
+        """The first of the modes that a row has: what has no priors at all is without them."""
+        found = [
+            next(row[mode][figure] for mode in modes if mode in row)
+            for row in rows
+            if row['arm'] == name and row['iterations'] == iterations
+        ]
         return ', '.join(f'{value:.2f}' for value in found) or '-'
 
     seeds = [row['seed'] for row in rows if row['arm'] == arm and row['iterations'] == iterations]
     if not seeds:
         return []
-    cells = [f'{module.title}: {arm.split(".")[1]}', ', '.join(map(str, seeds))]
-    cells += [column(module.without, 'neutral'), column(module.neutral, 'neutral'), column(arm, 'oracle')]
-    cells += [column(arm, module.misled), column(arm, 'neutral'), column(arm, 'oracle', 'shown')]
+    cells = [f'{module.title}: {arm.partition(".")[2]}', ', '.join(map(str, seeds))]
+    cells += [column(module.without, 'oracle', 'neutral'), column(module.neutral, 'neutral'), column(arm, 'oracle')]
+    cells += [column(arm, module.misled), column(arm, 'neutral'), column(arm, 'oracle', figure='shown')]
     return [f'| {" | ".join(cells)} |']
 
 
