@@ -127,6 +127,7 @@ ARMS: dict[str, Arm] = {
     'seem.neutral': _SEEM.but(neutral=True),
     'seem.printed': _SEEM,
     'seem.dropout': _SEEM.but(dropout=0.2),
+    'seem.dropout_half': _SEEM.but(dropout=0.5),
     'tune.without': _SEEM.but(arguments={'branches': []}, start='seem.without'),
     'tune.neutral': _SEEM.but(neutral=True, start='seem.without', trainable=('sam_embed', 'seem_', *_RECONSTRUCTION)),
     'tune.printed': _SEEM.but(start='seem.without', trainable=('sam_embed', 'seem_')),
@@ -167,7 +168,12 @@ ARMS: dict[str, Arm] = {
 }
 
 MODULES: tuple[Module, ...] = (
-    Module('SEEM, trained with the network', 'seem.without', 'seem.neutral', ('seem.printed', 'seem.dropout')),
+    Module(
+        'SEEM, trained with the network',
+        'seem.without',
+        'seem.neutral',
+        ('seem.printed', 'seem.dropout', 'seem.dropout_half'),
+    ),
     Module('SEEM, tuned on a frozen network', 'tune.without', 'tune.neutral', ('tune.printed', 'tune.reconstruction')),
     Module('GPS (Eq. 6 to 8)', 'scene.without', 'gps.neutral', ('gps.printed', 'gps.dropout')),
     Module('ISEE (Eq. 9 to 11), one token', 'scene.without', 'isee.neutral', ('isee.printed', 'isee.nothing')),
