@@ -76,7 +76,7 @@ class WarmUpHook(Hook):
 
 @HOOKS.register_module()
 class PlainCheckpoint(Hook):
-    """Checkpoints that hold numbers alone, so that ``torch.load`` reads them with ``weights_only``, and say their network.
+    """Checkpoints of numbers alone, which ``torch.load`` reads with ``weights_only``, and which say their network.
 
     MMEngine pickles its message hub with the histories of the log as objects of its own class, and ``resume`` then
     refuses its own file. Here the histories are written as lists and made again when the file is read. A model of this

@@ -17,11 +17,20 @@ def _few_clips(monkeypatch):
     monkeypatch.setattr(probe_training, 'HELD_OUT', (1, 8))
 
 
+CASES = {
+    'SEEM': (60, ['seem.printed', 'tune.reconstruction']),
+    'Semantic Lens': (50, ['gps.printed', 'isee.printed']),
+    'SeeClear': (60, ['pixels.printed']),
+}
+"""Iterations, and arms; those of one case have one control, or one more behind a network that is trained first."""
+
+
 @pytest.mark.slow(60)
-@pytest.mark.parametrize(('iterations', 'arms'), [(60, ['seem.printed'])])
-def test_right_priors_help_and_wrong_ones_harm(iterations, arms, tmp_path):
+@pytest.mark.parametrize('case', CASES)
+def test_right_priors_help_and_wrong_ones_harm(case, tmp_path):
     """By PSNR against the control, and by the share of the true texture, which a wrong class makes negative."""
-    (without,) = {module.without for module in MODULES for name in arms if name in module.arms}
+    iterations, arms = CASES[case]
+    (without, *_) = [module.without for module in MODULES for name in arms if name in module.arms]
     control = Run(without, 0, iterations, tmp_path).train()['neutral']
     for name in arms:
         run = Run(name, 0, iterations, tmp_path)
