@@ -62,6 +62,7 @@ class Module:
         without: The arm without the module.
         neutral: The arm with it, trained without priors.
         arms: Those that are trained with priors; the first is the module as printed.
+        chosen: The one of them whose options are our defaults, or what its page advises.
         misled: The mode that leads it astray: wrong classes, or, where it takes none, the priors of another clip.
     """
 
@@ -69,6 +70,7 @@ class Module:
     without: str
     neutral: str
     arms: Sequence[str]
+    chosen: str
     misled: str = 'wrong'
 
 
@@ -173,24 +175,64 @@ MODULES: tuple[Module, ...] = (
         'seem.without',
         'seem.neutral',
         ('seem.printed', 'seem.dropout', 'seem.dropout_half'),
+        'seem.printed',
     ),
-    Module('SEEM, tuned on a frozen network', 'tune.without', 'tune.neutral', ('tune.printed', 'tune.reconstruction')),
-    Module('GPS (Eq. 6 to 8)', 'scene.without', 'gps.neutral', ('gps.printed', 'gps.dropout')),
-    Module('ISEE (Eq. 9 to 11), one token', 'scene.without', 'isee.neutral', ('isee.printed', 'isee.nothing')),
+    Module(
+        'SEEM, tuned on a frozen network',
+        'tune.without',
+        'tune.neutral',
+        ('tune.printed', 'tune.reconstruction'),
+        'tune.reconstruction',
+    ),
+    Module('GPS (Eq. 6 to 8)', 'scene.without', 'gps.neutral', ('gps.printed', 'gps.dropout'), 'gps.printed'),
+    Module(
+        'ISEE (Eq. 9 to 11), one token',
+        'scene.without',
+        'isee.neutral',
+        ('isee.printed', 'isee.nothing'),
+        'isee.printed',
+    ),
     Module(
         'ISEE, the tokens of two shapes',
         'binding.without',
         'binding.neutral',
         ('binding.printed', 'binding.lr4', 'binding.nothing'),
+        'binding.printed',
     ),
-    Module('IMAGE (Eq. 12, 13)', 'image.without', 'image.neutral', ('image.printed', 'image.identity'), 'other'),
-    Module('SeeClear, pixel features (Eq. 10, 11)', 'pixels.without', 'pixels.neutral', ('pixels.printed',)),
-    Module('SeeClear, frame tokens (Eq. 12, 13)', 'pixels.without', 'pixels.neutral', ('tokens.printed', 'tokens.lr4')),
-    Module('InCAM (Eq. 14, 15)', 'incam.without', 'incam.neutral', ('incam.printed', 'incam.embed')),
+    Module(
+        'IMAGE (Eq. 12, 13)',
+        'image.without',
+        'image.neutral',
+        ('image.printed', 'image.identity'),
+        'image.printed',
+        'other',
+    ),
+    Module(
+        'SeeClear, pixel features (Eq. 10, 11)',
+        'pixels.without',
+        'pixels.neutral',
+        ('pixels.printed',),
+        'pixels.printed',
+    ),
+    Module(
+        'SeeClear, frame tokens (Eq. 12, 13)',
+        'pixels.without',
+        'pixels.neutral',
+        ('tokens.printed', 'tokens.lr4'),
+        'tokens.lr4',
+    ),
+    Module('InCAM (Eq. 14, 15)', 'incam.without', 'incam.neutral', ('incam.printed', 'incam.embed'), 'incam.embed'),
     Module(
         'CaTeGory (Eq. 16 to 20)',
         'category.without',
         'category.neutral',
-        ('category.printed', 'category.unit', 'category.unit_lr4', 'category.unit_lr0.25', 'category.unit_squared'),
+        (
+            'category.printed',
+            'category.unit',
+            'category.unit_lr4',
+            'category.unit_lr0.25',
+            'category.unit_squared',
+        ),
+        'category.unit_squared',
     ),
 )
