@@ -17,7 +17,4 @@ from .requirements import check_mmengine
 
 check_mmengine()
 
-from . import averages, data, hooks, loops, metrics, models, optimizers, schedules  # noqa: E402  (they register)
-from .registry import SCOPE  # noqa: E402
-
-__all__ = ['SCOPE', 'averages', 'data', 'hooks', 'loops', 'metrics', 'models', 'optimizers', 'schedules']
+from . import averages, data, hooks, loops, metrics, models, optimizers, schedules  # noqa: E402, F401  (they register)

@@ -7,9 +7,9 @@ and gradient clipping (``optim_wrapper``), schedules, the moving average (``EMAH
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import torch
 from mmengine import dist
@@ -40,22 +40,24 @@ _UNREGISTERED = ('cri_pix', 'cri_perceptual', 'cri', 'diffusion', 'sampler', 'up
 
 
 class _NoSteps:
-    """A model of BasicSR that computes losses and never steps."""
+    """A model of BasicSR that computes losses and never steps; checkpoints name the class that it stands for."""
+
+    model_type: str
 
     def init_steps(self, *_: Any) -> None:
         """MMEngine's runner has optimiser, schedules and gradient scaler."""
 
 
 class _SemanticVSR(_NoSteps, SemanticVSRModel):
-    pass
+    model_type = 'SemanticVSRModel'
 
 
 class _SeeClear(_NoSteps, SeeClearModel):
-    pass
+    model_type = 'SeeClearModel'
 
 
 class _VideoInstance(_NoSteps, VideoInstanceModel):
-    pass
+    model_type = 'VideoInstanceModel'
 
 
 class _Bridge(BaseModel):
@@ -96,7 +98,7 @@ class _Bridge(BaseModel):
         gpus = 0 if get_device() == 'cpu' else 1  # the one that MMEngine moves the model to
         place = {'dist': False, 'num_gpu': gpus, 'rank': rank, 'world_size': world, 'manual_seed': seed}
         opt = {
-            'model_type': kind.__mro__[2].__name__,
+            'model_type': kind.model_type,
             'is_train': train_cfg is not None,
             **place,
             **{k: v for k, v in sections.items() if v is not None},
@@ -369,14 +371,10 @@ class VideoInstanceSegmentor(_Bridge):
 def _plain(value: Any) -> Any:
     """The same without MMEngine's own kinds of dict and list, and without our scope in front of types."""
     if isinstance(value, Mapping):
-        return {key: _unscoped(one) if key == 'type' else _plain(one) for key, one in _items(value)}
+        return {key: _unscoped(one) if key == 'type' else _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value
-
-
-def _items(section: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return iter(cast(Any, section).items())
 
 
 def _unscoped(name: Any) -> Any:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from mmengine.device import get_device
+
 from ..utils.errors import UserError
 from .running import main_of, read_config, runner_of
 
@@ -23,7 +25,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help="go on from a checkpoint; without a file from the newest of the run's folder",
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 on a CPU, float16 elsewhere')
+    parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -32,11 +34,12 @@ def _run(args: argparse.Namespace) -> None:
         if part not in config:
             raise UserError(f'{args.config} has no {part}: it is for a test. Use basicsr_semantic.mm.test.')
     if args.amp:
-        import torch
-
         config.optim_wrapper.type = 'AmpOptimWrapper'
-        on_gpu = torch.cuda.is_available()
-        config.optim_wrapper.setdefault('dtype', 'float16' if on_gpu else 'bfloat16')
+    if config.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError(
+            "MMEngine's mixed precision (AmpOptimWrapper, --amp) needs a GPU, and there is none. Train without it, or "
+            'by basicsr train, whose amp: bf16 runs on a CPU.'
+        )
     if args.resume == 'auto':
         config.resume, config.load_from = True, None
     elif args.resume:

@@ -97,11 +97,14 @@ def training(request, options, tmp_path):
             opt['datasets']['train'] |= {'center_frame_only': True, 'center_masks_only': True}
             opt['train'] |= {'trainable': ['sam_embed', 'seem_'], 'prior_dropout': 0.3, 'warmup_iter': 3}
             opt['train']['optim_g']['groups'] = [{'prefixes': ['seem_'], 'lr_scale': 2}]
-        elif case == 'Semantic Lens':
+        elif case.startswith('Semantic Lens'):
             made = request.getfixturevalue('instances')
             opt = options(name='lens', network_g=LENS)
-            opt['datasets']['train'] |= {'dataroot_priors': made['store'], 'prior_kind': 'xdecoder', 'num_masks': 4}
-            opt['network_s'] = {'type': 'xdecoder', 'extract_mode': 'cached', **EXTRACTION}
+            cached = {'dataroot_priors': made['store'], 'prior_kind': 'xdecoder', 'num_masks': 4}
+            in_the_run = case.endswith('in the run')
+            opt['datasets']['train'] |= {'whole_frames': True} if in_the_run else cached
+            mode = 'online_full' if in_the_run else 'cached'
+            opt['network_s'] = {'type': 'xdecoder', 'extract_mode': mode, **EXTRACTION}
             opt['network_s'] |= {name: made[name] for name in ('checkpoint', 'instance_checkpoint')}
             opt['train'] |= {'grad_clip': 0.1}
         else:
@@ -118,7 +121,10 @@ def training(request, options, tmp_path):
     return make
 
 
-@pytest.mark.parametrize('case', ['SEEM', 'Semantic Lens', 'SeeClear', 'stage 1', 'stage 1 with frames'])
+CASES = ['SEEM', 'Semantic Lens', 'Semantic Lens, priors made in the run', 'SeeClear', 'stage 1', 'stage 1 with frames']
+
+
+@pytest.mark.parametrize('case', CASES)
 def test_five_steps_end_alike_and_a_resumed_run_too(training, tmp_path, case):
     opt = training(case)
     assert main(['train', '-opt', str(write_options(opt, tmp_path / 'a.yml'))]) == 0

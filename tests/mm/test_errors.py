@@ -29,12 +29,17 @@ MODEL = {
 }
 
 
+AMP = "model = train_dataloader = train_cfg = dict()\noptim_wrapper = dict(type='AmpOptimWrapper')"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
 @pytest.mark.parametrize(
     ('text', 'main', 'message'),
     [
         (None, train_main, 'There is no configuration a.py. basicsr mm-config makes one'),
         ('model = dict(', train_main, 'a.py is no configuration of MMEngine:'),
         ('model = dict()', train_main, 'a.py has no train_dataloader: it is for a test.'),
+        (AMP, train_main, "MMEngine's mixed precision (AmpOptimWrapper, --amp) needs a GPU, and there is none."),
         ('model = dict()', mm_test.main, 'a.py has no test_dataloader.'),
         ('test_dataloader = dict()', mm_test.main, 'The configuration has no model.'),
     ],
