@@ -15,6 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ..config.plugins import load_plugins
+from ..engine.checkpoint import load_file
 from ..engine.distributed import init_distributed
 from ..utils.errors import UserError, full_stop
 from ..utils.printing import complain
@@ -57,6 +58,25 @@ def read_config(args: argparse.Namespace) -> Config:
     config.setdefault('work_dir', str(Path('work_dirs') / Path(args.config).stem))
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return config
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuse a file that MMEngine would read without taking anything of it.
+
+    Args:
+        path: What ``--resume`` names, or the checkpoint of a test; a folder is one of shards.
+
+    Raises:
+        UserError: There is no such file, or it is a checkpoint of ``basicsr train``.
+    """
+    if not Path(path).exists():
+        raise UserError(f'There is no checkpoint {path}.')
+    content = load_file(path) if Path(path).is_file() else {}
+    if Path(path).is_file() and not (isinstance(content, dict) and 'state_dict' in content):
+        raise UserError(
+            f'{path} is no checkpoint of MMEngine: it has no state_dict. Weights of basicsr train are taken by the '
+            f'model: --cfg-options model.weights.pretrain_network_g={path}'
+        )
 
 
 def runner_of(config: Config) -> Any:

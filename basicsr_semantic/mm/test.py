@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from ..utils.errors import UserError
-from .running import main_of, read_config, runner_of
+from .running import check_checkpoint, main_of, read_config, runner_of
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def _run(args: argparse.Namespace) -> None:
     if 'test_dataloader' not in config:
         raise UserError(f'{args.config} has no test_dataloader. basicsr mm-config makes one from a test file.')
     if args.checkpoint:
+        check_checkpoint(args.checkpoint)
         config.load_from = args.checkpoint
     runner_of(config).test()
 

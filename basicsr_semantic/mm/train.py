@@ -14,7 +14,7 @@ import sys
 from mmengine.device import get_device
 
 from ..utils.errors import UserError
-from .running import main_of, read_config, runner_of
+from .running import check_checkpoint, main_of, read_config, runner_of
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.resume == 'auto':
         config.resume, config.load_from = True, None
     elif args.resume:
+        check_checkpoint(args.resume)
         config.resume, config.load_from = True, args.resume
     runner_of(config).train()
 

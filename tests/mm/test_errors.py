@@ -52,6 +52,21 @@ def test_a_configuration_that_lacks_something(tmp_path, monkeypatch, capsys, tex
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('main', [train_main, mm_test.main])
+def test_a_checkpoint_of_the_other_side(tmp_path, monkeypatch, capsys, main):
+    """MMEngine would load nothing of it, and go on."""
+    monkeypatch.chdir(tmp_path)
+    Path('a.py').write_text('model = train_dataloader = test_dataloader = train_cfg = optim_wrapper = dict()')
+    torch.save({'params': {'conv.weight': torch.zeros(1)}}, 'net_g_5.pth')
+    flag = ['--resume'] if main is train_main else []
+    assert main(['a.py', *flag, 'net_g_5.pth']) == 2
+    said = capsys.readouterr().err
+    assert 'net_g_5.pth is no checkpoint of MMEngine' in said
+    assert '--cfg-options model.weights.pretrain_network_g=net_g_5.pth' in said
+    assert main(['a.py', *flag, 'absent.pth']) == 2
+    assert 'There is no checkpoint absent.pth.' in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings('ignore')
 def test_a_checkpoint_with_objects_of_mmengine(tmp_path, capsys):
     torch.save({'message_hub': {'log_scalars': {'loss': HistoryBuffer()}}}, tmp_path / 'a.pth')
