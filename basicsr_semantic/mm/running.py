@@ -74,7 +74,7 @@ def check_checkpoint(path: str) -> None:
     content = load_file(path) if Path(path).is_file() else {}
     if Path(path).is_file() and not (isinstance(content, dict) and 'state_dict' in content):
         raise UserError(
-            f'{path} is no checkpoint of MMEngine: it has no state_dict. Weights of basicsr train are taken by the '
+            f"{path} is no checkpoint of MMEngine: it has no state_dict. Weights of BasicSR's loop are taken by the "
             f'model: --cfg-options model.weights.pretrain_network_g={path}'
         )
 

@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace) -> None:
     if config.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise UserError(
             "MMEngine's mixed precision (AmpOptimWrapper, --amp) needs a GPU, and there is none. Train without it, or "
-            'by basicsr train, whose amp: bf16 runs on a CPU.'
+            "in BasicSR's loop, whose amp: bf16 runs on a CPU."
         )
     if args.resume == 'auto':
         config.resume, config.load_from = True, None
