@@ -51,7 +51,7 @@ class InstanceAlignment(TokenAttention):
             activation scales the pixel, "akin to the class activation mapping". The LayerNorm of the attention that
             follows divides most of that out again, and a scale cannot say which instance it was: where a class is told
             in the tokens of one frame alone, the other frames learned it by ``embed`` (41.1 dB) and not by ``scale``
-            (24.2 dB, and 25.5 without it; docs/results/probe.md).
+            (24.2 dB, and 25.5 without it; one seed, more in docs/results/probe.md).
 
     Raises:
         ValueError: Another reading.
