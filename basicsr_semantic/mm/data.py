@@ -146,7 +146,4 @@ def collate_item(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: value[None] if torch.is_tensor(value) else value for key, value in item.items()}
 
 
-@FUNCTIONS.register_module(name='start_worker')
-def start_loader_worker(worker_id: int) -> None:
-    """Keep BLAS and OpenCV of a worker to one thread, and interrupts to the main process."""
-    start_worker(worker_id)
+FUNCTIONS.register_module(module=start_worker)

@@ -90,9 +90,8 @@ class PlainCheckpoint(Hook):
         """See MMEngine."""
         hub = checkpoint['message_hub']
         hub['log_scalars'] = {name: _as_lists(buffer) for name, buffer in hub['log_scalars'].items()}
-        hub['runtime_info'] = {name: _plain(value) for name, value in hub['runtime_info'].items()}
-        for name in ('log_scalars', 'runtime_info', 'resumed_keys'):
-            hub[name] = dict(hub[name])
+        hub['runtime_info'] = _plain(hub['runtime_info'])
+        hub['resumed_keys'] = dict(hub['resumed_keys'])
         checkpoint['meta'] = _plain(checkpoint['meta'])
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if hasattr(model, 'record'):

@@ -7,6 +7,7 @@ and gradient clipping (``optim_wrapper``), schedules, the moving average (``EMAH
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -133,13 +134,13 @@ class _Bridge(BaseModel):
         described = network_record(self.inside.opt, 'net_g')
         return ({} if described is None else {KEY: described}) | self.inside.checkpoint_metadata()
 
+    @abstractmethod
     def trained(self) -> tuple[nn.Module, tuple[type[nn.Module], ...]]:
         """What the optimiser trains, by the names that option files use, and what of it has no weight decay."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _connect(self) -> None:
         """Let the model inside compute with the networks of this one, which MMEngine may have wrapped or averaged."""
-        raise NotImplementedError
 
     def forward(self, mode: str = 'tensor', **batch: Any) -> Any:
         """A batch of a data set of this package, through MMEngine's three doors.
@@ -174,13 +175,13 @@ class _Bridge(BaseModel):
         agree_on_losses(losses, iteration, dist.is_distributed())
         return {f'loss_{name.removeprefix("l_")}': value for name, value in losses.items()}
 
+    @abstractmethod
     def predict(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """The result for one item of a test data set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tensor(self) -> torch.Tensor:
         """What the network gives for the fed batch."""
-        raise NotImplementedError
 
 
 @MODELS.register_module()
