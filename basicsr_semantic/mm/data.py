@@ -146,4 +146,4 @@ def collate_item(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: value[None] if torch.is_tensor(value) else value for key, value in item.items()}
 
 
-FUNCTIONS.register_module(module=start_worker)
+FUNCTIONS.register_module()(start_worker)
