@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .basicvsr_lite_arch import BasicVSRLite
 from .basicvsr_seem_arch import BasicVSRSEEM
 from .edvr_seem_arch import EDVRSEEM
 from .instance_transformer_arch import InstanceTransformer
@@ -9,4 +10,12 @@ from .psrt_arch import PSRTRecurrent
 from .seeclear_arch import SeeClear
 from .semantic_lens_arch import SemanticLens
 
-__all__ = ['EDVRSEEM', 'BasicVSRSEEM', 'InstanceTransformer', 'PSRTRecurrent', 'SeeClear', 'SemanticLens']
+__all__ = [
+    'EDVRSEEM',
+    'BasicVSRLite',
+    'BasicVSRSEEM',
+    'InstanceTransformer',
+    'PSRTRecurrent',
+    'SeeClear',
+    'SemanticLens',
+]
