@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +23,15 @@ from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
 from ..engine.checkpoint import holders, load_file, load_weights, read_once, read_weights
 from ..engine.network_record import KEY
-from ..models.adapter_files import Tuning
+from ..models.adapter_files import Tuning, merge_files
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
 from ..models.networks import make_network
 from ..utils.errors import UserError, full_stop, reason, shown
 from ..utils.nearest import nearest
 from .restorer import Restorer, SeeClearRestorer
 
+_SAID = ('extractor', 'degradation', 'licence', 'card')
+"""What an exported file says besides; see `exporting`."""
 EXPERIMENTS = Path('experiments')
 """Where BasicSR's trainings are, relative to the folder in which they were started."""
 
@@ -36,6 +39,7 @@ EXPERIMENTS = Path('experiments')
 def load(
     name_or_path: str | Path,
     *,
+    adapter: str | Path | None = None,
     network: Mapping[str, Any] | str | Path | None = None,
     param_key: str | None = None,
     missing_priors: MissingPriors | None = None,
@@ -48,7 +52,9 @@ def load(
 
     Args:
         name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; the name of a
-            training under ``experiments``; or the name of released weights (``basicsr models`` lists them).
+            training under ``experiments``; or the name of weights that ``basicsr models`` lists, ``lite`` for example.
+        adapter: What tuning a part of that network has written (``net_g_seem_*.pth``, say), or the name of one. It goes
+            onto no other base than that of its training.
         network: For older checkpoints: the section ``network_g`` of their training, ``type`` and arguments, or the
             option file that has it. It has priority over what the checkpoint says.
         param_key: Which weights of the file; None: their moving average, ``params_ema``, where there is one.
@@ -62,13 +68,18 @@ def load(
 
     Raises:
         UserError: No such file, released weights that are not here or have a wrong checksum, a file that cannot be
-            read or does not say its network, a network that is not registered or does not restore frames, or weights
-            that do not fit it.
+            read or does not say its network, a network that is not registered or does not restore frames, weights
+            that do not fit it, or an adapter of another base.
     """
+    path = find_checkpoint(name_or_path)
+    if adapter is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            merged = Path(folder) / f'{path.stem}_merged.pth'
+            merge_files(path, weights_file(str(adapter)), merged)
+            return load(merged, network=network, param_key=param_key, missing_priors=missing_priors, device=device)
     named = named_weights(str(name_or_path))
     if named is not None and network is None:
-        network = named.network
-    path = _find(Path(weights_file(str(name_or_path))).expanduser())
+        network = named.network or None
     with read_once(path.parent):
         return _load(path, {} if network is None else _given(network), param_key, missing_priors).to(device)
 
@@ -96,7 +107,9 @@ def _load(
     load_weights(net, path, True, param_key, role=None)
     kind = content.get('prior_kind')
     details: dict[str, Any] = {
-        'description': description | {'network': dict(section)},
+        'description': description
+        | {name: content[name] for name in _SAID if name in content}
+        | {'network': dict(section)},
         'prior_kind': kind if isinstance(kind, str) else None,
     }
     if isinstance(net, SeeClear):
@@ -105,8 +118,13 @@ def _load(
     return Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
 
 
-def _find(path: Path) -> Path:
-    """The file that is meant."""
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The file that is meant by a path, a training or a name, see `load`.
+
+    Raises:
+        UserError: There is none.
+    """
+    path = Path(weights_file(str(name_or_path))).expanduser()
     if not path.exists() and len(path.parts) == 1 and (EXPERIMENTS / path).is_dir():
         path = EXPERIMENTS / path
     if not path.is_dir():
@@ -181,7 +199,10 @@ def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> No
     name, tuning = type(net).__name__, Tuning.read(load_file(path))
     if tuning is not None and set(read_weights(path, param_key)) <= set(tuning.keys) < set(net.state_dict()):
         base = tuning.base_file or 'a base network'
-        raise UserError(f'{path} is an adapter, a part of a {name}, trained on {base}. Merge the two files first.')
+        raise UserError(
+            f'{path} is an adapter, a part of a {name}, trained on {base}. Load that with adapter={path.name!r}, or '
+            'merge the two files first.'
+        )
     wanted = sum(parameter.numel() for parameter in net.parameters())
     if wanted * 0.5 > path.stat().st_size:  # half a byte a value: no type of PyTorch's is smaller
         raise UserError(f'{path} says that its {name} has {wanted:,} parameters, which is more than the file can hold.')

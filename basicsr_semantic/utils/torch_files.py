@@ -1,4 +1,4 @@
-"""Files of torch.save, ours and others': checked for damage, and read without running code from them."""
+"""Checkpoints, ours and others': checked for damage, and read without running code from them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import torch
 from .errors import UserError, full_stop, short_of_memory
 from .files import why_no_file
 from .plain_values import stand_ins
+from .safetensors_files import SUFFIX, read_safetensors
 
 
 def load_plain(path: str | os.PathLike[str]) -> Any:
-    """Read tensors and plain containers on the CPU with ``weights_only=True``.
+    """Read tensors and plain containers on the CPU with ``weights_only=True``, or from safetensors.
 
     numpy's scalars, which BasicSR's own files may hold, come as Python's.
 
@@ -24,6 +25,8 @@ def load_plain(path: str | os.PathLike[str]) -> Any:
         UserError: The file is missing, cut short, damaged, or holds more than that.
     """
     path = Path(path)
+    if path.suffix == SUFFIX:
+        return read_safetensors(path)
     if (wrong := why_no_file(path)) is not None:
         raise UserError(f'The checkpoint {path} cannot be used: {wrong}.')
     _check_readable(path)
