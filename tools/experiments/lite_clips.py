@@ -4,62 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
+from real_clips import SCALE, Clip, as_clip, read_folder
 from tqdm import tqdm
 
 from basicsr_semantic.config.named_weights import weights_file
-from basicsr_semantic.data.degradations import degrade, mod_crop
 from basicsr_semantic.engine.checkpoint import read_weights
 from basicsr_semantic.utils.errors import UserError
 
-SCALE = 4
 TEACHER = 'basicvsr-vimeo90k-bi'
 """Whose SPyNet shows the small flow network what to find."""
 DEMO = Path(__file__).resolve().parents[1] / 'demo'
-
-
-@dataclass
-class Clip:
-    """A clip of t frames.
-
-    Attributes:
-        name: What it is called.
-        gt: (t, 3, 4 h, 4 w) uint8, RGB.
-        lq: (t, 3, h, w) uint8.
-        flows: Backward and forward flows as in BasicVSR, (2, t - 1, 2, h, w) in pixels; None where not needed.
-    """
-
-    name: str
-    gt: torch.Tensor
-    lq: torch.Tensor
-    flows: torch.Tensor | None = None
-
-
-def as_clip(name: str, frames: list[np.ndarray]) -> Clip:
-    """A clip of frames (H, W, 3) uint8, RGB, with the LR frames that MATLAB's bicubic makes of them."""
-    gt = [mod_crop(frame, SCALE) for frame in frames]
-    lq = [degrade(frame, 'BI', SCALE) for frame in gt]
-    return Clip(name, *(torch.from_numpy(np.stack(one)).permute(0, 3, 1, 2).contiguous() for one in (gt, lq)))
-
-
-def read_folder(folder: Path) -> list[Clip]:
-    """A clip for each folder of frames in a folder.
-
-    Raises:
-        UserError: There is none.
-    """
-    clips = []
-    for path in sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []:
-        files = sorted(file for file in path.iterdir() if file.suffix in ('.png', '.jpg'))
-        clips.append(as_clip(path.name, [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]))
-    if not clips:
-        raise UserError(f'{folder} has no folder of frames.')
-    return clips
 
 
 def big_buck_bunny() -> Clip:

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 import torch
-from lite_clips import Clip, add_flows, big_buck_bunny, demo_clips, read_folder, sample
+from lite_clips import add_flows, big_buck_bunny, demo_clips, sample
+from real_clips import Clip, measure, read_folder
 from torch import nn
 from tqdm import tqdm
 
@@ -99,31 +100,6 @@ class Training:
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state['generator'])
         self.iteration = state['iteration']
-
-
-@torch.no_grad()
-def measure(net: nn.Module | None, clips: list[Clip]) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM on Y of every clip, means over its frames, of frames rounded to 8 bits as a test does.
-
-    Args:
-        net: The network; None is MATLAB's bicubic interpolation.
-        clips: The clips.
-    """
-    from basicsr.metrics import calculate_psnr, calculate_ssim
-    from basicsr.utils import tensor2img
-    from basicsr.utils.matlab_functions import imresize
-
-    figures = {}
-    for clip in tqdm(clips, desc='bicubic' if net is None else 'held out', unit='clip'):
-        lq = clip.lq.float() / 255
-        restored = net(lq[None])[0] if net else torch.stack([imresize(frame, 4) for frame in lq])
-        rows = []
-        for frame, gt in zip(restored, clip.gt, strict=True):
-            images = tensor2img(frame), tensor2img(gt.float() / 255)
-            rows.append([f(*images, crop_border=0, test_y_channel=True) for f in (calculate_psnr, calculate_ssim)])
-        psnr, ssim = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-        figures[clip.name] = {'psnr_y': round(float(psnr), 4), 'ssim_y': round(float(ssim), 4)}
-    return figures
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Does SEEM with masks beat the same parameters without? Over the released BasicVSR, on the real clips of davis320.
+
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --grid     # which learning rate
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --seeds 0 1 2 annotations neutral
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar                # the other arms, seed 0
+    python tools/experiments/released.py --table
+
+DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Weights: the extra ``weights``. An
+arm trains by `basicsr train`; its row goes to docs/results/seem_released.json when it is done, and what is there is not
+run again. A training takes 5 to 10 s an iteration on one core. A gain of masks is claimed only if all nine pairs of
+three seeds and three held-out clips have one sign.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import cv2
+import numpy as np
+import torch
+from arms import DATA
+from davis320_priors import extract, prepare
+from davis320_runs import ROOT, basicsr, of_length, train, write_json
+from real_clips import Clip, Figures, measure, read_folder
+
+from basicsr_semantic import load
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter
+
+BASE = 'basicvsr-vimeo90k-bi'
+OPTION = 'options/seem/tune_BasicVSRSEEM_released_davis320.yml'
+RESULTS = ROOT / 'docs' / 'results' / 'seem_released.json'
+RECONSTRUCTION = 'fusion,upconv,conv_hr,conv_last'
+GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 200, ('dog', 'soapbox')
+"""Learning rates tried, for so many iterations, on the training clips but these two, which measure them."""
+NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
+
+
+@dataclass(frozen=True)
+class ReleasedArm:
+    """One training over the released network.
+
+    Attributes:
+        label: Its name in the table.
+        masks: Kind of store that it trains with; None: no masks.
+        trains: What trains, as ``train.trainable``; 'all' is the whole network, '' nothing.
+        seem: Whether the network has SEEM.
+        changes: Further ``--force_yml`` values.
+    """
+
+    label: str
+    masks: str | None = 'annotations'
+    trains: str = f'sam_embed,seem_,{RECONSTRUCTION}'
+    seem: bool = True
+    changes: tuple[str, ...] = ()
+
+    def force_yml(self) -> tuple[str, ...]:
+        """What differs from the option file."""
+        masks = NO_MASKS if self.masks is None else (f'datasets:train:dataroot_priors={store("train", self.masks)}',)
+        trains = '~' if self.trains == 'all' else f'[{self.trains}]'
+        return (*masks, f'train:trainable={trains}', *(() if self.seem else ('network_g:branches=[]',)), *self.changes)
+
+
+ARMS = {
+    'annotations': ReleasedArm('SEEM and the reconstruction, annotated masks'),
+    'neutral': ReleasedArm('the same parameters, no masks', None),
+    'released': ReleasedArm('as released', None, '', seem=False),
+    'reconstruction': ReleasedArm('the reconstruction alone', None, RECONSTRUCTION, seem=False),
+    'everything': ReleasedArm('the whole network, without SEEM', None, 'all', seem=False),
+    'seem_alone': ReleasedArm('SEEM alone (the paper), annotated masks', trains='sam_embed,seem_'),
+    'regions': ReleasedArm('SEEM and the reconstruction, masks of regions', 'regions'),
+    'other_clip': ReleasedArm("SEEM and the reconstruction, another clip's masks", 'annotations_of_others'),
+    'dropout': ReleasedArm('annotated masks, one clip in five without', changes=('train:prior_dropout=0.2',)),
+}
+
+
+def store(part: str, kind: str) -> Path:
+    """Where the masks of a kind are."""
+    return DATA / part / f'{kind}.lmdb'
+
+
+def give_to_others(source: Path, out: Path) -> None:
+    """Write a store in which every clip has the masks of the next one, frame by frame."""
+    given = PriorStore(ROOT / source)
+    clips: dict[str, list[str]] = {}
+    for key in given.keys():  # noqa: SIM118 (it is no mapping)
+        clips.setdefault(key.rpartition('/')[0], []).append(key)
+    names = [*clips]
+    with PriorStoreWriter(ROOT / out, given.meta) as others:
+        there = others.keys()
+        for name, other in zip(names, [*names[1:], names[0]], strict=True):
+            for k, key in enumerate(clips[name]):
+                if key not in there:
+                    masks = given.masks(clips[other][k % len(clips[other])], given.meta['max_masks'])
+                    others.put(key, masks.astype(bool))
+
+
+def prepare_all(data: Path, calendar: Path | None) -> dict[str, list[Clip]]:
+    """Clips and stores that are not there yet; the held-out clips, calendar, and those of the grid."""
+    prepare('seem', data, {})
+    for part in ('train', 'val'):
+        give_to_others(store(part, 'annotations'), store(part, 'annotations_of_others'))
+        give_to_others(store(part, 'regions'), store(part, 'regions_of_others'))
+    lines = (ROOT / DATA / 'train' / 'gt.lmdb' / 'meta_info.txt').read_text().splitlines()
+    clips = sorted({line.split('/')[0] for line in lines})
+    (ROOT / DATA / 'train' / 'without_grid.txt').write_text(
+        ''.join(f'{name}\n' for name in clips if name not in GRID_CLIPS)
+    )
+    sets = {'val': read_folder(data / 'val' / 'frames')}
+    sets['grid'] = [clip for clip in read_folder(data / 'train' / 'frames') if clip.name in GRID_CLIPS]
+    if calendar is not None:
+        sets['calendar'] = [clip for clip in read_folder(calendar.parent) if clip.name == calendar.name]
+        source = ROOT / DATA / 'calendar_frames'  # the clip alone
+        source.mkdir(parents=True, exist_ok=True)
+        if not (source / calendar.name).exists():
+            (source / calendar.name).symlink_to(calendar.resolve())
+        basicsr('prepare', 'clips', str(source), str(DATA / 'calendar'), log='prepare_calendar')
+        extract('regions', 'calendar')
+    return sets
+
+
+def masks_of(clips: Sequence[Clip], kind: Path, donor: str | None = None) -> dict[str, torch.Tensor]:
+    """Masks (t, 64, h, w) of clips, from a store; with a donor, those of that clip, fitted to the size of each."""
+    given, found = PriorStore(ROOT / kind), {}
+    for clip in clips:
+        name = clip.name if donor is None else donor
+        keys = [key for key in given.keys() if key.rpartition('/')[0] == name]  # noqa: SIM118 (it is no mapping)
+        frames = [given.masks(keys[k % len(keys)]) for k in range(len(clip.lq))]
+        size = tuple(clip.lq.shape[-1:-3:-1])
+        if frames[0].shape[-1:-3:-1] != size:
+            frames = [np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in one]) for one in frames]
+        found[clip.name] = torch.from_numpy(np.stack(frames))
+    return found
+
+
+def figures(weights: str | Path, arm: ReleasedArm, sets: dict[str, list[Clip]]) -> dict[str, Figures]:
+    """What a network makes of held-out clips: with its own kind of masks, with another clip's, and without."""
+    if not arm.seem:
+        net = load(weights)
+        return {name: measure(net, sets[name], note=name) for name in ('val', 'calendar') if name in sets}
+    net, kind = load(weights, missing_priors='neutral'), 'regions' if arm.masks == 'regions' else 'annotations'
+    found = {
+        'val': measure(net, sets['val'], masks_of(sets['val'], store('val', kind)), 'own masks'),
+        'val_swapped': measure(net, sets['val'], masks_of(sets['val'], store('val', f'{kind}_of_others')), 'swapped'),
+        'val_neutral': measure(net, sets['val'], note='no masks'),
+    }
+    if 'calendar' in sets:
+        clips = sets['calendar']
+        regions, swapped = store('calendar', 'regions'), store('val', 'regions')
+        found['calendar'] = measure(net, clips, masks_of(clips, regions), 'calendar')
+        found['calendar_swapped'] = measure(net, clips, masks_of(clips, swapped, 'goat'), 'calendar, swapped')
+        found['calendar_neutral'] = measure(net, clips, note='calendar, no masks')
+    return found
+
+
+def run_arm(name: str, seed: int, iterations: int, sets: dict[str, list[Clip]]) -> dict:
+    """Train an arm and measure it."""
+    arm, weights = ARMS[name], BASE
+    if arm.trains:
+        run = f'seem_released_{name}_{iterations}_seed{seed}'
+        folder = train(OPTION, run, seed, *of_length(iterations), *arm.force_yml(), 'datasets:val:first_frames=1')
+        weights = str(folder / 'models' / 'net_g_latest.pth')
+    return {'arm': name, 'seed': seed, 'iterations': iterations, **figures(weights, arm, sets)}
+
+
+def run_grid(sets: dict[str, list[Clip]], results: Path) -> None:
+    """Try the learning rates on training clips, with annotated masks."""
+    for rate in GRID:
+        content = read(results)
+        if any(row['lr'] == rate for row in content['grid']):
+            continue
+        changes = (f'datasets:train:meta_info_file={DATA / "train" / "without_grid.txt"}', f'train:optim_g:lr={rate}')
+        folder = train(
+            OPTION,
+            f'seem_released_grid_{rate:g}',
+            0,
+            *of_length(GRID_ITERATIONS),
+            *changes,
+            'datasets:val:first_frames=1',
+        )
+        net = load(folder / 'models' / 'net_g_latest.pth')
+        found = measure(net, sets['grid'], masks_of(sets['grid'], store('train', 'annotations')), f'rate {rate:g}')
+        content = read(results)
+        content['grid'].append({'lr': rate, 'iterations': GRID_ITERATIONS, 'clips': found})
+        write_json(results, content)
+
+
+def read(path: Path) -> dict:
+    """The rows that are done."""
+    return json.loads(path.read_text()) if path.is_file() else {'grid': [], 'rows': []}
+
+
+def average(found: Figures, metric: str = 'psnr_y') -> float:
+    """Over the clips."""
+    return mean(clip[metric] for clip in found.values())
+
+
+def table(content: dict) -> str:
+    """The rows as Markdown tables: the nine pairs, then every row."""
+    lines = ['| seed | clip | annotated masks | no masks | difference |', '|---|---|---|---|---|']
+    rows = {(row['arm'], row['seed']): row for row in content['rows']}
+    for seed in sorted({seed for _, seed in rows}):
+        if ('annotations', seed) in rows and ('neutral', seed) in rows:
+            with_masks, without = rows['annotations', seed]['val'], rows['neutral', seed]['val_neutral']
+            for clip in with_masks:
+                a, b = with_masks[clip]['psnr_y'], without[clip]['psnr_y']
+                lines.append(f'| {seed} | {clip} | {a:.4f} | {b:.4f} | {a - b:+.4f} |')
+    heads = ('val', 'val_swapped', 'val_neutral', 'calendar', 'calendar_swapped', 'calendar_neutral')
+    titles = ('own masks', "another clip's", 'none', 'calendar, regions', "calendar, another clip's", 'calendar, none')
+    lines += ['', f'| arm | seed | {" | ".join(titles)} |', '|---' * (2 + len(heads)) + '|']
+    for name, arm in ARMS.items():
+        for (arm_name, seed), row in sorted(rows.items()):
+            if arm_name == name:
+                cells = [f'{average(row[head]):.4f}' if head in row else '' for head in heads]
+                lines.append(f'| {arm.label} | {seed} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('arms', nargs='*', metavar='ARM', help=f'of {", ".join(ARMS)} (default: all)')
+    parser.add_argument('--data', type=Path, help='folder with train/ and val/')
+    parser.add_argument('--calendar', type=Path, help="folder of the frames of Vid4's calendar")
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--iterations', type=int, default=1000)
+    parser.add_argument('--grid', action='store_true', help='try the learning rates instead')
+    parser.add_argument('--threads', type=int, default=1, help='threads of each training')
+    parser.add_argument('--results', type=Path, default=RESULTS, help='rows that are done, as JSON')
+    parser.add_argument('--table', action='store_true', help='print the tables alone')
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.arms if name not in ARMS]:
+        parser.error(f'there is no arm {unknown[0]}; there are {", ".join(ARMS)}.')
+    if options.table:
+        print(table(read(options.results)))
+        return
+    if options.data is None:
+        parser.error('--data is needed.')
+    os.environ['OMP_NUM_THREADS'] = str(options.threads)
+    torch.set_num_threads(options.threads)
+    os.chdir(ROOT)
+    sets = prepare_all(options.data.resolve(), options.calendar)
+    if options.grid:
+        run_grid(sets, options.results)
+        return
+    for name in options.arms or ARMS:
+        for seed in options.seeds:
+            rows = read(options.results)['rows']
+            if any(row['arm'] == name and row['seed'] == seed for row in rows):
+                continue
+            row = run_arm(name, seed, options.iterations, sets)
+            content = read(options.results)
+            content['rows'].append(row)
+            write_json(options.results, content)
+            print(json.dumps({'arm': name, 'seed': seed, 'val': round(average(row['val']), 4)}), flush=True)
+    print(table(read(options.results)))
+
+
+if __name__ == '__main__':
+    main()
