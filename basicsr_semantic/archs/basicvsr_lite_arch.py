@@ -67,7 +67,7 @@ class BasicVSRLite(BasicVSRSEEM):
             nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # on a CPU 1.2 to 1.8 times as fast at these widths
 
-    def _reconstruct(self, backward: torch.Tensor, forward: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    def reconstruct(self, backward: torch.Tensor, forward: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """Merge both branches and upsample: (b, D, h, w) twice to (b, 3, 4 h, 4 w)."""
         out = self.lrelu(self.fusion(torch.cat([backward, forward], dim=1)))
         out = self.pixel_shuffle(self.conv_last(self.block(out)))

@@ -121,16 +121,16 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
         features: list[torch.Tensor] = []
         state = x.new_zeros(b, self.num_feat, h, w)
         for i in range(t - 1, -1, -1):
-            state = self._warp(state, flows_backward, i) if i < t - 1 else state
-            state, enhanced = self._branch('backward', x[:, i], state, i, represent)
+            state = self.warp(state, flows_backward, i) if i < t - 1 else state
+            state, enhanced = self.branch('backward', x[:, i], state, i, represent)
             features.append(enhanced)
 
         frames: list[torch.Tensor] = []
         state = torch.zeros_like(state)
         for i in range(t):
-            state = self._warp(state, flows_forward, i - 1) if i > 0 else state
-            state, enhanced = self._branch('forward', x[:, i], state, i, represent)
-            frames.append(self._reconstruct(features.pop(), enhanced, x[:, i]))
+            state = self.warp(state, flows_forward, i - 1) if i > 0 else state
+            state, enhanced = self.branch('forward', x[:, i], state, i, represent)
+            frames.append(self.reconstruct(features.pop(), enhanced, x[:, i]))
         return torch.stack(frames, dim=1)
 
     def get_flow(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,8 +143,14 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
             return zero, zero
         return super().get_flow(x)
 
+    def flow(self, ref: torch.Tensor, supp: torch.Tensor) -> torch.Tensor:
+        """Flow (b, 2, h, w) that warps features of ``supp`` onto ``ref``, frames (b, 3, h, w) of one pair each."""
+        if self.zero_flow and is_at_zero_flow(self.spynet):
+            return ref.new_zeros(ref.size(0), 2, *ref.shape[-2:])
+        return self.spynet(ref, supp)
+
     @staticmethod
-    def _warp(state: torch.Tensor, flows: torch.Tensor, i: int) -> torch.Tensor:
+    def warp(state: torch.Tensor, flows: torch.Tensor, i: int) -> torch.Tensor:
         """Warp features (b, D, h, w) with the i-th of the flows (b, t - 1, 2, h, w) (Eq. 11)."""
         return flow_warp(state, flows[:, i].permute(0, 2, 3, 1))
 
@@ -166,7 +172,7 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
 
         return represent
 
-    def _branch(
+    def branch(
         self, name: str, frame: torch.Tensor, warped: torch.Tensor, i: int, represent: _Representations
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of a branch.
@@ -192,7 +198,7 @@ class BasicVSRSEEM(BasicVSR, SemanticArch):
         name = 'shared' if self.share_branches else branch
         return getattr(self, f'seem_{name}_pre'), getattr(self, f'seem_{name}_post')
 
-    def _reconstruct(self, backward: torch.Tensor, forward: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    def reconstruct(self, backward: torch.Tensor, forward: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """Merge both branches and upsample, as BasicVSR does: (b, D, h, w) twice to (b, 3, 4 h, 4 w)."""
         out = self.lrelu(self.fusion(torch.cat([backward, forward], dim=1)))
         out = self.lrelu(self.pixel_shuffle(self.upconv1(out)))

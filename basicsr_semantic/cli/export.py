@@ -19,17 +19,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'export',
         help='write a trained network and all that is known of it as one file, safetensors',
-        description='Write the weights of a network (their moving average where there is one), its class, arguments and '
-        'scale, the kind of its priors and the options of their extractor as one file. Loading it needs nothing else '
+        description='Write the weights of a network (their moving average where there is one), its class, arguments '
+        'and scale, the kind of its priors and the options of their extractor as one file. Loading it needs nothing else '
         'and runs no code.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('source', metavar='SOURCE', help='a training, a checkpoint, or an option file')
     parser.add_argument('out', metavar='OUT', help='file to write, NAME.safetensors')
-    parser.add_argument(
-        '-opt', dest='options', metavar='FILE', help='option file of its training, for older files'
-    )
+    parser.add_argument('-opt', dest='options', metavar='FILE', help='option file of its training, for older files')
     parser.add_argument('--adapter', metavar='FILE', help='tuned part to merge in first')
     parser.add_argument('--priors', metavar='STORE', help='store whose extractor the network needs')
     parser.add_argument('--half', action='store_true', help='weights as float16, half the size')

@@ -1,0 +1,321 @@
+"""``basicsr upscale``: a video in, a better video out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..utils.errors import UserError
+from ..utils.printing import complain, printable, say
+from .limits import add_max_megapixels, check_max_megapixels
+
+if TYPE_CHECKING:
+    from ..inference import Restorer
+    from ..video.sources import Source
+    from ..video.upscaling import Outputs, Report, Upscaler
+
+EXAMPLES = """examples:
+  basicsr upscale in.mp4 out.mp4                                    with the small network that comes along
+  basicsr upscale in.mp4 out.mp4 --model basicvsr-vimeo90k-bi       the released BasicVSR
+  basicsr upscale in.mp4 frames/ --model mine.safetensors           PNG files
+  basicsr upscale in.mp4 out.mp4 --side-by-side compare.mp4         the input beside the result
+A run that was stopped goes on with --resume. What it has done can be played already.
+"""
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the verb ``upscale``."""
+    parser = subparsers.add_parser(
+        'upscale',
+        help='enlarge a video, an image or a folder of frames by a trained network',
+        description='Enlarge a video by a trained network. Frame rate, time stamps, rotation, colours, sound, '
+        'subtitles and chapters are kept. BasicVSR and its relatives see the whole scene, whatever its length; other '
+        'networks see windows that overlap. A cut ends a scene.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('input', metavar='INPUT', type=Path, help='video, image, folder of frames or videos, or LMDB')
+    parser.add_argument('output', metavar='OUTPUT', type=Path, help='video file, or a folder for PNG files')
+    model = parser.add_argument_group('model')
+    model.add_argument('--model', default='lite', help='a name of "basicsr models", or a file (default: lite)')
+    model.add_argument('--adapter', metavar='FILE', help='tuned part that goes onto the model')
+    model.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
+    priors = parser.add_argument_group('priors, for a model that takes some')
+    priors.add_argument('--priors', metavar='STORE', type=Path, help='read them from a store of the frames of INPUT')
+    priors.add_argument('--no-priors', action='store_true', help='go on without')
+    priors.add_argument('--extractor', metavar='NAME', help='what makes them (default: that of the training)')
+    priors.add_argument(
+        '--extractor-option', metavar='KEY=VALUE', nargs='+', default=[], help='options of the extractor'
+    )
+    result = parser.add_argument_group('result')
+    result.add_argument('--codec', help='encoder of FFmpeg (default: H.264; H.265 for more than 8 bits)')
+    result.add_argument('--crf', type=float, help='constant quality, smaller is better (default: looks lossless)')
+    result.add_argument('--pix-fmt', help='pixel format (default: 4:2:0, with the bits of INPUT)')
+    result.add_argument('--frames', metavar='FOLDER', type=Path, help='PNG files, too')
+    result.add_argument('--side-by-side', metavar='FILE', type=Path, help='a video of INPUT beside the result')
+    result.add_argument('--report', metavar='FILE', type=Path, help='settings, seconds and warping errors as JSON')
+    how = parser.add_argument_group('how')
+    how.add_argument('--scenes', choices=('cuts', 'none'), default='cuts', help='whether a cut ends a scene')
+    how.add_argument('--window', type=int, metavar='FRAMES', help='restore windows of so many frames')
+    how.add_argument('--overlap', type=int, metavar='FRAMES', help='frames that windows share')
+    how.add_argument('--segment', type=int, default=48, metavar='FRAMES', help='frames written at a time (default: 48)')
+    how.add_argument('--resume', action='store_true', help='go on with a run that was stopped')
+    how.add_argument('--force', action='store_true', help='begin anew, and replace results')
+    how.add_argument('--dry-run', action='store_true', help='say sizes, memory, disk and time, and restore nothing')
+    add_max_megapixels(parser, 'refused')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore every input.
+
+    Raises:
+        UserError: A mistake in the arguments, an input that cannot be read or a result that cannot be written.
+    """
+    check_max_megapixels(args)
+    _check(args)
+    from ..data.videos import is_video
+    from ..video.sources import open_source
+
+    folder = args.input.is_dir() and not (args.input / 'data.mdb').is_file()
+    videos = sorted(path for path in args.input.iterdir() if is_video(path.name)) if folder else []
+    inputs = [(path, args.output / path.name) for path in videos] or [(args.input, args.output)]
+    sources = [(open_source(path, args.max_megapixels), out) for path, out in inputs]
+    restorer = _load(args)
+    for source, out in sources:
+        _one(args, source, out, restorer)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, least in (('segment', 1), ('window', 1), ('overlap', 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f'--{name} must be at least {least}, not {value}.')
+    if args.overlap is not None and args.overlap >= (args.window or 16):
+        raise UserError(f'--overlap {args.overlap} must be less than --window, {args.window or 16}.')
+    if args.priors is not None and args.no_priors:
+        raise UserError('--priors and --no-priors contradict each other.')
+    if args.resume and args.force:
+        raise UserError('--resume and --force contradict each other.')
+    if args.output.resolve() == args.input.resolve():
+        raise UserError(f'OUTPUT is INPUT, {args.output}. Give another name.')
+
+
+def _load(args: argparse.Namespace) -> Restorer:
+    import torch
+
+    from ..inference import load
+
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    neutral = 'neutral' if args.no_priors else None
+    try:
+        return load(args.model, adapter=args.adapter, missing_priors=neutral, device=device)
+    except UserError as error:
+        if neutral is None or 'missing_priors' not in str(error):
+            raise
+        return load(args.model, adapter=args.adapter, device=device)  # a network without priors has no such argument
+
+
+def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer) -> None:
+    from ..data.videos import is_video
+    from ..video.scene_priors import PriorMaker
+    from ..video.upscaling import Outputs, Settings, Upscaler
+
+    for remark in source.remarks:
+        complain(remark)
+    image = out.suffix.lower() in IMAGES
+    if image and source.frames != 1:
+        raise UserError(f'{out} is an image, but {source.name} has {source.frames or "many"} frames.')
+    is_file = is_video(out.name)
+    outputs = Outputs(out if is_file else None, args.frames, args.side_by_side)
+    if not is_file:
+        outputs.frames = out.with_name(f'{out.name}.image') if image else out
+    priors, maker_of = None, None
+    if restorer.prior_fields and not args.no_priors:
+        options = _options(args.extractor_option)
+        maker_of = (outputs.work(), args.priors, args.extractor, options, args.device or 'cpu')
+        priors = PriorMaker(restorer, *maker_of)
+    settings = Settings(
+        args.segment, args.scenes == 'cuts', args.window, args.overlap, args.codec, args.crf, args.pix_fmt
+    )
+    bar = _Progress(source, quiet=args.dry_run)
+    upscaler = Upscaler(
+        source, restorer, outputs, settings, priors, _identity(args, source), bar, measure=args.report is not None
+    )
+    _say_what_comes(source, upscaler)
+    if args.dry_run:
+        _dry_run(source, upscaler)
+        return
+    upscaler.prepare(args.resume, args.force)
+    try:
+        with bar:
+            bar.start(upscaler.done())
+            report = upscaler.run()
+    except KeyboardInterrupt:
+        whole = upscaler.report.frames
+        place = f'{outputs.video or outputs.frames} has {whole} frames' if whole else 'No segment is whole yet'
+        complain(f'{printable(place)}; the same call with --resume goes on.')
+        raise
+    for remark in report.remarks:
+        complain(remark)
+    if image:
+        assert outputs.frames is not None
+        _move_image(outputs.frames, out)
+    _say_what_was_done(report, out, outputs)
+    if args.report is not None:
+        args.report.write_text(json.dumps(_as_json(args, source, report), indent=1) + '\n', encoding='utf-8')
+
+
+def _options(pairs: Sequence[str]) -> dict[str, Any]:
+    from ..config.option_file import parse_value
+
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition('=')
+        if not equals:
+            raise UserError(f'--extractor-option {printable(pair)} is not KEY=VALUE.')
+        options[name.replace('-', '_')] = parse_value(value)
+    return options
+
+
+def _identity(args: argparse.Namespace, source: Source) -> dict[str, Any]:
+    """What decides the result."""
+    from ..inference.loading import find_checkpoint
+    from ..utils.files import file_sha256
+
+    path = source.path or args.input
+    state = path.stat()
+    parts = {'priors': args.priors, 'extractor': args.extractor, 'adapter': args.adapter, 'output': args.output}
+    return {
+        'input': [str(path.resolve()), state.st_size if path.is_file() else None, source.frames],
+        'model': [args.model, file_sha256(find_checkpoint(args.model))],
+        'extractor options': args.extractor_option,
+        'no priors': args.no_priors,
+        'side by side': args.side_by_side is not None,
+        'frames': args.frames is not None,
+        **{name: None if value is None else str(value) for name, value in parts.items()},
+    }
+
+
+class _Progress:
+    """A bar of frames: frames a second, time left, memory."""
+
+    def __init__(self, source: Source, quiet: bool) -> None:
+        self.source, self.quiet = source, quiet
+        self.bar: Any = None
+        self.backward = 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, done: int) -> None:
+        """Show it."""
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=self.source.frames, initial=done, desc=self.source.name, unit='frame')
+
+    def __call__(self, what: str, count: int) -> None:
+        """Frames are done."""
+        if self.bar is None:
+            return
+        if what == 'restored':
+            self.bar.update(count)
+        else:
+            self.backward += count
+        self.bar.set_postfix_str(f'backward {self.backward}, {_memory() / 1e9:.2f} GB' if self.backward else '', False)
+
+
+def _memory() -> int:
+    """Bytes that the process has had at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
+
+
+def _say_what_comes(source: Source, upscaler: Upscaler) -> None:
+    from ..video.scene_restorers import Windows
+
+    frames = '' if source.frames is None else f'{source.frames} frames, '
+    say(f'{printable(source.name)}: {frames}{source.width}x{source.height} to {upscaler.size[1]}x{upscaler.size[0]}.')
+    if isinstance(upscaler.scenes, Windows):
+        if not upscaler.scenes.exact:
+            say(
+                f'Restored by windows of {upscaler.scenes.window} frames, of which neighbours share '
+                f'{upscaler.scenes.overlap}.'
+            )
+    else:
+        size = upscaler.disk() * (source.frames or 1)
+        per = '' if source.frames else ' a frame'
+        say(f'Up to {size / 1e9:.2f} GB{per} on disk until a scene is done, in {printable(upscaler.work)}.')
+        free = shutil.disk_usage(upscaler.work.parent if upscaler.work.parent.exists() else Path()).free
+        if source.frames and size > free:
+            complain(f'Only {free / 1e9:.2f} GB are free there; without cuts it will not be enough. See --window.')
+
+
+def _dry_run(source: Source, upscaler: Upscaler) -> None:
+    """Restore a few frames, and say what all would take."""
+    import itertools
+    import tempfile
+
+    from ..video.scene_restorers import Scene
+
+    with tempfile.TemporaryDirectory() as folder:
+        scene = None
+        for frame in itertools.islice(source.read(), 6):
+            scene = scene or Scene(Path(folder) / 'scene_00000000', 0, frame.image.shape, frame.image.dtype)
+            scene.add(frame.image, frame.time)
+        assert scene is not None
+        started = time.monotonic()
+        for _ in upscaler.scenes.restore(scene, 0, lambda _: False, lambda *_: None):
+            pass
+        seconds = (time.monotonic() - started) / len(scene)
+        scene.frames.close()
+    whole = '' if source.frames is None else f', about {seconds * source.frames / 60:.1f} minutes for all'
+    say(f'{seconds:.2f} s a frame in the network (priors and encoding not counted){whole}; {_memory() / 1e9:.2f} GB.')
+
+
+def _move_image(folder: Path, out: Path) -> None:
+    import cv2
+
+    made = next(folder.glob('*.png'))
+    image = cv2.imread(str(made), cv2.IMREAD_UNCHANGED)
+    if not cv2.imwrite(str(out), image):
+        raise UserError(f'{out} could not be written.')
+    shutil.rmtree(folder)
+
+
+def _say_what_was_done(report: Report, out: Path, outputs: Outputs) -> None:
+    rate = report.restored / report.seconds if report.seconds else 0.0
+    say(f'{printable(out)}: {report.frames} frames, {report.scenes} scenes, {rate:.2f} frames a second.')
+    for extra in (outputs.side_by_side, outputs.frames if outputs.video else None):
+        if extra is not None:
+            say(f'{printable(extra)} is written, too.')
+
+
+def _as_json(args: argparse.Namespace, source: Source, report: Report) -> dict[str, Any]:
+    errors = [error for error in report.warping_errors if error is not None]
+    return {
+        **_identity(args, source),
+        'frames': report.frames,
+        'restored in this run': report.restored,
+        'size': list(report.size),
+        'scenes': report.scenes,
+        'seconds': round(report.seconds, 3),
+        'seconds in the network': round(report.network_seconds, 3),
+        'peak memory in bytes': _memory(),
+        'remarks': report.remarks,
+        'warping error': sum(errors) / len(errors) if errors else None,
+        'warping errors': report.warping_errors,
+    }

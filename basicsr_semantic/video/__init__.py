@@ -1,0 +1,3 @@
+"""Videos restored whole: sources, scenes, segments, and what runs them."""
+
+from __future__ import annotations

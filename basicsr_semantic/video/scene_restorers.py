@@ -1,0 +1,216 @@
+"""A scene restored frame by frame: exactly, by two passes of a recurrent network, or by windows that overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..archs.seeclear_arch import SeeClear
+from ..inference.restorer import Restorer, SeeClearRestorer
+from ..inference.streaming import RecurrentStream, streamable
+from ..priors import SemanticPriors
+from ..utils.files import write_whole
+from .frame_file import FrameFile
+from .scene_priors import ScenePriors
+
+Progress = Callable[[str, int], None]
+"""What is done, and frames that are done of it."""
+
+
+class Scene:
+    """The frames between two cuts, on disk.
+
+    Args:
+        folder: For its files.
+        first: Number of its first frame in the input.
+        shape: Of a frame (h, w, 3).
+        dtype: uint8 or uint16.
+    """
+
+    def __init__(self, folder: Path, first: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.first = folder, first
+        self.frames = FrameFile(folder / 'frames', shape, dtype)
+        self.times: list[int] = []
+        self.priors: ScenePriors | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def add(self, image: np.ndarray, time: int) -> None:
+        """Take the next frame."""
+        self.frames[len(self.times)] = image
+        self.times.append(time)
+
+    def tensor(self, k: int, device: torch.device) -> Tensor:
+        """A frame (1, 3, h, w) float32 in [0, 1]."""
+        image = self.frames[k]
+        top = np.iinfo(image.dtype).max
+        whole = image if image.dtype == np.uint8 else image.astype(np.float32)
+        return torch.from_numpy(whole).to(device).permute(2, 0, 1)[None].float().div_(top)
+
+    def masks(self, k: int, device: torch.device) -> Tensor | None:
+        """Masks (1, N, h, w) of a frame; None without."""
+        if self.priors is None or 'masks' not in self.priors.wanted:
+            return None
+        masks = self.priors.at([k]).masks
+        assert masks is not None
+        return masks[:, 0].to(device)
+
+
+class SceneRestorer(Protocol):
+    """Restores scenes."""
+
+    exact: bool
+    """Whether the result is that of the whole scene at once."""
+
+    def disk(self, height: int, width: int) -> int:
+        """Bytes on disk for a frame of a scene, beside the frame itself."""
+        ...
+
+    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+        """Restore the frames of a scene from ``first`` on, (3, H, W) float32.
+
+        Args:
+            scene: The scene.
+            first: The first frame that is wanted, from 0.
+            saved: Whether what comes behind a frame should be kept, so that a stopped run can go on there.
+            progress: Is told what is done.
+        """
+        ...
+
+
+class Recurrent:
+    """BasicVSR and networks made of it: exact, with the features of the backward branch on disk."""
+
+    exact = True
+
+    def __init__(self, restorer: Restorer) -> None:
+        net = streamable(restorer.net)
+        assert net is not None
+        self.net = net
+        self.device = next(net.parameters()).device
+
+    def disk(self, height: int, width: int) -> int:
+        """Bytes on disk for a frame."""
+        stream = RecurrentStream(self.net, 1, lambda _: torch.empty(0), lambda _: None, (height, width))
+        channels, rows, columns = stream.state_shape
+        return 4 * channels * rows * columns
+
+    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+        """See `SceneRestorer`."""
+        stream = RecurrentStream(
+            self.net,
+            len(scene),
+            lambda k: scene.tensor(k, self.device),
+            lambda k: scene.masks(k, self.device),
+            tuple(scene.frames.shape[:2]),  # pyright: ignore[reportArgumentType]
+        )
+        whole, state = scene.folder / 'backward.done', self._state(scene.folder, first)
+        with FrameFile(scene.folder / 'backward', stream.state_shape, np.float32) as backward:
+            if not whole.is_file():
+                for _ in stream.backward(backward.__setitem__):
+                    progress('backward', 1)
+                whole.touch()
+
+            def keep(k: int, array: np.ndarray) -> None:
+                if saved(k):
+                    write_whole(scene.folder / f'state_{k + 1}', array.tobytes(), durable=False)
+
+            yield from stream.forward(
+                backward.__getitem__,
+                first,
+                None if state is None else state.reshape(stream.state_shape),
+                keep,
+            )
+
+    @staticmethod
+    def _state(folder: Path, first: int) -> np.ndarray | None:
+        path = folder / f'state_{first}'
+        return np.frombuffer(bytearray(path.read_bytes()), np.float32) if first and path.is_file() else None
+
+
+class Windows:
+    """Any other network, over windows of frames that overlap; each frame comes from the window that it is most inside.
+
+    Args:
+        restorer: The network.
+        window: Frames of a window.
+        overlap: Frames that neighbouring windows share.
+    """
+
+    exact = False
+
+    def __init__(self, restorer: Restorer, window: int, overlap: int) -> None:
+        self.restorer, self.window, self.overlap = restorer, window, overlap
+        self.device = next(restorer.parameters()).device
+        self.exact = restorer.single_frames or restorer.arch.num_frame is not None
+
+    def disk(self, height: int, width: int) -> int:
+        """Nothing."""
+        return 0
+
+    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+        """See `SceneRestorer`."""
+        for begin, end, shown in windows(len(scene), self.window, self.overlap, self.restorer.arch.num_frame):
+            if shown[-1] < first:
+                continue
+            frames = torch.cat([scene.tensor(k, self.device) for k in range(begin, end)])[None]
+            given = None if scene.priors is None else scene.priors.at(range(begin, end))
+            made = self._run(frames, given, scene.first + begin)[0]
+            for k in shown:
+                if k >= first:
+                    yield made[k - begin]
+
+    @torch.inference_mode()
+    def _run(self, frames: Tensor, priors: SemanticPriors | None, number: int) -> Tensor:
+        if isinstance(self.restorer, SeeClearRestorer):
+            return self.restorer(frames, priors, names=[str(number)])
+        return self.restorer(frames, priors)
+
+
+def windows(count: int, window: int, overlap: int, centred: int | None = None) -> Iterator[tuple[int, int, range]]:
+    """Cut a scene into windows: (first frame, frame behind the last, frames that are taken from it).
+
+    Args:
+        count: Frames of the scene.
+        window: Frames of a window, at least 1.
+        overlap: Frames that neighbours share, less than a window; half of them are taken from each.
+        centred: For a network of centred windows, how many frames each has: then windows begin and end that far outside
+            of what is taken, and the result is that of the whole scene.
+    """
+    if centred is not None:
+        overlap = 2 * (centred - 1)  # BasicSR reflects the ends of a clip by as many
+        window = max(window, overlap + 1)
+    step, before = window - overlap, overlap // 2
+    taken = 0
+    while taken < count:
+        begin = max(taken - before, 0)
+        end = min(begin + window, count)
+        begin = max(end - window, 0) if centred is None else begin
+        stop = count if end == count else end - (overlap - before)
+        yield begin, end, range(taken, max(stop, taken + 1) if step else stop)
+        taken = max(stop, taken + 1)
+
+
+def restorer_of_scenes(restorer: Restorer, window: int | None, overlap: int | None) -> Recurrent | Windows:
+    """How a network restores scenes: exactly where it can.
+
+    Args:
+        restorer: The network.
+        window: Frames of a window; None: those of a clip of SeeClear, else 16. Given, it is used for any network.
+        overlap: Frames that windows share; None: 0 for SeeClear, whose windows are its clips, else 4.
+    """
+    net = restorer.net
+    if window is None and streamable(net) is not None:
+        return Recurrent(restorer)
+    if isinstance(net, SeeClear):
+        return Windows(restorer, window or net.clip_length, overlap or 0)
+    if restorer.single_frames:
+        return Windows(restorer, 1, 0)
+    return Windows(restorer, window or 16, 4 if overlap is None else overlap)

@@ -1,0 +1,421 @@
+"""Any video in, a better one out: decode, describe, restore and encode at once, in bounded memory, and resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.images import encode_png
+from ..inference.restorer import Restorer
+from ..utils.errors import UserError
+from ..utils.files import write_whole
+from .scene_priors import PriorMaker
+from .scene_restorers import Recurrent, Scene, Windows, restorer_of_scenes
+from .scenes import CutDetector
+from .segments import PART, Coding, SegmentWriter, coding_for, join
+from .sources import Frame, Source
+
+_WAITING = 4
+"""Restored frames that may wait for their encoding."""
+SETTINGS = 'settings.json'
+
+
+@dataclass
+class Outputs:
+    """Where results go.
+
+    Attributes:
+        video: A video file.
+        frames: A folder of PNG files.
+        side_by_side: A video of the input, enlarged by bicubic interpolation, beside the result.
+    """
+
+    video: Path | None = None
+    frames: Path | None = None
+    side_by_side: Path | None = None
+
+    def work(self) -> Path:
+        """The folder of what is not done, next to the result."""
+        path = self.video or self.side_by_side or self.frames
+        assert path is not None
+        return path.with_name(f'{path.name}.parts')
+
+
+@dataclass
+class Settings:
+    """How a video is restored.
+
+    Attributes:
+        segment: Frames of a segment, the unit that is done or not.
+        scenes: Whether a cut ends a clip.
+        window: Frames of a window; None: as the network needs it.
+        overlap: Frames that windows share.
+        codec: Encoder; None: what plays everywhere.
+        crf: Constant quality.
+        pix_fmt: Of the coded frames.
+    """
+
+    segment: int = 48
+    scenes: bool = True
+    window: int | None = None
+    overlap: int | None = None
+    codec: str | None = None
+    crf: float | None = None
+    pix_fmt: str | None = None
+
+
+@dataclass
+class Report:
+    """What a run did.
+
+    Attributes:
+        frames: Frames that are in the result.
+        restored: Frames that this run restored.
+        seconds: Wall-clock time.
+        network_seconds: Of these in the network.
+        scenes: Scenes.
+        size: (H, W) of the result.
+        remarks: What could not be kept.
+        warping_errors: A frame; only where asked for.
+    """
+
+    frames: int = 0
+    restored: int = 0
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+    scenes: int = 0
+    size: tuple[int, int] = (0, 0)
+    remarks: list[str] = field(default_factory=list)
+    warping_errors: list[float | None] = field(default_factory=list)
+
+
+class Upscaler:
+    """Restores one input.
+
+    Args:
+        source: The input.
+        restorer: The network.
+        outputs: Where the result goes.
+        settings: How.
+        priors: Makes or reads the priors of scenes; None: the network gets none.
+        identity: What decides the result, as plain values; a run that is resumed must have the same.
+        progress: Is told of every frame: what is done of it, and how many frames.
+        measure: Work out the warping error of every frame.
+
+    Raises:
+        UserError: Settings that contradict the input or each other.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        restorer: Restorer,
+        outputs: Outputs,
+        settings: Settings | None = None,
+        priors: PriorMaker | None = None,
+        identity: Mapping[str, Any] | None = None,
+        progress: Callable[[str, int], None] | None = None,
+        measure: bool = False,
+    ) -> None:
+        self.source, self.restorer, self.outputs, self.priors = source, restorer, outputs, priors
+        self.settings = settings or Settings()
+        self.work = outputs.work()
+        self.scenes: Recurrent | Windows = restorer_of_scenes(restorer, self.settings.window, self.settings.overlap)
+        self.scale = int(restorer.scale or 1)
+        self.size = (source.height * self.scale, source.width * self.scale)
+        self.coding: Coding | None = None
+        if (file := outputs.video or outputs.side_by_side) is not None:
+            self.coding = coding_for(source, file, self.settings.codec, self.settings.crf, self.settings.pix_fmt)
+            if any(side % 2 for side in self.size) and '420' in self.coding.pix_fmt:
+                self.coding = dataclasses.replace(self.coding, pix_fmt=self.coding.pix_fmt.replace('420', '444'))
+        self.identity = dict(identity or {}) | {'settings': dataclasses.asdict(self.settings)}
+        self.progress = progress or (lambda what, count: None)
+        self.measure = measure
+        self.report = Report(size=self.size)
+        self._stop = threading.Event()
+        self._errors: list[BaseException] = []
+
+    # Public
+
+    def disk(self) -> int:
+        """Bytes on disk that a frame takes until its scene is done."""
+        raw = self.source.height * self.source.width * 3 * (self.source.bits // 8)
+        return raw + self.scenes.disk(self.source.height, self.source.width)
+
+    def prepare(self, resume: bool, force: bool) -> None:
+        """Make the working folder, or check the one that is there.
+
+        Args:
+            resume: Go on with it.
+            force: Begin anew, and replace results.
+
+        Raises:
+            UserError: There is one and neither is asked for, or it is of another run.
+        """
+        settings = self.work / SETTINGS
+        if force:
+            shutil.rmtree(self.work, ignore_errors=True)
+        for path in (self.outputs.video, self.outputs.side_by_side):
+            if path is not None and path.exists() and not (force or (resume and settings.is_file())):
+                raise UserError(f'{path} exists already. Give another name, or --force to replace it.')
+        if settings.is_file():
+            if not resume:
+                raise UserError(
+                    f'{self.work} has what an earlier run has done of this. --resume goes on, --force begins anew.'
+                )
+            before = json.loads(settings.read_text())
+            now = json.loads(json.dumps(self.identity))
+            for key in sorted(before.keys() | now.keys()):
+                if before.get(key) != now.get(key):
+                    raise UserError(
+                        f'{self.work} is of a run with another {key}: {_short(before.get(key))} then, '
+                        f'{_short(now.get(key))} now. --force begins anew.'
+                    )
+        self.work.mkdir(parents=True, exist_ok=True)
+        write_whole(settings, json.dumps(self.identity).encode())
+
+    def done(self) -> int:
+        """Frames that are in whole segments, from the beginning."""
+        count = 0
+        while all(path.is_file() for path in self._segments(count)) and self._segments(count):
+            count += 1
+        if not self._segments(0) and self.outputs.frames is not None:
+            while self._png(count * self.settings.segment + self.settings.segment - 1).is_file():
+                count += 1
+        return count * self.settings.segment
+
+    def run(self) -> Report:
+        """Restore what is not done, and join the whole.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UserError: Frames that cannot be read, or results that cannot be written. Whole segments stay.
+            KeyboardInterrupt: What is done by then is joined and can be played.
+        """
+        started, first = time.monotonic(), self.done()
+        self.report.frames = first
+        scenes: queue.Queue[Scene | None] = queue.Queue(1)
+        restored: queue.Queue[tuple[int, Frame, np.ndarray] | None] = queue.Queue(_WAITING)
+        threads = [
+            threading.Thread(target=self._guard, args=(self._decode, scenes, first), daemon=True),
+            threading.Thread(target=self._guard, args=(self._encode, restored, first), daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while (scene := self._take(scenes)) is not None:
+                self._restore(scene, first, restored)
+                scene.frames.close()
+                if not self._errors:
+                    shutil.rmtree(scene.folder, ignore_errors=True)
+            self._put(restored, None)
+            while threads[1].is_alive() and not self._errors:
+                threads[1].join(0.1)
+        except BaseException as error:
+            self._errors.append(error)
+        self._stop.set()
+        for thread in threads:
+            thread.join()
+        self.report.seconds = time.monotonic() - started
+        if self._errors:
+            error = self._errors[0]
+            if isinstance(error, KeyboardInterrupt):
+                self.join()
+            raise error
+        self.join()
+        shutil.rmtree(self.work, ignore_errors=True)
+        return self.report
+
+    def join(self) -> bool:
+        """Join whole segments into the results; False where there are none."""
+        assert self.coding is not None or self.outputs.video is None
+        joined = False
+        for kind, out in (('video', self.outputs.video), ('side', self.outputs.side_by_side)):
+            parts = sorted(self.work.glob(f'{kind}_*{PART}')) if out is not None else []
+            if out is None or not parts or self.coding is None:
+                continue
+            size = self.size if kind == 'video' else (self.size[0], 2 * self.size[1])
+            self.report.remarks += join(parts, out, self.coding, size, self.source if kind == 'video' else None)
+            joined = True
+        return joined
+
+    # Threads
+
+    def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except BaseException as error:
+            self._errors.append(error)
+            self._stop.set()
+
+    def _put(self, line: queue.Queue[Any], item: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                line.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _take(self, line: queue.Queue[Any]) -> Any:
+        while not self._stop.is_set():
+            try:
+                return line.get(timeout=0.1)
+            except queue.Empty:
+                continue
+        return None
+
+    def _decode(self, scenes: queue.Queue[Scene | None], first: int) -> None:
+        """Cut the input into scenes; those that are done are passed over."""
+        is_cut, scene, number = CutDetector(), None, -1
+        for number, frame in enumerate(self.source.read()):
+            if self._stop.is_set():
+                return
+            begins = is_cut(frame.image) and self.settings.scenes
+            if scene is None or begins:
+                if scene is not None:
+                    self._hand_over(scene, scenes, first)
+                self.report.scenes += 1
+                scene = Scene(self.work / f'scene_{number:08d}', number, frame.image.shape, frame.image.dtype)
+            scene.add(frame.image, frame.time)
+        if scene is None:
+            raise UserError(f'{self.source.path or self.source.name} has no frame that can be decoded.')
+        self._hand_over(scene, scenes, first)
+        self._put(scenes, None)
+
+    def _hand_over(self, scene: Scene, scenes: queue.Queue[Scene | None], first: int) -> None:
+        if scene.first + len(scene) <= first:
+            scene.frames.close()
+            shutil.rmtree(scene.folder, ignore_errors=True)
+        else:
+            self._put(scenes, scene)
+
+    def _restore(self, scene: Scene, first: int, restored: queue.Queue[Any]) -> None:
+        if self.priors is not None and self.restorer.prior_fields:
+            if self.priors.given is not None:
+                scene.priors = self.priors.stored(self.source.name, scene.first, len(scene))
+            else:
+                scene.priors = self.priors.describe(
+                    scene.folder.name, len(scene), lambda k: _eight_bits(scene.frames[k])
+                )
+        begin = max(first - scene.first, 0)
+
+        def saved(k: int) -> bool:
+            return (scene.first + k + 1) % self.settings.segment == 0
+
+        started = time.monotonic()
+        for k, made in enumerate(self.scenes.restore(scene, begin, saved, self.progress), begin):
+            image = _as_image(made, scene.frames.dtype)
+            self.report.network_seconds += time.monotonic() - started
+            self._put(restored, (scene.first + k, Frame(scene.frames[k], scene.times[k]), image))
+            if self._stop.is_set():
+                return
+            started = time.monotonic()
+        self.report.network_seconds += time.monotonic() - started
+
+    def _encode(self, restored: queue.Queue[Any], first: int) -> None:
+        """Write frames as they come, segment by segment."""
+        writers: list[SegmentWriter] = []
+        try:
+            expected, before = first, None
+            while (item := self._take(restored)) is not None:
+                number, frame, image = item
+                assert number == expected, (number, expected)
+                expected += 1
+                if number % self.settings.segment == 0 or number == first:
+                    writers = self._begin(number // self.settings.segment)
+                self._write(writers, number, frame, image)
+                if self.measure:
+                    self.report.warping_errors.append(_warping_error(image, before))
+                    before = image
+                self.report.restored += 1
+                self.progress('restored', 1)
+                if (number + 1) % self.settings.segment == 0:
+                    self._finish(writers, number + 1)
+                    writers = []
+            if not self._stop.is_set():
+                self._finish(writers, expected)
+                writers = []
+        finally:
+            for writer in writers:
+                writer.abandon()
+
+    def _begin(self, index: int) -> list[SegmentWriter]:
+        writers = []
+        for path in self._segments(index):
+            assert self.coding is not None
+            width = self.size[1] * (2 if path.name.startswith('side') else 1)
+            writers.append(SegmentWriter(path, self.coding, self.size[0], width))
+        return writers
+
+    def _write(self, writers: list[SegmentWriter], number: int, frame: Frame, image: np.ndarray) -> None:
+        for writer in writers:
+            shown = image
+            if writer.path.name.startswith('side'):
+                shown = np.concatenate([_bicubic(frame.image, self.scale), image], axis=1)
+            writer.write(shown, frame.time)
+        if self.outputs.frames is not None:
+            write_whole(self._png(number), encode_png(np.ascontiguousarray(image[..., ::-1])), durable=False)
+
+    def _finish(self, writers: list[SegmentWriter], behind: int) -> None:
+        for writer in writers:
+            writer.finish()
+        self.report.frames = behind
+        for state in self.work.glob('scene_*/state_*'):
+            scene = int(state.parent.name.rpartition('_')[2])
+            if scene + int(state.name.rpartition('_')[2]) < behind:
+                state.unlink(missing_ok=True)
+
+    def _segments(self, index: int) -> list[Path]:
+        kinds = (('video', self.outputs.video), ('side', self.outputs.side_by_side))
+        return [self.work / f'{kind}_{index:06d}{PART}' for kind, out in kinds if out is not None]
+
+    def _png(self, number: int) -> Path:
+        assert self.outputs.frames is not None
+        names = self.source.names
+        name = f'{number:08d}' if names is None or number >= len(names) else names[number]
+        return self.outputs.frames / f'{name}.png'
+
+
+def _as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
+    """(3, H, W) in [0, 1] as (H, W, 3) of the source's type."""
+    top = np.iinfo(dtype).max
+    scaled = frame.clamp(0, 1).mul(top).round().permute(1, 2, 0).cpu()
+    return np.ascontiguousarray(scaled.to(torch.int32 if top > 255 else torch.uint8).numpy().astype(dtype))
+
+
+def _eight_bits(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
+
+
+def _bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def _warping_error(image: np.ndarray, before: np.ndarray | None) -> float | None:
+    from ..metrics.warping_error import calculate_warping_error
+
+    if before is None:
+        return None
+    now, then = (np.ascontiguousarray(_eight_bits(one)[..., ::-1]) for one in (image, before))
+    error = calculate_warping_error(now, previous=then)
+    return None if np.isnan(error) else float(error)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 120 else f'{text[:117]}...'
