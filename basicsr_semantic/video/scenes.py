@@ -23,7 +23,7 @@ class CutDetector:
         ratio: How many times as large as the recent differences of pixels it must be, so that fast motion is none.
     """
 
-    def __init__(self, pixels: float = 0.08, histogram: float = 0.25, ratio: float = 2.5) -> None:
+    def __init__(self, pixels: float = 0.08, histogram: float = 0.15, ratio: float = 2.5) -> None:
         self.pixels, self.histogram, self.ratio = pixels, histogram, ratio
         self._before: tuple[np.ndarray, np.ndarray] | None = None
         self._recent = 0.0

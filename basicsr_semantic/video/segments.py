@@ -18,7 +18,7 @@ from av.codec.context import Flags
 from av.error import FFmpegError
 
 from ..utils.errors import UserError, full_stop
-from .sources import Colour, Source
+from .sources import EXACT, Colour, Source
 
 PART = '.segment'
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -152,6 +152,7 @@ class SegmentWriter:
             dst_colorspace=colour.matrix,
             src_color_range=2,
             dst_color_range=1 if colour.limited else 2,
+            interpolation=EXACT,
         )
         frame.color_range, frame.colorspace = 1 if colour.limited else 2, colour.matrix
         frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
@@ -299,7 +300,7 @@ def _others(container: Any, path: Path, out: Path, end: Fraction, remarks: list[
     for stream in source.streams:
         if stream.type not in ('audio', 'subtitle'):
             continue
-        name = stream.codec_context.name if stream.codec_context is not None else '?'
+        name, as_text = stream.codec_context.name if stream.codec_context is not None else '?', False
         what = 'sound' if stream.type == 'audio' else 'subtitles'
         try:
             if stream.type == 'subtitle' and name in _TEXTS and out.suffix in ('.mp4', '.mov', '.m4v'):
@@ -308,6 +309,7 @@ def _others(container: Any, path: Path, out: Path, end: Fraction, remarks: list[
                 else:
                     added = container.add_stream('mov_text')
                     added.codec_context.subtitle_header = _HEADER
+                    as_text = True
             else:
                 if (
                     name not in container.supported_codecs
@@ -319,7 +321,7 @@ def _others(container: Any, path: Path, out: Path, end: Fraction, remarks: list[
             remarks.append(f'The {what} ({name}) of {path.name} cannot be kept in {out.suffix}; .mkv takes them.')
             continue
         added.metadata.update(stream.metadata)
-        places[stream.index] = added
+        places[stream.index] = added, name if as_text else None
     container.metadata.update({key: value for key, value in source.metadata.items() if key in _KEPT})
     if chapters := source.chapters():
         container.set_chapters(chapters)
@@ -338,17 +340,16 @@ def _packets(source: Any, places: Mapping[int, Any], end: Fraction) -> Iterator[
                 continue
             if packet.pts * packet.time_base >= end:
                 continue
-            added = places[packet.stream_index]
-            if packet.stream.codec_context.name != added.codec_context.name and added.type == 'subtitle':
-                packet = _mov_text(packet)
+            added, text = places[packet.stream_index]
+            if text is not None:
+                packet = _mov_text(packet, text)
             packet.stream = added
             yield packet
 
 
-def _mov_text(packet: Any) -> Any:
+def _mov_text(packet: Any, name: str) -> Any:
     """A text subtitle as MP4 keeps it: its length in two bytes, and the text."""
     text = bytes(packet)
-    name = packet.stream.codec_context.name
     if name in ('ass', 'ssa'):
         text = text.split(b',', 8)[-1].replace(b'\\N', b'\n')
     new = av.Packet(len(text).to_bytes(2, 'big') + text)

@@ -271,13 +271,13 @@ def as_rgb(frame: av.VideoFrame) -> np.ndarray:
         src_colorspace=colour.matrix,
         src_color_range=1 if colour.limited else 2,
         dst_color_range=2,
-        interpolation=_EXACT,
+        interpolation=EXACT,
     )
     return converted.to_ndarray()
 
 
-# bilinear chroma, without the shortcuts that move colours by a level
-_EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
+EXACT = int(Interpolation.BICUBIC) | 0x2000 | 0x4000 | 0x40000
+"""Full chroma and accurate rounding: FFmpeg's shortcuts move colours by a level."""
 
 
 def _reason(error: BaseException) -> str:

@@ -2,14 +2,14 @@
 """Does SEEM with masks beat the same parameters without? Over the released BasicVSR, on the real clips of davis320.
 
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --grid     # which learning rate
-    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --seeds 0 1 2 annotations neutral
-    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar                # the other arms, seed 0
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar annotations neutral --seeds 0 1 2
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar            # the other arms, seed 0
     python tools/experiments/released.py --table
 
-DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Weights: the extra ``weights``. An
-arm trains by `basicsr train`; its row goes to docs/results/seem_released.json when it is done, and what is there is not
-run again. A training takes 5 to 10 s an iteration on one core. A gain of masks is claimed only if all nine pairs of
-three seeds and three held-out clips have one sign.
+DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Weights: the extra ``weights``.
+An arm trains by `basicsr train`; its row goes to docs/results/seem_released.json when it is done, and what is there
+is not run again. A training takes 5 to 10 s an iteration on one core. A gain of masks is claimed only if all nine
+pairs of three seeds and three held-out clips have one sign.
 """
 
 from __future__ import annotations
