@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .extractors import build_extractor
     from .inference import load
     from .priors import ClipGeometry, PriorStore, SemanticPriors
+    from .video import upscale
 
 __version__ = '0.1.0'
 
@@ -35,6 +36,7 @@ _PUBLIC = {
     'ClipGeometry': 'priors',
     'PriorStore': 'priors',
     'build_extractor': 'extractors',
+    'upscale': 'video',
 }
 """Public name -> the room it comes from, which is imported when the name is first used."""
 
@@ -52,6 +54,7 @@ __all__ = [
     'build_extractor',
     'load',
     'register',
+    'upscale',
 ]
 
 

@@ -24,10 +24,11 @@ ALLOWED = {
     'metrics': {'config', 'engine.checkpoint'},
     'models': BELOW_MODELS,
     'inference': BELOW_MODELS | {'models'},
+    'video': BELOW_MODELS | {'models', 'inference'},
     'mm': BELOW_MODELS | {'models'},
     'compat': {'archs', 'config', 'data', 'engine', 'losses', 'metrics', 'models', 'priors'},
-    'cli': BELOW_MODELS | {'models', 'inference', 'mm', ''},
-    '': {'archs', 'cli', 'compat', 'diffusion', 'extractors', 'inference', 'priors'},
+    'cli': BELOW_MODELS | {'models', 'inference', 'mm', 'video', ''},
+    '': {'archs', 'cli', 'compat', 'diffusion', 'extractors', 'inference', 'priors', 'video'},
 }
 """What each room may import, apart from itself and ``utils``; '' is the package's own file."""
 EXCEPTIONS = {
@@ -41,7 +42,7 @@ EXCEPTIONS = {
     ('models.semantic_vsr_model', 'compat.video_models'): 'the repaired model of BasicSR is its base class',
 }  # fmt: skip
 """Single files that may import more, and why."""
-OPTIONAL = {'av', 'lpips', 'mmcv', 'mmengine', 'piq', 'pyiqa', 'segment_anything', 'timm', 'tokenizers', 'transformers'}
+OPTIONAL = {'lpips', 'mmcv', 'mmengine', 'piq', 'pyiqa', 'segment_anything', 'timm', 'tokenizers', 'transformers'}
 
 
 def module_of(file: Path) -> str:

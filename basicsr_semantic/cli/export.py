@@ -20,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'export',
         help='write a trained network and all that is known of it as one file, safetensors',
         description='Write the weights of a network (their moving average where there is one), its class, arguments '
-        'and scale, the kind of its priors and the options of their extractor as one file. Loading it needs nothing else '
-        'and runs no code.',
+        'and scale, the kind of its priors and the options of their extractor as one file. Loading it needs nothing '
+        'else and runs no code.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

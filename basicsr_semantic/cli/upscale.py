@@ -19,7 +19,7 @@ from .limits import add_max_megapixels, check_max_megapixels
 if TYPE_CHECKING:
     from ..inference import Restorer
     from ..video.sources import Source
-    from ..video.upscaling import Outputs, Report, Upscaler
+    from ..video.upscaling import Outputs, Upscaler, UpscalingReport
 
 EXAMPLES = """examples:
   basicsr upscale in.mp4 out.mp4                                    with the small network that comes along
@@ -139,11 +139,10 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
     outputs = Outputs(out if is_file else None, args.frames, args.side_by_side)
     if not is_file:
         outputs.frames = out.with_name(f'{out.name}.image') if image else out
-    priors, maker_of = None, None
+    priors = None
     if restorer.prior_fields and not args.no_priors:
         options = _options(args.extractor_option)
-        maker_of = (outputs.work(), args.priors, args.extractor, options, args.device or 'cpu')
-        priors = PriorMaker(restorer, *maker_of)
+        priors = PriorMaker(restorer, outputs.work(), args.priors, args.extractor, options, args.device or 'cpu')
     settings = Settings(
         args.segment, args.scenes == 'cuts', args.window, args.overlap, args.codec, args.crf, args.pix_fmt
     )
@@ -183,7 +182,7 @@ def _options(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, value = pair.partition('=')
         if not equals:
             raise UserError(f'--extractor-option {printable(pair)} is not KEY=VALUE.')
-        options[name.replace('-', '_')] = parse_value(value)
+        options[name.replace('-', '_')] = parse_value(value, pair)
     return options
 
 
@@ -245,11 +244,11 @@ def _memory() -> int:
 
 
 def _say_what_comes(source: Source, upscaler: Upscaler) -> None:
-    from ..video.scene_restorers import Windows
+    from ..video.scene_restorers import WindowedScenes
 
     frames = '' if source.frames is None else f'{source.frames} frames, '
     say(f'{printable(source.name)}: {frames}{source.width}x{source.height} to {upscaler.size[1]}x{upscaler.size[0]}.')
-    if isinstance(upscaler.scenes, Windows):
+    if isinstance(upscaler.scenes, WindowedScenes):
         if not upscaler.scenes.exact:
             say(
                 f'Restored by windows of {upscaler.scenes.window} frames, of which neighbours share '
@@ -291,12 +290,12 @@ def _move_image(folder: Path, out: Path) -> None:
 
     made = next(folder.glob('*.png'))
     image = cv2.imread(str(made), cv2.IMREAD_UNCHANGED)
-    if not cv2.imwrite(str(out), image):
+    if image is None or not cv2.imwrite(str(out), image):
         raise UserError(f'{out} could not be written.')
     shutil.rmtree(folder)
 
 
-def _say_what_was_done(report: Report, out: Path, outputs: Outputs) -> None:
+def _say_what_was_done(report: UpscalingReport, out: Path, outputs: Outputs) -> None:
     rate = report.restored / report.seconds if report.seconds else 0.0
     say(f'{printable(out)}: {report.frames} frames, {report.scenes} scenes, {rate:.2f} frames a second.')
     for extra in (outputs.side_by_side, outputs.frames if outputs.video else None):
@@ -304,7 +303,7 @@ def _say_what_was_done(report: Report, out: Path, outputs: Outputs) -> None:
             say(f'{printable(extra)} is written, too.')
 
 
-def _as_json(args: argparse.Namespace, source: Source, report: Report) -> dict[str, Any]:
+def _as_json(args: argparse.Namespace, source: Source, report: UpscalingReport) -> dict[str, Any]:
     errors = [error for error in report.warping_errors if error is not None]
     return {
         **_identity(args, source),

@@ -85,7 +85,7 @@ class SceneRestorer(Protocol):
         ...
 
 
-class Recurrent:
+class RecurrentScenes:
     """BasicVSR and networks made of it: exact, with the features of the backward branch on disk."""
 
     exact = True
@@ -135,7 +135,7 @@ class Recurrent:
         return np.frombuffer(bytearray(path.read_bytes()), np.float32) if first and path.is_file() else None
 
 
-class Windows:
+class WindowedScenes:
     """Any other network, over windows of frames that overlap; each frame comes from the window that it is most inside.
 
     Args:
@@ -198,7 +198,7 @@ def windows(count: int, window: int, overlap: int, centred: int | None = None) -
         taken = max(stop, taken + 1)
 
 
-def restorer_of_scenes(restorer: Restorer, window: int | None, overlap: int | None) -> Recurrent | Windows:
+def restorer_of_scenes(restorer: Restorer, window: int | None, overlap: int | None) -> RecurrentScenes | WindowedScenes:
     """How a network restores scenes: exactly where it can.
 
     Args:
@@ -208,9 +208,9 @@ def restorer_of_scenes(restorer: Restorer, window: int | None, overlap: int | No
     """
     net = restorer.net
     if window is None and streamable(net) is not None:
-        return Recurrent(restorer)
+        return RecurrentScenes(restorer)
     if isinstance(net, SeeClear):
-        return Windows(restorer, window or net.clip_length, overlap or 0)
+        return WindowedScenes(restorer, window or net.clip_length, overlap or 0)
     if restorer.single_frames:
-        return Windows(restorer, 1, 0)
-    return Windows(restorer, window or 16, 4 if overlap is None else overlap)
+        return WindowedScenes(restorer, 1, 0)
+    return WindowedScenes(restorer, window or 16, 4 if overlap is None else overlap)

@@ -56,7 +56,7 @@ class Colour:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TimedFrame:
     """A decoded frame.
 
     Attributes:
@@ -92,7 +92,7 @@ class Source:
     height: int
     width: int
     frames: int | None
-    read: Callable[[], Iterator[Frame]]
+    read: Callable[[], Iterator[TimedFrame]]
     bits: int = 8
     timing: Timing = field(default_factory=Timing)
     colour: Colour = field(default_factory=Colour)
@@ -133,7 +133,7 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
             image = decode(path.read_bytes(), max_megapixels)
         except DamagedImageError as error:
             raise UserError(f'{path} is neither a video nor an image that can be read: {full_stop(error)}') from error
-        frames = [Frame(np.ascontiguousarray(image[..., ::-1]), 0)]
+        frames = [TimedFrame(np.ascontiguousarray(image[..., ::-1]), 0)]
         return Source(path.stem, image.shape[0], image.shape[1], 1, lambda: iter(frames), names=[path.stem])
     lmdb = (path / 'data.mdb').is_file()
     has_clips = lmdb or any(one.is_dir() for one in path.iterdir())
@@ -149,7 +149,7 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
     keys = list(clips[0].keys)
     height, width = reader.read(keys[0]).shape[:2]
 
-    def read() -> Iterator[Frame]:
+    def read() -> Iterator[TimedFrame]:
         for time, key in enumerate(keys):
             image = reader.read(key)
             if image.shape[:2] != (height, width):
@@ -157,7 +157,7 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
                     f'{key} is {image.shape[1]}x{image.shape[0]}, but the frames before it are {width}x{height}. '
                     'Frames of a clip have one size.'
                 )
-            yield Frame(np.ascontiguousarray(image[..., ::-1]), time)
+            yield TimedFrame(np.ascontiguousarray(image[..., ::-1]), time)
 
     return Source(clips[0].name, height, width, len(keys), read, names=[key.rpartition('/')[2] for key in keys])
 
@@ -243,7 +243,7 @@ def _decoded(container: Any, stream: Any, damaged: list[str]) -> Iterator[av.Vid
                 return
 
 
-def _read_video(path: Path, size: tuple[int, int], rotation: int) -> Iterator[Frame]:
+def _read_video(path: Path, size: tuple[int, int], rotation: int) -> Iterator[TimedFrame]:
     damaged: list[str] = []
     last = -1
     with av.open(str(path)) as container:
@@ -255,7 +255,7 @@ def _read_video(path: Path, size: tuple[int, int], rotation: int) -> Iterator[Fr
             time = frame.pts if frame.pts is not None else last + step
             time = max(time, last + 1)  # players show no two frames at once
             last = time
-            yield Frame(np.ascontiguousarray(np.rot90(as_rgb(frame), rotation // 90)), time)
+            yield TimedFrame(np.ascontiguousarray(np.rot90(as_rgb(frame), rotation // 90)), time)
     if damaged:
         from ..utils.printing import complain
 

@@ -23,10 +23,10 @@ from ..inference.restorer import Restorer
 from ..utils.errors import UserError
 from ..utils.files import write_whole
 from .scene_priors import PriorMaker
-from .scene_restorers import Recurrent, Scene, Windows, restorer_of_scenes
+from .scene_restorers import RecurrentScenes, Scene, WindowedScenes, restorer_of_scenes
 from .scenes import CutDetector
 from .segments import PART, Coding, SegmentWriter, coding_for, join
-from .sources import Frame, Source
+from .sources import Source, TimedFrame
 
 _WAITING = 4
 """Restored frames that may wait for their encoding."""
@@ -78,7 +78,7 @@ class Settings:
 
 
 @dataclass
-class Report:
+class UpscalingReport:
     """What a run did.
 
     Attributes:
@@ -133,7 +133,9 @@ class Upscaler:
         self.source, self.restorer, self.outputs, self.priors = source, restorer, outputs, priors
         self.settings = settings or Settings()
         self.work = outputs.work()
-        self.scenes: Recurrent | Windows = restorer_of_scenes(restorer, self.settings.window, self.settings.overlap)
+        self.scenes: RecurrentScenes | WindowedScenes = restorer_of_scenes(
+            restorer, self.settings.window, self.settings.overlap
+        )
         self.scale = int(restorer.scale or 1)
         self.size = (source.height * self.scale, source.width * self.scale)
         self.coding: Coding | None = None
@@ -144,7 +146,7 @@ class Upscaler:
         self.identity = dict(identity or {}) | {'settings': dataclasses.asdict(self.settings)}
         self.progress = progress or (lambda what, count: None)
         self.measure = measure
-        self.report = Report(size=self.size)
+        self.report = UpscalingReport(size=self.size)
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
 
@@ -197,7 +199,7 @@ class Upscaler:
                 count += 1
         return count * self.settings.segment
 
-    def run(self) -> Report:
+    def run(self) -> UpscalingReport:
         """Restore what is not done, and join the whole.
 
         Returns:
@@ -210,7 +212,7 @@ class Upscaler:
         started, first = time.monotonic(), self.done()
         self.report.frames = first
         scenes: queue.Queue[Scene | None] = queue.Queue(1)
-        restored: queue.Queue[tuple[int, Frame, np.ndarray] | None] = queue.Queue(_WAITING)
+        restored: queue.Queue[tuple[int, TimedFrame, np.ndarray] | None] = queue.Queue(_WAITING)
         threads = [
             threading.Thread(target=self._guard, args=(self._decode, scenes, first), daemon=True),
             threading.Thread(target=self._guard, args=(self._encode, restored, first), daemon=True),
@@ -310,7 +312,7 @@ class Upscaler:
                 scene.priors = self.priors.stored(self.source.name, scene.first, len(scene))
             else:
                 scene.priors = self.priors.describe(
-                    scene.folder.name, len(scene), lambda k: _eight_bits(scene.frames[k])
+                    scene.folder.name, len(scene), lambda k: eight_bits(scene.frames[k])
                 )
         begin = max(first - scene.first, 0)
 
@@ -319,9 +321,9 @@ class Upscaler:
 
         started = time.monotonic()
         for k, made in enumerate(self.scenes.restore(scene, begin, saved, self.progress), begin):
-            image = _as_image(made, scene.frames.dtype)
+            image = as_image(made, scene.frames.dtype)
             self.report.network_seconds += time.monotonic() - started
-            self._put(restored, (scene.first + k, Frame(scene.frames[k], scene.times[k]), image))
+            self._put(restored, (scene.first + k, TimedFrame(scene.frames[k], scene.times[k]), image))
             if self._stop.is_set():
                 return
             started = time.monotonic()
@@ -362,7 +364,7 @@ class Upscaler:
             writers.append(SegmentWriter(path, self.coding, self.size[0], width))
         return writers
 
-    def _write(self, writers: list[SegmentWriter], number: int, frame: Frame, image: np.ndarray) -> None:
+    def _write(self, writers: list[SegmentWriter], number: int, frame: TimedFrame, image: np.ndarray) -> None:
         for writer in writers:
             shown = image
             if writer.path.name.startswith('side'):
@@ -391,14 +393,14 @@ class Upscaler:
         return self.outputs.frames / f'{name}.png'
 
 
-def _as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
+def as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
     """(3, H, W) in [0, 1] as (H, W, 3) of the source's type."""
     top = np.iinfo(dtype).max
     scaled = frame.clamp(0, 1).mul(top).round().permute(1, 2, 0).cpu()
     return np.ascontiguousarray(scaled.to(torch.int32 if top > 255 else torch.uint8).numpy().astype(dtype))
 
 
-def _eight_bits(image: np.ndarray) -> np.ndarray:
+def eight_bits(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
 
 
@@ -411,7 +413,7 @@ def _warping_error(image: np.ndarray, before: np.ndarray | None) -> float | None
 
     if before is None:
         return None
-    now, then = (np.ascontiguousarray(_eight_bits(one)[..., ::-1]) for one in (image, before))
+    now, then = (np.ascontiguousarray(eight_bits(one)[..., ::-1]) for one in (image, before))
     error = calculate_warping_error(now, previous=then)
     return None if np.isnan(error) else float(error)
 

@@ -20,11 +20,13 @@ from helpers.seem import randomise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import basicsr_semantic
 from basicsr_semantic import load
 from basicsr_semantic.archs import BasicVSRLite, BasicVSRSEEM
 from basicsr_semantic.cli import main
 from basicsr_semantic.inference.streaming import RecurrentStream, streamable
 from basicsr_semantic.models.padding import run_padded
+from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.safetensors_files import write_safetensors
 from basicsr_semantic.video.scene_restorers import windows
 
@@ -144,7 +146,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(tmp_path, model, netw
     once, out = tmp_path / 'once.mp4', tmp_path / 'out.mp4'
     flags = ['--model', str(file), '--segment', '6', *(['--window', '8'] if network is PSRT else [])]
     assert main(['upscale', str(path), str(once), *flags]) == 0
-    real = upscaling._as_image
+    real = upscaling.as_image
     for stop in (9, 8):
         made = []
 
@@ -154,9 +156,9 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(tmp_path, model, netw
                 raise KeyboardInterrupt
             return real(frame, dtype)
 
-        monkeypatch.setattr(upscaling, '_as_image', interrupted)
+        monkeypatch.setattr(upscaling, 'as_image', interrupted)
         assert main(['upscale', str(path), str(out), *flags, '--resume']) == 130
-        monkeypatch.setattr(upscaling, '_as_image', real)
+        monkeypatch.setattr(upscaling, 'as_image', real)
     assert '12 frames; the same call with --resume goes on' in capsys.readouterr().err
     assert len(decoded(out)) == 12  # can be played
     assert main(['upscale', str(path), str(out), *flags]) == 2
@@ -264,3 +266,26 @@ def test_windows_take_every_frame_once(count, window, data):
         assert 0 <= begin <= shown[0] and shown[-1] < end <= count
         if centred is not None:
             assert all(begin in (0, max(k - centred + 1, 0)) or k - begin >= centred - 1 for k in shown)
+
+
+def test_frames_in_frames_out_from_python(tmp_path, model):
+    file, images = model(), moving_frames(7, 20, 24)
+    taken = []
+
+    def frames():
+        for image in images:
+            taken.append(1)
+            yield image
+
+    made = basicsr_semantic.upscale(frames(), file, folder=tmp_path)
+    assert not taken  # lazily
+    assert np.abs(np.stack(list(made)).astype(int) - whole(file, images)).max() <= 1
+    deep = basicsr_semantic.upscale((image.astype(np.uint16) * 257 for image in images), load(file))
+    assert next(deep).dtype == np.uint16
+    assert list(basicsr_semantic.upscale([], file)) == []
+    for wrong, sentence in (
+        ([images[0][..., :2]], r'Frame 0 is uint8 \(20, 24, 2\)'),
+        ([images[0], images[1][1:]], r'Frame 1 is uint8 \(19, 24, 3\), those before are uint8 \(20, 24, 3\)'),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            list(basicsr_semantic.upscale(wrong, file))

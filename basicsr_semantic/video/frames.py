@@ -1,0 +1,96 @@
+"""Restoring from Python: an iterator of frames in, an iterator of frames out."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..inference import Restorer, load
+from ..utils.errors import UserError
+from .scene_priors import PriorMaker
+from .scene_restorers import Scene, restorer_of_scenes
+from .scenes import CutDetector
+from .upscaling import as_image, eight_bits
+
+
+def upscale(
+    frames: Iterable[np.ndarray],
+    model: str | Path | Restorer = 'lite',
+    *,
+    scenes: bool = True,
+    window: int | None = None,
+    overlap: int | None = None,
+    extractor: str | None = None,
+    extractor_options: Mapping[str, Any] | None = None,
+    no_priors: bool = False,
+    device: str = 'cpu',
+    folder: str | Path | None = None,
+) -> Iterator[np.ndarray]:
+    """Enlarge a video, frame by frame, in memory that does not depend on its length.
+
+    Frames of a scene are put on disk until the scene ends, since a bidirectional network goes through it from its end,
+    too. So the first frame comes when the first scene has been read.
+
+    Args:
+        frames: (h, w, 3) RGB, uint8 or uint16, all of one size and type; taken one by one.
+        model: What `load` takes, or what it gives.
+        scenes: Whether a cut ends a scene.
+        window: Restore windows of so many frames instead; None: only where the network cannot be streamed.
+        overlap: Frames that windows share.
+        extractor: Makes the priors, where the network takes some; None: that of its training.
+        extractor_options: Its arguments, where they differ from those of the training.
+        no_priors: Go on without them.
+        device: Where the network runs.
+        folder: For files of a scene; None: a temporary one.
+
+    Yields:
+        (H, W, 3) RGB of the type of the input.
+
+    Raises:
+        UserError: A frame of another shape, size or type; or see `load`.
+    """
+    if isinstance(model, Restorer):
+        restorer = model
+    else:
+        neutral = 'neutral' if no_priors else None
+        restorer = load(model, missing_priors=neutral, device=device)
+    how = restorer_of_scenes(restorer, window, overlap)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        work = Path(place)
+        priors = None
+        if restorer.prior_fields and not no_priors:
+            priors = PriorMaker(restorer, work, None, extractor, extractor_options, device)
+        for scene in _scenes(frames, work, scenes):
+            if priors is not None:
+                scene.priors = priors.describe(
+                    scene.folder.name, len(scene), lambda k, s=scene: eight_bits(s.frames[k])
+                )
+            for made in how.restore(scene, 0, lambda _: False, lambda *_: None):
+                yield as_image(made, scene.frames.dtype)
+            scene.frames.close()
+            shutil.rmtree(scene.folder)
+
+
+def _scenes(frames: Iterable[np.ndarray], work: Path, cut: bool) -> Iterator[Scene]:
+    """The scenes of a video, each whole."""
+    is_cut, scene, first = CutDetector(), None, None
+    for number, image in zip(itertools.count(), frames, strict=False):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+            raise UserError(f'Frame {number} is {image.dtype} {image.shape}; frames are (h, w, 3) uint8 or uint16.')
+        first = first or (image.shape, image.dtype)
+        if (image.shape, image.dtype) != first:
+            raise UserError(f'Frame {number} is {image.dtype} {image.shape}, those before are {first[1]} {first[0]}.')
+        begins = is_cut(image) and cut
+        if scene is not None and begins:
+            yield scene
+        if scene is None or begins:
+            scene = Scene(work / f'scene_{number:08d}', number, image.shape, image.dtype)
+        scene.add(image, number)
+    if scene is not None:
+        yield scene
