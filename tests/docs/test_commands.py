@@ -22,6 +22,8 @@ PAGES = (
     'docs/semantic_lens.md',
     'docs/seeclear.md',
     'docs/python.md',
+    'docs/upscaling.md',
+    'docs/models.md',
     'docs/memory.md',
     'docs/results/seem.md',
     'docs/results/semantic_lens.md',
