@@ -203,7 +203,7 @@ def _configure(encoder: Any, coding: Coding, height: int, width: int) -> None:
     encoder.sample_aspect_ratio = coding.aspect
     encoder.colorspace, encoder.color_range = coding.colour.matrix, 1 if coding.colour.limited else 2
     encoder.color_primaries, encoder.color_trc = coding.colour.primaries, coding.colour.transfer
-    encoder.thread_count = 0
+    encoder.thread_count = 4  # x264 and x265 give other bytes with another number
 
 
 def _unwritten(path: Path, error: OSError) -> UserError:

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The demo, run by `make demo`: SEEM and its control on small clips; a table, a picture.
+"""The demo, run by `make demo`: a video enlarged; SEEM and its control on small clips; a table, a picture.
 
 `make demo-lens` (--lens) does the same and adds Semantic Lens and its control. Everything is done by commands that are
 printed as you would type them; `options/demo` has the files they read. A second run skips what is done and goes on
 where an interrupted one stopped; so --lens uses what was made without it. What is made:
 
+    results/demo/bikes.mp4         two seconds of a video, enlarged by `lite`; bikes_side_by_side.mp4 beside the input
     datasets/demo                  the clips and their masks
     experiments/*_demo             the trainings
-    results/demo/comparison.png    one held-out frame: a first picture after the first step, all methods at the end
+    results/demo/comparison.png    one held-out frame: a first picture before any training, all methods at the end
     results/demo/table.md, .json   PSNR and SSIM of all methods on the two held-out clips
     results/demo/logs              the full output of every command
 
@@ -34,6 +35,7 @@ from basicsr_semantic.utils.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUT = 'results/demo'
 DATA = 'datasets/demo'
+VIDEO = 'datasets/demo_video/bikes.mp4'
 BASELINE, CONTROL, SEEM = 'train_BasicVSR_demo', 'train_BasicVSR_finetune_demo', 'tune_BasicVSRSEEM_demo'
 STAGE_1, PLAIN, LENS = 'stage1_demo', 'train_SemanticLens_base_demo', 'train_SemanticLens_demo'
 
@@ -126,6 +128,25 @@ def trainings(lens: bool) -> dict[str, Training]:
     return {name: entry for name, entry in TRAININGS.items() if lens or not entry.lens}
 
 
+def video_steps(root: Path) -> list[Step]:
+    """A small video, and what `basicsr upscale` makes of it."""
+    script = REPOSITORY / 'tools' / 'demo' / 'make_demo_video.py'
+    name = str(script.relative_to(root) if script.is_relative_to(root) else script)
+    made = (f'{OUT}/bikes.mp4', f'{OUT}/bikes_side_by_side.mp4')
+    return [
+        Step('video', 'Shrink two seconds of a video', ('python', name, '--out', VIDEO), makes=(VIDEO,)),
+        Step(
+            'upscale',
+            'Enlarge it four times by the small network that comes with the package',
+            ('basicsr', 'upscale', VIDEO, made[0], '--side-by-side', made[1]),
+            needs=('video',),
+            makes=made,
+            resume='--resume',
+            replaces=(*made, f'{made[0]}.parts'),
+        ),
+    ]
+
+
 def build_steps(root: Path, quick: bool, lens: bool) -> list[Step]:
     """All commands of the demo, in order: those of SEEM, and with `lens` those of Semantic Lens after them."""
     script = REPOSITORY / 'tools' / 'demo' / 'make_demo_clips.py'
@@ -133,7 +154,8 @@ def build_steps(root: Path, quick: bool, lens: bool) -> list[Step]:
     if quick:
         clips += ['--size', '160', '--frames', '6']
     manifest = f'{DATA}/{MANIFEST}'
-    steps = [
+    steps = video_steps(root)
+    steps += [
         Step(
             'clips',
             'Make the demo clips from the photographs in scikit-image',
@@ -229,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(root: Path, lens: bool, fresh: bool, quick: bool, readme: bool, start: float) -> int:
-    """The steps, with a first picture after the first; then table and picture."""
+    """The steps, with a first picture of the clips; then table and picture."""
     root.mkdir(parents=True, exist_ok=True)
     out = root / OUT
     os.environ.update(environment())
@@ -238,7 +260,9 @@ def run(root: Path, lens: bool, fresh: bool, quick: bool, readme: bool, start: f
     for number, step in enumerate(steps, 1):
         ran = runner.run(step, number, len(steps))
         # A picture of these clips, perhaps with all methods, may be there from an earlier run: it stays till the end.
-        if number == 1 and (ran or not (out / PICTURE).exists()):
+        if step.name == 'upscale':
+            print(f'Video: {out / "bikes.mp4"}; beside its input: {out / "bikes_side_by_side.mp4"}')
+        if step.name == 'clips' and (ran or not (out / PICTURE).exists()):
             first_picture(root, out)
     chosen = trainings(lens)
     lengths = {step.name: step.iterations for step in steps}

@@ -127,6 +127,8 @@ class Runner:
             command = (*command, step.restart)
         if not same:
             for path in step.replaces:
+                if (self.root / path).is_file():
+                    (self.root / path).unlink()
                 shutil.rmtree(self.root / path, ignore_errors=True)
         print('      $ ' + ' '.join(command), flush=True)
         self.steps[step.name] = {'digest': digest, 'done': False}

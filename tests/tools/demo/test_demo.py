@@ -463,14 +463,18 @@ def test_the_whole_demo_at_a_tiny_size(tmp_path):
 
     first = run(lens=False, columns=7)
     named = first.index(f'First picture, before any training: {tmp_path / "results/demo/comparison.png"}')
-    assert first.index('[1/11]') < named < first.index('[2/11]')
+    assert first.index('[3/13]') < named < first.index('[4/13]')
+    video, side = (tmp_path / 'results/demo' / f'bikes{name}.mp4' for name in ('', '_side_by_side'))
+    assert f'Video: {video}; beside its input: {side}' in first
+    assert cv2.VideoCapture(str(video)).read()[1].shape == (272, 640, 3)
+    assert cv2.VideoCapture(str(side)).read()[1].shape == (272, 1280, 3)
     assert 'Semantic Lens' not in (tmp_path / 'results/demo/table.md').read_text()
 
     second = run(lens=False, columns=7)
-    assert second.count('done before, skipped') == first.count('$ ') == 11
+    assert second.count('done before, skipped') == first.count('$ ') == 13
     assert '$ ' not in second
     assert 'First picture' not in second, 'the first picture took the place of the whole one'
 
     third = run('--lens', lens=True, columns=10)
-    assert third.count('done before, skipped') == 11
+    assert third.count('done before, skipped') == 13
     assert third.count('$ ') == 7
