@@ -58,6 +58,8 @@ class BasicVSRLite(BasicVSRSEEM):
             branches=branches,
             missing_priors=missing_priors,
         )
+        if not branches:
+            self.adapter_prefixes = ()
         self.spynet = SharedFlow(flow_feat)
         del self.upconv1, self.upconv2, self.conv_hr
         self.block = ResidualBlockNoBN(num_feat)

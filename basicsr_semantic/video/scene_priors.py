@@ -165,7 +165,7 @@ class PriorMaker:
         if name is None or len(mine) < first + count:
             raise UserError(
                 f'The store {self.given.path} has {len(mine)} frames of {clip!r}; the input has at least '
-                f'{first + count}. Was it made of this input (basicsr extract --frames INPUT)?'
+                f'{first + count}. Was it made of this input?'
             )
         return ScenePriors(self.given, mine[first : first + count], self.net.prior_fields, self.num_masks, self.source)
 

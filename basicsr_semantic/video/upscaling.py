@@ -149,6 +149,7 @@ class Upscaler:
         self.report = UpscalingReport(size=self.size)
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
+        self._whole = True
 
     # Public
 
@@ -230,6 +231,7 @@ class Upscaler:
                 threads[1].join(0.1)
         except BaseException as error:
             self._errors.append(error)
+            self._drain(restored, threads[1])
         self._stop.set()
         for thread in threads:
             thread.join()
@@ -264,6 +266,16 @@ class Upscaler:
         except BaseException as error:
             self._errors.append(error)
             self._stop.set()
+
+    def _drain(self, restored: queue.Queue[Any], encoding: threading.Thread) -> None:
+        """Let what is restored be encoded; a segment that is not whole then is given up."""
+        self._whole = False
+        while encoding.is_alive() and not self._stop.is_set():
+            try:
+                restored.put(None, timeout=0.1)
+                encoding.join()
+            except queue.Full:
+                continue
 
     def _put(self, line: queue.Queue[Any], item: Any) -> None:
         while not self._stop.is_set():
@@ -349,7 +361,7 @@ class Upscaler:
                 if (number + 1) % self.settings.segment == 0:
                     self._finish(writers, number + 1)
                     writers = []
-            if not self._stop.is_set():
+            if self._whole and not self._stop.is_set():
                 self._finish(writers, expected)
                 writers = []
         finally:
