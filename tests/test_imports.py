@@ -42,7 +42,8 @@ EXCEPTIONS = {
     ('models.semantic_vsr_model', 'compat.video_models'): 'the repaired model of BasicSR is its base class',
 }  # fmt: skip
 """Single files that may import more, and why."""
-OPTIONAL = {'lpips', 'mmcv', 'mmengine', 'piq', 'pyiqa', 'segment_anything', 'timm', 'tokenizers', 'transformers'}
+OPTIONAL = {'huggingface_hub', 'lpips', 'mmcv', 'mmengine', 'piq', 'pyiqa', 'segment_anything', 'spandrel', 'timm'}
+OPTIONAL |= {'tokenizers', 'transformers'}
 
 
 def module_of(file: Path) -> str:

@@ -45,7 +45,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('input', metavar='INPUT', type=Path, help='video, image, folder of frames or videos, or LMDB')
     parser.add_argument('output', metavar='OUTPUT', type=Path, help='video file, or a folder for PNG files')
     model = parser.add_argument_group('model')
-    model.add_argument('--model', default='lite', help='a name of "basicsr models", or a file (default: lite)')
+    model.add_argument(
+        '--model',
+        default='lite',
+        help='a name of "basicsr models", a file, or hf:owner/repository/file (default: lite)',
+    )
     model.add_argument('--adapter', metavar='FILE', help='tuned part that goes onto the model')
     model.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU if there is one)')
     priors = parser.add_argument_group('priors, for a model that takes some')
@@ -113,16 +117,10 @@ def _check(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> Restorer:
     import torch
 
-    from ..inference import load
+    from ..video.models import open_model
 
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    neutral = 'neutral' if args.no_priors else None
-    try:
-        return load(args.model, adapter=args.adapter, missing_priors=neutral, device=device)
-    except UserError as error:
-        if neutral is None or 'missing_priors' not in str(error):
-            raise
-        return load(args.model, adapter=args.adapter, device=device)  # a network without priors has no such argument
+    return open_model(args.model, args.adapter, args.no_priors, device)
 
 
 def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer) -> None:
@@ -190,13 +188,14 @@ def _identity(args: argparse.Namespace, source: Source) -> dict[str, Any]:
     """What decides the result."""
     from ..inference.loading import find_checkpoint
     from ..utils.files import file_sha256
+    from ..video.models import model_file
 
     path = source.path or args.input
     state = path.stat()
     parts = {'priors': args.priors, 'extractor': args.extractor, 'adapter': args.adapter, 'output': args.output}
     return {
         'input': [str(path.resolve()), state.st_size if path.is_file() else None, source.frames],
-        'model': [args.model, file_sha256(find_checkpoint(args.model))],
+        'model': [args.model, file_sha256(find_checkpoint(model_file(args.model)))],
         'extractor options': args.extractor_option,
         'no priors': args.no_priors,
         'side by side': args.side_by_side is not None,

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..inference import Restorer, load
+from ..inference import Restorer
 from ..utils.errors import UserError
+from .models import open_model
 from .scene_priors import PriorMaker
 from .scene_restorers import Scene, restorer_of_scenes
 from .scenes import CutDetector
@@ -55,11 +56,7 @@ def upscale(
     Raises:
         UserError: A frame of another shape, size or type; or see `load`.
     """
-    if isinstance(model, Restorer):
-        restorer = model
-    else:
-        neutral = 'neutral' if no_priors else None
-        restorer = load(model, missing_priors=neutral, device=device)
+    restorer = model if isinstance(model, Restorer) else open_model(str(model), None, no_priors, device)
     how = restorer_of_scenes(restorer, window, overlap)
     with tempfile.TemporaryDirectory(dir=folder) as place:
         work = Path(place)
