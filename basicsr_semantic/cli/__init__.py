@@ -14,12 +14,26 @@ from .. import __version__, register
 from ..utils.errors import UserError, full_stop, short_of_memory
 from ..utils.interrupts import raise_at_interrupt
 from ..utils.printing import LAYOUT, OutputError, complain, end_output, printable
-from . import adapter, check, components, convert, export, extract, mm_config, models, prepare, test, train, upscale
+from . import (
+    adapter,
+    check,
+    components,
+    convert,
+    export,
+    extract,
+    mm_config,
+    models,
+    prepare,
+    show,
+    test,
+    train,
+    upscale,
+)
 
 CLOSED_PIPE = 141
 """Exit code where the output is no longer read: that of a program which SIGPIPE ends."""
 
-VERBS = (upscale, train, test, extract, prepare, adapter, check, components, convert, export, mm_config, models)
+VERBS = (upscale, train, test, extract, show, prepare, adapter, check, components, convert, export, mm_config, models)
 
 
 class _Parser(argparse.ArgumentParser):

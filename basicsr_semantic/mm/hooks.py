@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ..engine.loss_guard import begin_iteration
 from ..engine.seeding import seed_from
 from ..engine.validation import frames_of
+from ..priors.drawing import overlay
 from ..utils.errors import UserError
 from ..utils.files import write_whole
 from ..utils.names import inside
@@ -185,8 +186,5 @@ def _masks(item: dict[str, Any], place: int, shape: tuple[int, ...]) -> list[np.
         return []
     masks = item['masks'][0]
     masks = masks[min(len(masks) - 1, place)].cpu().numpy().astype(bool)
-    drawn = np.zeros((*masks.shape[-2:], 3), np.uint8)
-    for number, mask in enumerate(masks):
-        hue = np.array([[[180 * number // max(len(masks), 1), 200, 230]]], np.uint8)
-        drawn[mask] = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0]
-    return [cv2.resize(drawn, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)]
+    drawn = overlay(np.zeros((*masks.shape[-2:], 3), np.uint8), masks, 0.9)[..., ::-1]
+    return [cv2.resize(np.ascontiguousarray(drawn), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)]

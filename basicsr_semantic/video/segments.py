@@ -18,7 +18,7 @@ from av.codec.context import Flags
 from av.error import FFmpegError
 
 from ..utils.errors import UserError, full_stop
-from .sources import EXACT, Colour, Source
+from .sources import EXACT, Colour, Source, Timing
 
 PART = '.segment'
 _DEFAULTS: dict[str, dict[str, str]] = {
@@ -254,6 +254,32 @@ def join(
         raise UserError(f'{out} could not be written: {full_stop(text)}') from error
     partial.replace(out)
     return remarks
+
+
+def write_video(frames: Iterable[np.ndarray], out: Path, rate: int = 25) -> None:
+    """Write frames (H, W, 3) uint8, RGB, as a video that plays everywhere; the last odd row and column are left out.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part, writer, size = out.with_name(f'.{out.stem}{PART}'), None, (0, 0)
+    source = Source(out.stem, 0, 0, None, lambda: iter(()), timing=Timing(Fraction(1, rate), Fraction(rate)))
+    coding = coding_for(source, out)
+    try:
+        for time, image in enumerate(frames):
+            if writer is None:
+                size = (image.shape[0] // 2 * 2, image.shape[1] // 2 * 2)
+                writer = SegmentWriter(part, coding, *size)
+            writer.write(image[: size[0], : size[1]], time)
+        if writer is None:
+            raise UserError(f'{out} would have no frame.')
+        writer.finish()
+        join([part], out, coding, size)
+    finally:
+        if writer is not None:
+            writer.abandon()
+        part.unlink(missing_ok=True)
 
 
 def _video(parts: Iterable[Path], stream: Any, coding: Coding) -> Iterator[Any]:

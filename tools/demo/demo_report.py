@@ -14,6 +14,7 @@ import numpy as np
 from demo_table import Result
 
 from basicsr_semantic.data.degradations import degrade
+from basicsr_semantic.priors.drawing import overlay
 from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.files import write_whole
 
@@ -166,7 +167,7 @@ def draw_first(folder: Path, panel: int = 256) -> np.ndarray:
     bicubic = demo_table.bicubic(low)
     codes = [item['segmentations'][index] for item in content['annotations'] if item['video_id'] == video['id']]
     masks = [coco.decode(code) for code in codes if code is not None]
-    instances = demo_picture.overlay(gt, np.stack(masks)) if masks else gt
+    instances = overlay(gt, np.stack(masks)) if masks else gt
     panels = [*columns(gt, low, {'bicubic': bicubic}), ('instances', f'annotated in the clip {clip}', instances)]
     return compose(panels, bicubic, gt, panel)
 
@@ -195,7 +196,7 @@ def draw(root: Path, held_out: HeldOut, tests: dict[str, str], stores: list[str]
     panels = columns(gt, low, {'bicubic': bicubic, **restored})
     for kind in stores:
         masks = [demo_picture.resize(mask, height, width) for mask in held_out.masks(kind, clip, frame)]
-        panels.append((*STORES[kind], demo_picture.overlay(gt, np.stack(masks))))
+        panels.append((*STORES[kind], overlay(gt, np.stack(masks))))
     return compose(panels, bicubic, gt, panel)
 
 

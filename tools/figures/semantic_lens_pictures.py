@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from demo_picture import FRAME, INK, PAPER, overlay, resize, write_line
+from demo_picture import FRAME, INK, PAPER, resize, write_line
+
+from basicsr_semantic.priors.drawing import overlay
 
 GAP, CAPTION = 6, 26
 BLOCKED = np.array((150, 0, 60), np.float64)

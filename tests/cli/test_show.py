@@ -1,0 +1,56 @@
+"""`basicsr show`: masks over frames, one colour a mask, as a video or as pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from helpers.coded_videos import decoded, moving_frames, write_video
+
+from basicsr_semantic.cli import main
+from basicsr_semantic.priors import PriorStoreWriter, store_metadata
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A video, and a store with two masks of each of its frames."""
+    path = write_video(tmp_path / 'in.mp4', [np.full((24, 33, 3), 100, np.uint8) for _ in moving_frames(3)][:3])
+    with PriorStoreWriter(tmp_path / 'store.lmdb', store_metadata('regions')) as store:
+        for k in range(3):
+            masks = np.zeros((2, 24, 33), bool)
+            masks[0, :12], masks[1, 14:, k : k + 9] = True, True
+            store.put(f'in/{k:08d}', masks)
+    return path, tmp_path / 'store.lmdb'
+
+
+def test_every_mask_has_its_colour_in_every_frame(made, tmp_path):
+    path, store = made
+    assert main(['show', str(store), '--frames', str(path), '-o', str(tmp_path / 'out')]) == 0
+    files = sorted((tmp_path / 'out').glob('*.png'))
+    assert [file.name for file in files] == [f'{k:08d}.png' for k in range(3)]
+    images = [cv2.imread(str(file)) for file in files]
+    assert images[0].shape == (480, 660, 3)
+    assert all(np.array_equal(image[100, 300], images[0][100, 300]) for image in images)
+    assert not np.array_equal(images[0][100, 300], images[0][350, 60])
+    assert np.abs(images[0][350, 600].astype(int) - 100).max() <= 2  # where nothing is masked
+    assert main(['show', str(store), '--frames', str(path), '-o', str(tmp_path / 'out.mp4')]) == 0
+    video = decoded(tmp_path / 'out.mp4')
+    assert len(video) == 3 and video[0].shape == (480, 660, 3)
+    assert np.abs(video[0].astype(int) - images[0][..., ::-1]).mean() < 6
+
+
+def test_mistakes_are_one_sentence(made, tmp_path, capsys):
+    path, store = made
+    call = ['show', str(store), '--frames', str(path), '-o', str(tmp_path / 'out.mp4')]
+    for more, sentence in (
+        (['--opacity', '2'], '--opacity must be from 0 to 1, not 2.'),
+        (['--clip', 'other'], 'has the clips in; name one of them by --clip'),
+    ):
+        assert main([*call, *more]) == 2
+        assert sentence in capsys.readouterr().err
+    other = write_video(tmp_path / 'b.mp4', moving_frames(2, 24, 32))
+    assert main(['show', str(store), '--frames', str(other), '-o', str(tmp_path / 'o')]) == 2
+    assert 'b/00000000' in capsys.readouterr().err
+    (tmp_path / 'out.mp4').write_text('here')
+    assert main(call) == 2
+    assert 'exists already' in capsys.readouterr().err
