@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import semantic_lens_pictures as draw
 import torch
-from demo_picture import FRAME, palette
+from demo_picture import FRAME
 
 from basicsr_semantic.archs.layers.image_alignment import ImageAlignment, instance_labels, masked_local_attention
 from basicsr_semantic.archs.semantic_lens_arch import SemanticLens
 from basicsr_semantic.priors import SemanticPriors
+from basicsr_semantic.priors.drawing import palette
 
 SIZES = {'mid_channels': 8, 'embed_dim': 8, 'depths': [1], 'num_heads': [2], 'window_size': [3, 4, 4]}
 SIZES |= {'image_window': 5, 'token_dim': 6, 'global_dim': 6}
