@@ -6,7 +6,8 @@
     python tools/experiments/train_lite.py --davis DAVIS320 --calendar vid4/calendar
 
 It is trained on davis320's training clips (DAVIS320/train/frames/CLIP/*.jpg), Big Buck Bunny and the demo clips. A run
-that was stopped goes on. The weights go to experiments/lite/lite.pth; figures of the held-out clips to a JSON.
+that was stopped goes on. The weights go to experiments/lite/lite.safetensors, in half precision as they come with the
+package; that file is measured, and its figures go to docs/results/lite.json.
 """
 
 from __future__ import annotations
@@ -19,19 +20,27 @@ from pathlib import Path
 
 import torch
 from lite_clips import add_flows, big_buck_bunny, demo_clips, sample
-from real_clips import Clip, measure, read_folder
+from real_clips import SCALE, Clip, measure, read_folder
 from torch import nn
 from tqdm import tqdm
 
-import basicsr_semantic  # noqa: F401  (repairs BasicSR before it is imported)
+from basicsr_semantic import __version__, load
 from basicsr_semantic.archs import BasicVSRLite
 from basicsr_semantic.engine.checkpoint import load_file, save_atomic
+from basicsr_semantic.engine.network_record import with_defaults
+from basicsr_semantic.utils.files import file_sha256
+from basicsr_semantic.utils.safetensors_files import write_safetensors
 
 BATCH, FRAMES, PATCH = 4, 7, 40
 LEARNING_RATE, LAST_SHARE, WARM_UP = 2e-3, 0.005, 100
 FLOW_WEIGHT = 0.02
 DECAY = 0.998
 SAVED_EVERY = 200
+CARD = (
+    'A BasicVSR small enough for a CPU, x4, for frames of bicubic degradation. Trained for {} iterations on 12 clips '
+    'of DAVIS-2016 (BSD), Big Buck Bunny (CC BY 3.0, Blender Foundation) and the demo clips of basicsr_semantic, whose '
+    'docs/models.md has its figures.'
+)
 
 
 class Training:
@@ -71,7 +80,6 @@ class Training:
                     losses = []
                     self._save()
         self._save()
-        save_atomic({'params': self.average.module.state_dict()}, self.folder / 'lite.pth')
 
     def _step(self, clips: list[Clip]) -> float:
         progress = self.iteration / self.iterations
@@ -102,6 +110,14 @@ class Training:
         self.iteration = state['iteration']
 
 
+def export_average(training: Training, file: Path) -> None:
+    """Write the moving average as one file, in half precision."""
+    network = with_defaults({'type': 'BasicVSRLite', **training.network})
+    record = {'network': network, 'model_type': 'SemanticVSRModel', 'scale': SCALE, 'version': __version__}
+    said = {'arch': record, 'degradation': 'BI', 'licence': 'Apache-2.0', 'card': CARD.format(training.iteration)}
+    write_safetensors({**said, 'params': training.average.module.state_dict()}, file, half=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train what is not trained, and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,23 +126,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--demo', type=Path, default=Path('datasets/demo'), help='where the demo clips are, or go')
     parser.add_argument('--folder', type=Path, default=Path('experiments/lite'), help='for states and weights')
     parser.add_argument('--iterations', type=int, default=5000)
-    parser.add_argument('--minutes', type=float, default=100.0, help='stop after so many; the next call goes on')
+    parser.add_argument(
+        '--minutes', type=float, default=100.0, help='stop after so many, and the next call goes on; 0: measure only'
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--json', type=Path, default=Path('docs/results/lite.json'), help='file for the figures')
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     network = {'num_feat': 32, 'num_block': 3, 'flow_feat': 32}
     training = Training(network, options.iterations, options.seed, options.folder)
-    if training.iteration < options.iterations:
+    if training.iteration < options.iterations and options.minutes > 0:
         clips = [*read_folder(options.davis / 'train' / 'frames'), big_buck_bunny(), *demo_clips(options.demo)]
         add_flows(clips)
         training.run(clips, options.minutes)
     held_out = read_folder(options.davis / 'val' / 'frames')
     if options.calendar:
         held_out += [clip for clip in read_folder(options.calendar.parent) if clip.name == options.calendar.name]
-    net = training.average.module.eval()
+    file = options.folder / 'lite.safetensors'
+    export_average(training, file)
+    net = load(file)
     found = {'network': {'type': 'BasicVSRLite', **network}, 'iterations': training.iteration, 'seed': options.seed}
-    found |= {'bicubic': measure(None, held_out), 'lite': measure(net, held_out)}
+    found |= {'sha256': file_sha256(file), 'bytes': file.stat().st_size}
+    found |= {'bicubic': measure(None, held_out, note='bicubic'), 'lite': measure(net, held_out, note='lite')}
     options.json.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
     for name, row in found['lite'].items():
         print(f'{name:20} bicubic {found["bicubic"][name]["psnr_y"]:.3f}, lite {row["psnr_y"]:.3f} dB on Y')

@@ -1,0 +1,78 @@
+"""SEEM over the released BasicVSR: the arms, whose masks they get, and the table of pairs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import released
+import torch
+from helpers.project import ROOT
+from real_clips import Clip
+
+from basicsr_semantic.cli import main
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
+
+
+@pytest.mark.parametrize('name', [name for name, arm in released.ARMS.items() if arm.trains])
+def test_every_arm_is_a_training_that_can_be_run(name, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    changes = released.ARMS[name].force_yml()
+    assert main(['check', '--ignore-missing-files', '-opt', released.OPTION, '--force_yml', *changes]) == 0
+    assert ': OK. Training: ' in capsys.readouterr().out
+
+
+def test_the_neutral_twin_has_the_parameters_of_the_arm_with_masks():
+    arms = released.ARMS
+    assert arms['annotations'].trains == arms['neutral'].trains and arms['annotations'].seem and arms['neutral'].seem
+    assert arms['annotations'].masks == 'annotations' and arms['neutral'].masks is None
+
+
+@pytest.fixture
+def stores(tmp_path, monkeypatch):
+    """A store of two clips of three frames, and one in which they have each other's masks."""
+    monkeypatch.setattr(released, 'ROOT', tmp_path)
+    with PriorStoreWriter(tmp_path / 'a.lmdb', store_metadata('annotations')) as store:
+        for clip in ('x', 'y'):
+            for k in range(3):
+                masks = np.zeros((1, 6, 8), bool)
+                masks[0, : k + 1, : 2 if clip == 'x' else 5] = True
+                store.put(f'{clip}/{k:08d}', masks)
+    for _ in range(2):  # a second call finds it there
+        released.give_to_others(tmp_path / 'a.lmdb', tmp_path / 'b.lmdb')
+    return tmp_path / 'a.lmdb', tmp_path / 'b.lmdb'
+
+
+def test_every_clip_gets_the_masks_of_another(stores):
+    own, others = (PriorStore(path) for path in stores)
+    assert own.keys() == others.keys()
+    for k in range(3):
+        assert np.array_equal(others.masks(f'x/{k:08d}'), own.masks(f'y/{k:08d}'))
+        assert np.array_equal(others.masks(f'y/{k:08d}'), own.masks(f'x/{k:08d}'))
+
+
+def test_masks_of_a_donor_are_fitted_to_the_clip(stores):
+    clip = Clip('z', torch.zeros(5, 3, 48, 64, dtype=torch.uint8), torch.zeros(5, 3, 12, 16, dtype=torch.uint8))
+    masks = released.masks_of([clip], stores[0], 'y')['z']
+    assert masks.shape == (5, 64, 12, 16)
+    assert masks[1, 0, :4, :10].all() and masks[1].sum() == 40  # twice as large
+    assert torch.equal(masks[4], masks[1])  # its three frames again
+
+
+def test_the_table_has_a_line_for_each_pair_and_each_row(tmp_path, capsys):
+    def row(arm, seed, value, **more):
+        return {'arm': arm, 'seed': seed, 'iterations': 1, 'val': {'goat': {'psnr_y': value}}, **more}
+
+    rows = [row('annotations', 0, 30.5), row('neutral', 0, 99.0, val_neutral={'goat': {'psnr_y': 30.25}})]
+    (tmp_path / 'rows.json').write_text(json.dumps({'grid': [], 'rows': rows}))
+    released.main(['--table', '--results', str(tmp_path / 'rows.json')])
+    said = capsys.readouterr().out
+    assert '| 0 | goat | 30.5000 | 30.2500 | +0.2500 |' in said
+    assert '| the same parameters, no masks | 0 | 99.0000 |  | 30.2500 |' in said
+
+
+def test_unknown_arms_are_told(capsys):
+    with pytest.raises(SystemExit):
+        released.main(['nonsense', '--data', 'x'])
+    assert 'there is no arm nonsense; there are annotations, neutral' in capsys.readouterr().err
