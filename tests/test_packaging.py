@@ -125,9 +125,11 @@ def test_wheel_has_the_whole_package_and_nothing_else(tmp_path):
     package = {str(path.relative_to(tree)) for path in (tree / 'basicsr_semantic').rglob('*.py')}
     meta_info = {str(path.relative_to(tree)) for path in (tree / 'basicsr_semantic').rglob('data/meta_info/*.txt')}
     assert meta_info, 'the lists of clips of the data sets are missing'
-    rest = names - package - meta_info - {'basicsr_semantic/py.typed'}
+    weights = {str(path.relative_to(tree)) for path in (tree / 'basicsr_semantic' / 'weights').iterdir()}
+    assert weights == {'basicsr_semantic/weights/lite.safetensors'}
+    rest = names - package - meta_info - weights - {'basicsr_semantic/py.typed'}
     assert package <= names
-    assert meta_info | {'basicsr_semantic/py.typed'} <= names
+    assert meta_info | weights | {'basicsr_semantic/py.typed'} <= names
     assert all('.dist-info/' in name for name in rest), f'the wheel should not contain {sorted(rest)}'
     assert any(name.endswith('licenses/LICENSE') for name in rest)
     assert any(name.endswith('entry_points.txt') for name in rest)

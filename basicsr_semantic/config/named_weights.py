@@ -87,6 +87,17 @@ def _basicvsr(name: str, file: str, sha256: str, about: str) -> NamedWeights:
 NAMED = {
     weights.name: weights
     for weights in (
+        NamedWeights(
+            'lite',
+            'lite.safetensors',
+            'd8d0fecf24e33728af0044f895a0075efb7165be86050bf8f0adf37d9957c70d',
+            387_724,
+            'Apache-2.0',
+            'BasicVSRLite, a small BasicVSR for a CPU, x4, bicubic (BI); docs/models.md',
+            {'type': 'BasicVSRLite', 'num_feat': 32, 'num_block': 3, 'flow_feat': 32},
+            'basicsr_semantic',
+            ('weights/lite.safetensors',),
+        ),
         _basicvsr(
             'basicvsr-reds',
             'BasicVSR_REDS4',

@@ -95,7 +95,7 @@ def test_option_files_take_names(tiny, options, capsys):
 def test_the_verb_lists_them(tiny, capsys):
     assert main(['models', '--json']) == 0
     rows = {row['name']: row for row in json.loads(capsys.readouterr().out)}
-    assert {'basicvsr-reds', 'basicvsr-vimeo90k-bi', 'basicvsr-vimeo90k-bd', 'tiny-bi'} == rows.keys()
+    assert {'lite', 'basicvsr-reds', 'basicvsr-vimeo90k-bi', 'basicvsr-vimeo90k-bd', 'tiny-bi'} == rows.keys()
     assert rows['tiny-bi']['found'].endswith('Tiny-0123.pth')
     assert all(len(row['sha256']) == 64 and row['licence'] == 'Apache-2.0' for row in rows.values())
     assert main(['models', 'tiny-bi']) == 0

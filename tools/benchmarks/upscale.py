@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, and print a table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', default='lite')
-    parser.add_argument('--lengths', type=int, nargs='+', default=[32, 128, 512])
+    parser.add_argument('--lengths', type=int, nargs='*', default=[32, 128, 512])
     parser.add_argument('--pairs', type=int, default=3)
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--video', help='a video, to measure frames a second end to end')
