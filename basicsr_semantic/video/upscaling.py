@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import queue
@@ -174,6 +175,9 @@ class Upscaler:
         for path in (self.outputs.video, self.outputs.side_by_side):
             if path is not None and path.exists() and not (force or (resume and settings.is_file())):
                 raise UserError(f'{path} exists already. Give another name, or --force to replace it.')
+        folder = self.outputs.frames
+        if folder is not None and not (force or resume) and folder.is_dir() and any(folder.glob('*.png')):
+            raise UserError(f'{folder} has PNG files already. Give another folder, or --force to write into it.')
         if settings.is_file():
             if not resume:
                 raise UserError(
@@ -207,8 +211,8 @@ class Upscaler:
             What was done.
 
         Raises:
-            UserError: Frames that cannot be read, or results that cannot be written. Whole segments stay.
-            KeyboardInterrupt: What is done by then is joined and can be played.
+            UserError: Frames that cannot be read, or results that cannot be written.
+            KeyboardInterrupt: It was interrupted. In both cases what is whole is joined and can be played.
         """
         started, first = time.monotonic(), self.done()
         self.report.frames = first
@@ -238,7 +242,7 @@ class Upscaler:
         self.report.seconds = time.monotonic() - started
         if self._errors:
             error = self._errors[0]
-            if isinstance(error, KeyboardInterrupt):
+            with contextlib.suppress(UserError):  # what is whole can be played, whatever the reason
                 self.join()
             raise error
         self.join()

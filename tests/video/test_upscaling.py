@@ -289,3 +289,35 @@ def test_frames_in_frames_out_from_python(tmp_path, model):
     ):
         with pytest.raises(UserError, match=sentence):
             list(basicsr_semantic.upscale(wrong, file))
+
+
+def test_a_full_disk_leaves_what_is_whole(tmp_path, model, monkeypatch, capsys):
+    from basicsr_semantic.video import segments
+
+    path, file, out = write_video(tmp_path / 'in.mp4', moving_frames(20)), model(), tmp_path / 'out.mp4'
+    call = ['upscale', str(path), str(out), '--model', str(file), '--segment', '5']
+    real, written = segments.SegmentWriter.finish, []
+
+    def finish(self):
+        written.append(self.path)
+        if len(written) == 3:
+            raise UserError(f'{self.path} could not be written: No space left on device.')
+        real(self)
+
+    monkeypatch.setattr(segments.SegmentWriter, 'finish', finish)
+    assert main(call) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.endswith('could not be written: No space left on device.')
+    assert len(decoded(out)) == 10
+    monkeypatch.setattr(segments.SegmentWriter, 'finish', real)
+    assert main([*call, '--resume']) == 0
+    assert len(decoded(out)) == 20
+
+
+def test_pictures_of_another_run_are_not_written_over(tmp_path, model, capsys):
+    path, file, out = write_video(tmp_path / 'in.mp4', moving_frames(2)), model(), tmp_path / 'frames'
+    call = ['upscale', str(path), str(out), '--model', str(file)]
+    assert main(call) == 0
+    assert main(call) == 2
+    assert 'frames has PNG files already' in capsys.readouterr().err
+    assert main([*call, '--force']) == 0

@@ -32,7 +32,8 @@ COPIES = 'repository'
 """Where the site keeps files that a page links to and that are not pages."""
 
 ROOMS = {
-    'inference': (),
+    'inference': ('exporting.export',),
+    'video': (),
     'priors': (),
     'extractors': (),
     'archs': ('semantic_arch.SemanticArch', 'layers.size_requirements.SizeRequirements', 'seem_arch.SEEM'),
