@@ -25,10 +25,9 @@ EXAMPLES = """examples:
   basicsr upscale in.mp4 out.mp4                                    with the small network that comes along
   basicsr upscale in.mp4 out.mp4 --model basicvsr-vimeo90k-bi       the released BasicVSR
   basicsr upscale in.mp4 frames/ --model mine.safetensors           PNG files
-  basicsr upscale in.mp4 out.mp4 --side-by-side compare.mp4         the input beside the result
+  basicsr upscale in.mp4 out.mp4 --side-by-side compare.mp4         the input next to the result
 A run that was stopped goes on with --resume. What it has done can be played already.
 """
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -64,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     result.add_argument('--crf', type=float, help='constant quality, smaller is better (default: looks lossless)')
     result.add_argument('--pix-fmt', help='pixel format (default: 4:2:0, with the bits of INPUT)')
     result.add_argument('--frames', metavar='FOLDER', type=Path, help='PNG files, too')
-    result.add_argument('--side-by-side', metavar='FILE', type=Path, help='a video of INPUT beside the result')
+    result.add_argument('--side-by-side', metavar='FILE', type=Path, help='a video of INPUT next to the result')
     result.add_argument('--report', metavar='FILE', type=Path, help='settings, seconds and warping errors as JSON')
     how = parser.add_argument_group('how')
     how.add_argument('--scenes', choices=('cuts', 'none'), default='cuts', help='whether a cut ends a scene')
@@ -72,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     how.add_argument('--overlap', type=int, metavar='FRAMES', help='frames that windows share')
     how.add_argument('--segment', type=int, default=48, metavar='FRAMES', help='frames written at a time (default: 48)')
     how.add_argument('--resume', action='store_true', help='go on with a run that was stopped')
-    how.add_argument('--force', action='store_true', help='begin anew, and replace results')
+    how.add_argument('--force', action='store_true', help='begin from the start, and replace results')
     how.add_argument('--dry-run', action='store_true', help='say sizes, memory, disk and time, and restore nothing')
     add_max_megapixels(parser, 'refused')
     parser.set_defaults(run=run)
@@ -124,13 +123,14 @@ def _load(args: argparse.Namespace) -> Restorer:
 
 
 def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer) -> None:
+    from ..data.clip_folders import is_image
     from ..data.videos import is_video
     from ..video.scene_priors import PriorMaker
     from ..video.upscaling import Outputs, Settings, Upscaler
 
     for remark in source.remarks:
         complain(remark)
-    image = out.suffix.lower() in IMAGES
+    image = is_image(out.name)
     if image and source.frames != 1:
         raise UserError(f'{out} is an image, but {source.name} has {source.frames or "many"} frames.')
     is_file = is_video(out.name)
@@ -144,10 +144,8 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
     settings = Settings(
         args.segment, args.scenes == 'cuts', args.window, args.overlap, args.codec, args.crf, args.pix_fmt
     )
-    bar = _Progress(source, quiet=args.dry_run)
-    upscaler = Upscaler(
-        source, restorer, outputs, settings, priors, _identity(args, source), bar, measure=args.report is not None
-    )
+    bar, identity = _Progress(source), _identity(args, source)
+    upscaler = Upscaler(source, restorer, outputs, settings, priors, identity, bar, measure=args.report is not None)
     _say_what_comes(source, upscaler)
     if args.dry_run:
         _dry_run(source, upscaler)
@@ -169,7 +167,7 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
         _move_image(outputs.frames, out)
     _say_what_was_done(report, out, outputs)
     if args.report is not None:
-        args.report.write_text(json.dumps(_as_json(args, source, report), indent=1) + '\n', encoding='utf-8')
+        args.report.write_text(json.dumps(_as_json(identity, report), indent=1) + '\n', encoding='utf-8')
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -207,8 +205,8 @@ def _identity(args: argparse.Namespace, source: Source) -> dict[str, Any]:
 class _Progress:
     """A bar of frames: frames a second, time left, memory."""
 
-    def __init__(self, source: Source, quiet: bool) -> None:
-        self.source, self.quiet = source, quiet
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self.bar: Any = None
         self.backward = 0
 
@@ -267,19 +265,15 @@ def _dry_run(source: Source, upscaler: Upscaler) -> None:
     import itertools
     import tempfile
 
-    from ..video.scene_restorers import Scene
+    from ..video.scene_restorers import cut_into_scenes
 
     with tempfile.TemporaryDirectory() as folder:
-        scene = None
-        for frame in itertools.islice(source.read(), 6):
-            scene = scene or Scene(Path(folder) / 'scene_00000000', 0, frame.image.shape, frame.image.dtype)
-            scene.add(frame.image, frame.time)
-        assert scene is not None
+        scene = next(cut_into_scenes(itertools.islice(source.read(), 6), Path(folder), cuts=False))
         started = time.monotonic()
         for _ in upscaler.scenes.restore(scene, 0, lambda _: False, lambda *_: None):
             pass
         seconds = (time.monotonic() - started) / len(scene)
-        scene.frames.close()
+        scene.remove()
     whole = '' if source.frames is None else f', about {seconds * source.frames / 60:.1f} minutes for all'
     say(f'{seconds:.2f} s a frame in the network (priors and encoding not counted){whole}; {_memory() / 1e9:.2f} GB.')
 
@@ -302,10 +296,10 @@ def _say_what_was_done(report: UpscalingReport, out: Path, outputs: Outputs) -> 
             say(f'{printable(extra)} is written, too.')
 
 
-def _as_json(args: argparse.Namespace, source: Source, report: UpscalingReport) -> dict[str, Any]:
+def _as_json(identity: dict[str, Any], report: UpscalingReport) -> dict[str, Any]:
     errors = [error for error in report.warping_errors if error is not None]
     return {
-        **_identity(args, source),
+        **identity,
         'frames': report.frames,
         'restored in this run': report.restored,
         'size': list(report.size),

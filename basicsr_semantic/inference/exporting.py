@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config.named_weights import weights_file
 from ..config.option_file import OptionFile
 from ..engine.checkpoint import load_file
 from ..engine.network_record import KEY, with_defaults
-from ..models.adapter_files import TUNED, merge_files
+from ..models.adapter_files import TUNED
 from ..models.base_upsamplers import BASE
 from ..priors import PriorStore
 from ..utils.errors import UserError, shown
 from ..utils.safetensors_files import SUFFIX, write_safetensors
-from .loading import find_checkpoint, load
+from .loading import EXPERIMENTS, find_checkpoint, load, merged
 
 OF_CHECKPOINTS = ('prior_kind', 'diffusion', 'base_upsampler', BASE, 'stage')
 """What a checkpoint says besides its network that its use depends on."""
@@ -63,10 +61,8 @@ def export(
         source = _weights_of(OptionFile.read(source).values, Path(source))
     if adapter is None:
         return _export(source, out, options, priors, half, notes or {})
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / f'{Path(source).stem}_merged.pth'
-        merge_files(find_checkpoint(source), weights_file(str(adapter)), merged)
-        return _export(merged, out, options, priors, half, notes or {})
+    with merged(find_checkpoint(source), adapter) as whole:
+        return _export(whole, out, options, priors, half, notes or {})
 
 
 def _export(
@@ -101,11 +97,13 @@ def _export(
 def _weights_of(values: Mapping[str, Any], path: Path) -> str | Path:
     """The checkpoint that an option file is about."""
     name, pretrained = values.get('name'), (values.get('path') or {}).get('pretrain_network_g')
-    if isinstance(name, str) and (Path('experiments') / name / 'models').is_dir():
-        return Path('experiments') / name
+    if isinstance(name, str) and (EXPERIMENTS / name / 'models').is_dir():
+        return EXPERIMENTS / name
     if not isinstance(pretrained, str):
-        raise UserError(f'{path} names no weights: experiments/{shown(name)} is not here, and path:pretrain_network_g '
-                        'is empty. Give a checkpoint and this file as its options.')  # fmt: skip
+        raise UserError(
+            f'{path} names no weights: {EXPERIMENTS}/{shown(name)} is not here, and path:pretrain_network_g is empty. '
+            'Give a checkpoint and this file as its options.'
+        )
     return pretrained
 
 

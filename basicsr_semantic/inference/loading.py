@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def load(
     """
     path = find_checkpoint(name_or_path)
     if adapter is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            merged = Path(folder) / f'{path.stem}_merged.pth'
-            merge_files(path, weights_file(str(adapter)), merged)
-            return load(merged, network=network, param_key=param_key, missing_priors=missing_priors, device=device)
+        with merged(path, adapter) as whole:
+            return load(whole, network=network, param_key=param_key, missing_priors=missing_priors, device=device)
     named = named_weights(str(name_or_path))
     if named is not None and network is None:
         network = named.network or None
@@ -116,6 +115,19 @@ def _load(
         process, upsample = _diffusion(content, options, path), _base(content, options, net.scale, path, param_key)
         return SeeClearRestorer(net, process, upsample, content.get('stage') != 'condenser', **details)
     return Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
+
+
+@contextlib.contextmanager
+def merged(base: Path, adapter: str | Path) -> Iterator[Path]:
+    """A file of a base network and its adapter, for as long as it is wanted.
+
+    Raises:
+        UserError: They do not belong together.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / f'{base.stem}_merged.pth'
+        merge_files(base, weights_file(str(adapter)), whole)
+        yield whole
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:

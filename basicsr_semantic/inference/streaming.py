@@ -99,8 +99,8 @@ class RecurrentStream:
         self,
         take: Callable[[int], np.ndarray],
         first: int = 0,
-        state: np.ndarray | None = None,
-        states: Callable[[int, np.ndarray], None] | None = None,
+        state: Tensor | None = None,
+        states: Callable[[int, Tensor], None] | None = None,
     ) -> Iterator[Tensor]:
         """Go through the clip from its beginning.
 
@@ -114,7 +114,7 @@ class RecurrentStream:
             A restored frame (3, 4 h, 4 w) float32, as the network makes it.
         """
         device = next(self.net.parameters()).device
-        current = self._start() if state is None else torch.from_numpy(state).to(device)[None]
+        current = self._start() if state is None else state.to(device)[None]
         for i in range(0 if state is None else first, self.count):
             if i:
                 current = self.net.warp(current, self.net.flow(self.frame(i), self.frame(i - 1))[:, None], 0)
@@ -122,7 +122,7 @@ class RecurrentStream:
             if i < first:
                 continue
             if states is not None:
-                states(i, current[0].cpu().numpy())
+                states(i, current[0])
             backward = torch.from_numpy(take(i)).to(device)[None]
             made = self.net.reconstruct(backward, enhanced, self.frame(i))
             scale = made.size(-1) // self.frame(i).size(-1)

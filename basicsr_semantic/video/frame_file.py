@@ -42,10 +42,6 @@ class FrameFile:
         except OSError as error:
             raise UserError(f'{self.path} could not be written: {error.strerror}.') from error
 
-    def append(self, array: np.ndarray) -> None:
-        """Write behind the last one; not from two threads."""
-        self[len(self)] = array
-
     def __getitem__(self, index: int) -> np.ndarray:
         content = os.pread(self._file, self.bytes, index * self.bytes)
         if len(content) != self.bytes:
@@ -63,3 +59,8 @@ class FrameFile:
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    """An image of uint8 or uint16 as uint8."""
+    return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,9 +13,9 @@ from ..inference import Restorer
 from ..utils.errors import UserError
 from .models import open_model
 from .scene_priors import PriorMaker
-from .scene_restorers import Scene, restorer_of_scenes
-from .scenes import CutDetector
-from .upscaling import as_image, eight_bits
+from .scene_restorers import cut_into_scenes, restorer_of_scenes
+from .sources import TimedFrame
+from .upscaling import as_image
 
 
 def upscale(
@@ -63,31 +61,21 @@ def upscale(
         priors = None
         if restorer.prior_fields and not no_priors:
             priors = PriorMaker(restorer, work, None, extractor, extractor_options, device)
-        for scene in _scenes(frames, work, scenes):
+        for scene in cut_into_scenes(_timed(frames), work, scenes):
             if priors is not None:
-                scene.priors = priors.describe(
-                    scene.folder.name, len(scene), lambda k, s=scene: eight_bits(s.frames[k])
-                )
+                scene.read_priors(priors, '')
             for made in how.restore(scene, 0, lambda _: False, lambda *_: None):
                 yield as_image(made, scene.frames.dtype)
-            scene.frames.close()
-            shutil.rmtree(scene.folder)
+            scene.remove()
 
 
-def _scenes(frames: Iterable[np.ndarray], work: Path, cut: bool) -> Iterator[Scene]:
-    """The scenes of a video, each whole."""
-    is_cut, scene, first = CutDetector(), None, None
-    for number, image in zip(itertools.count(), frames, strict=False):
+def _timed(frames: Iterable[np.ndarray]) -> Iterator[TimedFrame]:
+    """Frames with their numbers as times, of one shape and type."""
+    first = None
+    for number, image in enumerate(frames):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
             raise UserError(f'Frame {number} is {image.dtype} {image.shape}; frames are (h, w, 3) uint8 or uint16.')
         first = first or (image.shape, image.dtype)
         if (image.shape, image.dtype) != first:
             raise UserError(f'Frame {number} is {image.dtype} {image.shape}, those before are {first[1]} {first[0]}.')
-        begins = is_cut(image) and cut
-        if scene is not None and begins:
-            yield scene
-        if scene is None or begins:
-            scene = Scene(work / f'scene_{number:08d}', number, image.shape, image.dtype)
-        scene.add(image, number)
-    if scene is not None:
-        yield scene
+        yield TimedFrame(image, number)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config.named_weights import FOLDER
 from ..extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor, extractor_class
 from ..extractors.runner import extract
 from ..inference.restorer import Restorer
@@ -17,8 +18,6 @@ from ..models.semantic_source import SemanticSource
 from ..priors import PriorStore, SemanticPriors
 from ..utils.errors import UserError
 from ..utils.files import file_sha256
-
-PRETRAINED = Path('experiments/pretrained_models')
 
 
 class ScenePriors:
@@ -172,11 +171,11 @@ class PriorMaker:
 
 def _find_weights(kind: str, weights: Mapping[str, str]) -> Path:
     """The file of an extractor's weights, by its name and checksum."""
-    for path in (PRETRAINED / weights['file'], *sorted(PRETRAINED.glob(f'*/{weights["file"]}'))):
+    for path in (FOLDER / weights['file'], *sorted(FOLDER.glob(f'*/{weights["file"]}'))):
         if path.is_file() and file_sha256(path) == weights['sha256']:
             return path
     raise UserError(
         f'The model needs the weights of {kind!r} that it was trained with, {weights["file"]} (SHA-256 '
-        f'{weights["sha256"][:12]}...), which are not in {PRETRAINED}. Put them there, name another file by '
+        f'{weights["sha256"][:12]}...), which are not in {FOLDER}. Put them there, name another file by '
         '--extractor-option checkpoint=FILE, or go on without by --no-priors.'
     )

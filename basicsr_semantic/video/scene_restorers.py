@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +16,10 @@ from ..inference.restorer import Restorer, SeeClearRestorer
 from ..inference.streaming import RecurrentStream, streamable
 from ..priors import SemanticPriors
 from ..utils.files import write_whole
-from .frame_file import FrameFile
-from .scene_priors import ScenePriors
+from .frame_file import FrameFile, eight_bits
+from .scene_priors import PriorMaker, ScenePriors
+from .scenes import CutDetector
+from .sources import TimedFrame
 
 Progress = Callable[[str, int], None]
 """What is done, and frames that are done of it."""
@@ -47,6 +50,18 @@ class Scene:
         self.frames[len(self.times)] = image
         self.times.append(time)
 
+    def read_priors(self, maker: PriorMaker, clip: str) -> None:
+        """Get the priors of the frames: made of them, or out of the store that was given for the whole input."""
+        if maker.given is not None:
+            self.priors = maker.stored(clip, self.first, len(self))
+        else:
+            self.priors = maker.describe(self.folder.name, len(self), lambda k: eight_bits(self.frames[k]))
+
+    def remove(self) -> None:
+        """Remove its files."""
+        self.frames.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def tensor(self, k: int, device: torch.device) -> Tensor:
         """A frame (1, 3, h, w) float32 in [0, 1]."""
         image = self.frames[k]
@@ -63,6 +78,26 @@ class Scene:
         return masks[:, 0].to(device)
 
 
+def cut_into_scenes(frames: Iterable[TimedFrame], folder: Path, cuts: bool) -> Iterator[Scene]:
+    """The scenes of a video, each when it is whole.
+
+    Args:
+        frames: Its frames, in order.
+        folder: Where the scenes are put.
+        cuts: Whether a cut ends a scene.
+    """
+    is_cut, scene = CutDetector(), None
+    for number, frame in enumerate(frames):
+        begins = is_cut(frame.image) and cuts
+        if scene is not None and begins:
+            yield scene
+        if scene is None or begins:
+            scene = Scene(folder / f'scene_{number:08d}', number, frame.image.shape, frame.image.dtype)
+        scene.add(frame.image, frame.time)
+    if scene is not None:
+        yield scene
+
+
 class SceneRestorer(Protocol):
     """Restores scenes."""
 
@@ -70,7 +105,7 @@ class SceneRestorer(Protocol):
     """Whether the result is that of the whole scene at once."""
 
     def disk(self, height: int, width: int) -> int:
-        """Bytes on disk for a frame of a scene, beside the frame itself."""
+        """Bytes on disk for a frame of a scene, in addition to the frame itself."""
         ...
 
     def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
@@ -118,14 +153,14 @@ class RecurrentScenes:
                     progress('backward', 1)
                 whole.touch()
 
-            def keep(k: int, array: np.ndarray) -> None:
+            def keep(k: int, state: Tensor) -> None:
                 if saved(k):
-                    write_whole(scene.folder / f'state_{k + 1}', array.tobytes(), durable=False)
+                    write_whole(scene.folder / f'state_{k + 1}', state.cpu().numpy().tobytes(), durable=False)
 
             yield from stream.forward(
                 backward.__getitem__,
                 first,
-                None if state is None else state.reshape(stream.state_shape),
+                None if state is None else torch.from_numpy(state.reshape(stream.state_shape)),
                 keep,
             )
 

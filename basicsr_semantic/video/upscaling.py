@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import queue
 import shutil
@@ -23,9 +24,9 @@ from ..data.images import encode_png
 from ..inference.restorer import Restorer
 from ..utils.errors import UserError
 from ..utils.files import write_whole
+from .frame_file import eight_bits
 from .scene_priors import PriorMaker
-from .scene_restorers import RecurrentScenes, Scene, WindowedScenes, restorer_of_scenes
-from .scenes import CutDetector
+from .scene_restorers import RecurrentScenes, Scene, WindowedScenes, cut_into_scenes, restorer_of_scenes
 from .segments import PART, Coding, SegmentWriter, coding_for, join
 from .sources import Source, TimedFrame
 
@@ -41,7 +42,7 @@ class Outputs:
     Attributes:
         video: A video file.
         frames: A folder of PNG files.
-        side_by_side: A video of the input, enlarged by bicubic interpolation, beside the result.
+        side_by_side: A video of the input, enlarged by bicubic interpolation, next to the result.
     """
 
     video: Path | None = None
@@ -152,8 +153,6 @@ class Upscaler:
         self._errors: list[BaseException] = []
         self._whole = True
 
-    # Public
-
     def disk(self) -> int:
         """Bytes on disk that a frame takes until its scene is done."""
         raw = self.source.height * self.source.width * 3 * (self.source.bits // 8)
@@ -164,7 +163,7 @@ class Upscaler:
 
         Args:
             resume: Go on with it.
-            force: Begin anew, and replace results.
+            force: Begin from the start, and replace results.
 
         Raises:
             UserError: There is one and neither is asked for, or it is of another run.
@@ -181,7 +180,8 @@ class Upscaler:
         if settings.is_file():
             if not resume:
                 raise UserError(
-                    f'{self.work} has what an earlier run has done of this. --resume goes on, --force begins anew.'
+                    f'{self.work} has what an earlier run has done of this. --resume goes on, --force begins from '
+                    'the start.'
                 )
             before = json.loads(settings.read_text())
             now = json.loads(json.dumps(self.identity))
@@ -189,7 +189,7 @@ class Upscaler:
                 if before.get(key) != now.get(key):
                     raise UserError(
                         f'{self.work} is of a run with another {key}: {_short(before.get(key))} then, '
-                        f'{_short(now.get(key))} now. --force begins anew.'
+                        f'{_short(now.get(key))} now. --force begins from the start.'
                     )
         self.work.mkdir(parents=True, exist_ok=True)
         write_whole(settings, json.dumps(self.identity).encode())
@@ -227,9 +227,8 @@ class Upscaler:
         try:
             while (scene := self._take(scenes)) is not None:
                 self._restore(scene, first, restored)
-                scene.frames.close()
                 if not self._errors:
-                    shutil.rmtree(scene.folder, ignore_errors=True)
+                    scene.remove()
             self._put(restored, None)
             while threads[1].is_alive() and not self._errors:
                 threads[1].join(0.1)
@@ -249,20 +248,14 @@ class Upscaler:
         shutil.rmtree(self.work, ignore_errors=True)
         return self.report
 
-    def join(self) -> bool:
-        """Join whole segments into the results; False where there are none."""
-        assert self.coding is not None or self.outputs.video is None
-        joined = False
+    def join(self) -> None:
+        """Join whole segments into the results, where there are some."""
         for kind, out in (('video', self.outputs.video), ('side', self.outputs.side_by_side)):
             parts = sorted(self.work.glob(f'{kind}_*{PART}')) if out is not None else []
             if out is None or not parts or self.coding is None:
                 continue
             size = self.size if kind == 'video' else (self.size[0], 2 * self.size[1])
             self.report.remarks += join(parts, out, self.coding, size, self.source if kind == 'video' else None)
-            joined = True
-        return joined
-
-    # Threads
 
     def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -299,37 +292,20 @@ class Upscaler:
 
     def _decode(self, scenes: queue.Queue[Scene | None], first: int) -> None:
         """Cut the input into scenes; those that are done are passed over."""
-        is_cut, scene, number = CutDetector(), None, -1
-        for number, frame in enumerate(self.source.read()):
-            if self._stop.is_set():
-                return
-            begins = is_cut(frame.image) and self.settings.scenes
-            if scene is None or begins:
-                if scene is not None:
-                    self._hand_over(scene, scenes, first)
-                self.report.scenes += 1
-                scene = Scene(self.work / f'scene_{number:08d}', number, frame.image.shape, frame.image.dtype)
-            scene.add(frame.image, frame.time)
-        if scene is None:
+        frames = itertools.takewhile(lambda _: not self._stop.is_set(), self.source.read())
+        for scene in cut_into_scenes(frames, self.work, self.settings.scenes):
+            self.report.scenes += 1
+            if scene.first + len(scene) <= first:
+                scene.remove()
+            else:
+                self._put(scenes, scene)
+        if not self.report.scenes and not self._stop.is_set():
             raise UserError(f'{self.source.path or self.source.name} has no frame that can be decoded.')
-        self._hand_over(scene, scenes, first)
         self._put(scenes, None)
-
-    def _hand_over(self, scene: Scene, scenes: queue.Queue[Scene | None], first: int) -> None:
-        if scene.first + len(scene) <= first:
-            scene.frames.close()
-            shutil.rmtree(scene.folder, ignore_errors=True)
-        else:
-            self._put(scenes, scene)
 
     def _restore(self, scene: Scene, first: int, restored: queue.Queue[Any]) -> None:
         if self.priors is not None and self.restorer.prior_fields:
-            if self.priors.given is not None:
-                scene.priors = self.priors.stored(self.source.name, scene.first, len(scene))
-            else:
-                scene.priors = self.priors.describe(
-                    scene.folder.name, len(scene), lambda k: eight_bits(scene.frames[k])
-                )
+            scene.read_priors(self.priors, self.source.name)
         begin = max(first - scene.first, 0)
 
         def saved(k: int) -> bool:
@@ -414,10 +390,6 @@ def as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
     top = np.iinfo(dtype).max
     scaled = frame.clamp(0, 1).mul(top).round().permute(1, 2, 0).cpu()
     return np.ascontiguousarray(scaled.to(torch.int32 if top > 255 else torch.uint8).numpy().astype(dtype))
-
-
-def eight_bits(image: np.ndarray) -> np.ndarray:
-    return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
 
 
 def _bicubic(image: np.ndarray, scale: int) -> np.ndarray:

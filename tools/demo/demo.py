@@ -5,7 +5,7 @@
 printed as you would type them; `options/demo` has the files they read. A second run skips what is done and goes on
 where an interrupted one stopped; so --lens uses what was made without it. What is made:
 
-    results/demo/bikes.mp4         two seconds of a video, enlarged by `lite`; bikes_side_by_side.mp4 beside the input
+    results/demo/bikes.mp4         two seconds of a video, enlarged by `lite`; bikes_side_by_side.mp4 next to the input
     datasets/demo                  the clips and their masks
     experiments/*_demo             the trainings
     results/demo/comparison.png    one held-out frame: a first picture before any training, all methods at the end
