@@ -37,7 +37,7 @@ BASE = 'basicvsr-vimeo90k-bi'
 OPTION = 'options/seem/tune_BasicVSRSEEM_released_davis320.yml'
 RESULTS = ROOT / 'docs' / 'results' / 'seem_released.json'
 RECONSTRUCTION = 'fusion,upconv,conv_hr,conv_last'
-GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 200, ('dog', 'soapbox')
+GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
 """Learning rates tried, for so many iterations, on the training clips but these two, which measure them."""
 NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
 
