@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from basicsr_semantic import __version__, load
 from basicsr_semantic.archs import BasicVSRLite
+from basicsr_semantic.archs.layers.shared_flow import resize_flow
 from basicsr_semantic.engine.checkpoint import load_file, save_atomic
 from basicsr_semantic.engine.network_record import with_defaults
 from basicsr_semantic.utils.files import file_sha256
@@ -33,7 +34,10 @@ from basicsr_semantic.utils.safetensors_files import write_safetensors
 
 BATCH, FRAMES, PATCH = 4, 7, 40
 LEARNING_RATE, LAST_SHARE, WARM_UP = 2e-3, 0.005, 100
-FLOW_WEIGHT = 0.02
+FLOW_ITERATIONS, FLOW_BATCH, FLOW_PATCH = 1500, 16, 64
+"""The flow network learns by itself first: from few clips at once, whose motion is all alike, it learns none."""
+FLOW_WEIGHT, FLOW_SHARE = 0.02, 0.25
+"""Then with the others: what its own error counts, and its part of their learning rate."""
 DECAY = 0.998
 SAVED_EVERY = 200
 CARD = (
@@ -60,10 +64,11 @@ class Training:
         self.average = torch.optim.swa_utils.AveragedModel(
             self.net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(DECAY)
         )
-        self.flows: list[torch.Tensor] = []
-        self.net.spynet.register_forward_hook(lambda _, __, flow: self.flows.append(flow))
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
+        flow = list(self.net.spynet.parameters())
+        rest = [parameter for name, parameter in self.net.named_parameters() if not name.startswith('spynet.')]
+        self.optimizer = torch.optim.Adam([{'params': rest}, {'params': flow, 'share': FLOW_SHARE}], betas=(0.9, 0.99))
         self.generator = torch.Generator().manual_seed(seed)
+        self.flows: list[torch.Tensor] = []
         self.iteration, self.state = 0, folder / 'state.pth'
         if self.state.is_file():
             self._resume(load_file(self.state))
@@ -71,6 +76,9 @@ class Training:
     def run(self, clips: list[Clip], minutes: float) -> None:
         """Train until the end, or for so many minutes; the schedule is that of the iterations."""
         started, losses = time.monotonic(), []
+        if not self.iteration:
+            self._train_flow(clips)
+        self.net.spynet.register_forward_hook(lambda _, __, flow: self.flows.append(flow))
         with tqdm(total=self.iterations, initial=self.iteration, desc='lite', mininterval=20) as bar:
             while self.iteration < self.iterations and time.monotonic() - started < 60 * minutes:
                 losses.append(self._step(clips))
@@ -81,11 +89,29 @@ class Training:
                     self._save()
         self._save()
 
+    def _train_flow(self, clips: list[Clip]) -> None:
+        """Teach the flow network alone what the teacher finds, at every level."""
+        flow_net = self.net.spynet
+        optimizer = torch.optim.Adam(flow_net.parameters(), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, FLOW_ITERATIONS, pct_start=0.05)
+        for _ in tqdm(range(FLOW_ITERATIONS), desc='flow', mininterval=20):
+            lq, _, flows = sample(clips, FLOW_BATCH, 2, FLOW_PATCH, self.generator)
+            wanted = flows[:, 0, 0]
+            loss = torch.zeros(())
+            for found in flow_net.levels(lq[:, 0], lq[:, 1]):
+                error = (found - resize_flow(wanted, *found.shape[-2:])).abs().mean()
+                loss = loss + error * wanted.shape[-1] / found.shape[-1]
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(flow_net.parameters(), 4.0)
+            optimizer.step()
+            schedule.step()
+
     def _step(self, clips: list[Clip]) -> float:
         progress = self.iteration / self.iterations
         share = (1 - LAST_SHARE) * (1 + math.cos(math.pi * progress)) / 2 + LAST_SHARE
         for group in self.optimizer.param_groups:
-            group['lr'] = LEARNING_RATE * share * min(1.0, (self.iteration + 1) / WARM_UP)
+            group['lr'] = group.get('share', 1.0) * LEARNING_RATE * share * min(1.0, (self.iteration + 1) / WARM_UP)
         lq, gt, wanted = sample(clips, BATCH, FRAMES, PATCH, self.generator)
         self.flows.clear()
         loss = torch.sqrt((self.net(lq) - gt) ** 2 + 1e-6).mean()
@@ -125,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--calendar', type=Path, help="folder of the frames of Vid4's calendar, to measure it too")
     parser.add_argument('--demo', type=Path, default=Path('datasets/demo'), help='where the demo clips are, or go')
     parser.add_argument('--folder', type=Path, default=Path('experiments/lite'), help='for states and weights')
-    parser.add_argument('--iterations', type=int, default=5000)
+    parser.add_argument('--iterations', type=int, default=4000)
     parser.add_argument(
         '--minutes', type=float, default=100.0, help='stop after so many, and the next call goes on; 0: measure only'
     )
