@@ -265,7 +265,7 @@ def _dry_run(source: Source, upscaler: Upscaler) -> None:
     import itertools
     import tempfile
 
-    from ..video.scene_restorers import cut_into_scenes
+    from ..video.scenes import cut_into_scenes
 
     with tempfile.TemporaryDirectory() as folder:
         scene = next(cut_into_scenes(itertools.islice(source.read(), 6), Path(folder), cuts=False))

@@ -13,7 +13,8 @@ from ..inference import Restorer
 from ..utils.errors import UserError
 from .models import open_model
 from .scene_priors import PriorMaker
-from .scene_restorers import cut_into_scenes, restorer_of_scenes
+from .scene_restorers import restorer_of_scenes
+from .scenes import cut_into_scenes
 from .sources import TimedFrame
 from .upscaling import as_image
 

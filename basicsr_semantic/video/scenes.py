@@ -1,52 +1,89 @@
-"""Scene cuts, found while frames are decoded: where one begins, a recurrent network must not look back."""
+"""The frames between two cuts, on disk."""
 
 from __future__ import annotations
 
-import cv2
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
 import numpy as np
+import torch
+from torch import Tensor
 
-_SIDE = 64
-"""Frames are compared at this size."""
-_BINS = 32
+from .cuts import CutDetector
+from .frame_file import FrameFile, eight_bits
+from .scene_priors import PriorMaker, ScenePriors
+from .sources import TimedFrame
 
 
-class CutDetector:
-    """Says of each frame whether a new scene begins with it.
-
-    Two differences to the frame before are worked out at 64x64: of the pixels (mean absolute difference of all
-    channels) and of the histograms (total variation of each channel's, 32 bins). A cut changes both at once. Motion
-    changes pixels but hardly the histogram; a fade changes both, but a little at a time.
+class Scene:
+    """The frames between two cuts, on disk.
 
     Args:
-        pixels: Least difference of pixels, of 1.
-        histogram: Least difference of histograms, of 1.
-        ratio: How many times as large as the recent differences of pixels it must be, so that fast motion is none.
+        folder: For its files.
+        first: Number of its first frame in the input.
+        shape: Of a frame (h, w, 3).
+        dtype: uint8 or uint16.
     """
 
-    def __init__(self, pixels: float = 0.08, histogram: float = 0.15, ratio: float = 2.5) -> None:
-        self.pixels, self.histogram, self.ratio = pixels, histogram, ratio
-        self._before: tuple[np.ndarray, np.ndarray] | None = None
-        self._recent = 0.0
+    def __init__(self, folder: Path, first: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.first = folder, first
+        self.frames = FrameFile(folder / 'frames', shape, dtype)
+        self.times: list[int] = []
+        self.priors: ScenePriors | None = None
 
-    def __call__(self, frame: np.ndarray) -> bool:
-        """Look at the next frame.
+    def __len__(self) -> int:
+        return len(self.times)
 
-        Args:
-            frame: (h, w, 3) uint8 or uint16.
+    def add(self, image: np.ndarray, time: int) -> None:
+        """Take the next frame."""
+        self.frames[len(self.times)] = image
+        self.times.append(time)
 
-        Returns:
-            Whether it begins a new scene; False for the first one.
-        """
-        small = cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        small /= np.iinfo(frame.dtype).max
-        bins = np.minimum((small * _BINS).astype(int), _BINS - 1)
-        histogram = np.stack([np.bincount(bins[..., k].ravel(), minlength=_BINS) for k in range(3)]) / _SIDE**2
-        before, self._before = self._before, (small, histogram)
-        if before is None:
-            return False
-        moved = float(np.abs(small - before[0]).mean())
-        changed = float(np.abs(histogram - before[1]).sum(axis=1).mean() / 2)
-        is_cut = moved > self.pixels and changed > self.histogram and moved > self.ratio * self._recent
-        # what a scene is like is learnt from its own frames
-        self._recent = 0.0 if is_cut else max(moved, 0.8 * self._recent)
-        return is_cut
+    def read_priors(self, maker: PriorMaker, clip: str) -> None:
+        """Get the priors of the frames: made of them, or out of the store that was given for the whole input."""
+        if maker.given is not None:
+            self.priors = maker.stored(clip, self.first, len(self))
+        else:
+            self.priors = maker.describe(self.folder.name, len(self), lambda k: eight_bits(self.frames[k]))
+
+    def remove(self) -> None:
+        """Remove its files."""
+        self.frames.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tensor(self, k: int, device: torch.device) -> Tensor:
+        """A frame (1, 3, h, w) float32 in [0, 1]."""
+        image = self.frames[k]
+        top = np.iinfo(image.dtype).max
+        whole = image if image.dtype == np.uint8 else image.astype(np.float32)
+        return torch.from_numpy(whole).to(device).permute(2, 0, 1)[None].float().div_(top)
+
+    def masks(self, k: int, device: torch.device) -> Tensor | None:
+        """Masks (1, N, h, w) of a frame; None without."""
+        if self.priors is None or 'masks' not in self.priors.wanted:
+            return None
+        masks = self.priors.at([k]).masks
+        assert masks is not None
+        return masks[:, 0].to(device)
+
+
+def cut_into_scenes(frames: Iterable[TimedFrame], folder: Path, cuts: bool) -> Iterator[Scene]:
+    """The scenes of a video, each when it is whole.
+
+    Args:
+        frames: Its frames, in order.
+        folder: Where the scenes are put.
+        cuts: Whether a cut ends a scene.
+    """
+    is_cut, scene = CutDetector(), None
+    for number, frame in enumerate(frames):
+        begins = is_cut(frame.image) and cuts
+        if scene is not None and begins:
+            yield scene
+        if scene is None or begins:
+            scene = Scene(folder / f'scene_{number:08d}', number, frame.image.shape, frame.image.dtype)
+        scene.add(frame.image, frame.time)
+    if scene is not None:
+        yield scene

@@ -26,7 +26,8 @@ from ..utils.errors import UserError
 from ..utils.files import write_whole
 from .frame_file import eight_bits
 from .scene_priors import PriorMaker
-from .scene_restorers import RecurrentScenes, Scene, WindowedScenes, cut_into_scenes, restorer_of_scenes
+from .scene_restorers import RecurrentScenes, WindowedScenes, restorer_of_scenes
+from .scenes import Scene, cut_into_scenes
 from .segments import PART, Coding, SegmentWriter, coding_for, join
 from .sources import Source, TimedFrame
 

