@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
+from ..utils.memory import peak_memory
 from ..utils.printing import complain, printable, say
 from .limits import add_max_megapixels, check_max_megapixels
 
@@ -65,10 +64,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     result.add_argument('--frames', metavar='FOLDER', type=Path, help='PNG files, too')
     result.add_argument('--side-by-side', metavar='FILE', type=Path, help='a video of INPUT next to the result')
     result.add_argument('--report', metavar='FILE', type=Path, help='settings, seconds and warping errors as JSON')
+    result.add_argument('--niqe', action='store_true', help='NIQE of every frame in the report, too (slow)')
     how = parser.add_argument_group('how')
-    how.add_argument('--scenes', choices=('cuts', 'none'), default='cuts', help='whether a cut ends a scene')
+    how.add_argument(
+        '--scenes', choices=('cuts', 'pyscenedetect', 'none'), default='cuts', help='what finds cuts, which end a scene'
+    )
     how.add_argument('--window', type=int, metavar='FRAMES', help='restore windows of so many frames')
     how.add_argument('--overlap', type=int, metavar='FRAMES', help='frames that windows share')
+    how.add_argument(
+        '--tile', type=_tile, metavar='PIXELS', help='restore tiles of this side; none: whole frames (default: auto)'
+    )
+    how.add_argument('--ensemble', action='store_true', help='mean of eight results: mirrored, and backwards')
+    how.add_argument('--fast', action='store_true', help='half precision and compiled, where measured to be faster')
     how.add_argument('--segment', type=int, default=48, metavar='FRAMES', help='frames written at a time (default: 48)')
     how.add_argument('--resume', action='store_true', help='go on with a run that was stopped')
     how.add_argument('--force', action='store_true', help='begin from the start, and replace results')
@@ -105,6 +112,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f'--{name} must be at least {least}, not {value}.')
     if args.overlap is not None and args.overlap >= (args.window or 16):
         raise UserError(f'--overlap {args.overlap} must be less than --window, {args.window or 16}.')
+    if args.niqe and args.report is None:
+        raise UserError('--niqe needs --report.')
     if args.priors is not None and args.no_priors:
         raise UserError('--priors and --no-priors contradict each other.')
     if args.resume and args.force:
@@ -125,6 +134,7 @@ def _load(args: argparse.Namespace) -> Restorer:
 def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer) -> None:
     from ..data.clip_folders import is_image
     from ..data.videos import is_video
+    from ..video.plan import Plan
     from ..video.scene_priors import PriorMaker
     from ..video.upscaling import Outputs, Settings, Upscaler
 
@@ -141,11 +151,11 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
     if restorer.prior_fields and not args.no_priors:
         options = _options(args.extractor_option)
         priors = PriorMaker(restorer, outputs.work(), args.priors, args.extractor, options, args.device or 'cpu')
-    settings = Settings(
-        args.segment, args.scenes == 'cuts', args.window, args.overlap, args.codec, args.crf, args.pix_fmt
-    )
+    plan = Plan(args.window, args.overlap, args.tile, args.ensemble, args.fast)
+    settings = Settings(args.segment, args.scenes, plan, args.codec, args.crf, args.pix_fmt)
+    measures = ['warping error'] * (args.report is not None) + ['NIQE'] * args.niqe
     bar, identity = _Progress(source), _identity(args, source)
-    upscaler = Upscaler(source, restorer, outputs, settings, priors, identity, bar, measure=args.report is not None)
+    upscaler = Upscaler(source, restorer, outputs, settings, priors, identity, bar, measures)
     _say_what_comes(source, upscaler)
     if args.dry_run:
         _dry_run(source, upscaler)
@@ -231,27 +241,19 @@ class _Progress:
             self.bar.update(count)
         else:
             self.backward += count
-        self.bar.set_postfix_str(f'backward {self.backward}, {_memory() / 1e9:.2f} GB' if self.backward else '', False)
+        self.bar.set_postfix_str(f'backward {self.backward}, {_memory()}' if self.backward else '', False)
 
 
-def _memory() -> int:
-    """Bytes that the process has had at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else 1024 * peak
+def _memory() -> str:
+    return f'{peak_memory() / 1e9:.2f} GB'
 
 
 def _say_what_comes(source: Source, upscaler: Upscaler) -> None:
-    from ..video.scene_restorers import WindowedScenes
-
     frames = '' if source.frames is None else f'{source.frames} frames, '
     say(f'{printable(source.name)}: {frames}{source.width}x{source.height} to {upscaler.size[1]}x{upscaler.size[0]}.')
-    if isinstance(upscaler.scenes, WindowedScenes):
-        if not upscaler.scenes.exact:
-            say(
-                f'Restored by windows of {upscaler.scenes.window} frames, of which neighbours share '
-                f'{upscaler.scenes.overlap}.'
-            )
-    else:
+    if upscaler.scenes.plan:
+        say(upscaler.scenes.plan)
+    if upscaler.scenes.disk(source.height, source.width):
         size = upscaler.disk() * (source.frames or 1)
         per = '' if source.frames else ' a frame'
         say(f'Up to {size / 1e9:.2f} GB{per} on disk until a scene is done, in {printable(upscaler.work)}.')
@@ -268,14 +270,14 @@ def _dry_run(source: Source, upscaler: Upscaler) -> None:
     from ..video.scenes import cut_into_scenes
 
     with tempfile.TemporaryDirectory() as folder:
-        scene = next(cut_into_scenes(itertools.islice(source.read(), 6), Path(folder), cuts=False))
+        scene = next(cut_into_scenes(itertools.islice(source.read(), 6), Path(folder), 'none'))
         started = time.monotonic()
         for _ in upscaler.scenes.restore(scene, 0, lambda _: False, lambda *_: None):
             pass
         seconds = (time.monotonic() - started) / len(scene)
         scene.remove()
     whole = '' if source.frames is None else f', about {seconds * source.frames / 60:.1f} minutes for all'
-    say(f'{seconds:.2f} s a frame in the network (priors and encoding not counted){whole}; {_memory() / 1e9:.2f} GB.')
+    say(f'{seconds:.2f} s a frame in the network (priors and encoding not counted){whole}; {_memory()}.')
 
 
 def _move_image(folder: Path, out: Path) -> None:
@@ -297,7 +299,6 @@ def _say_what_was_done(report: UpscalingReport, out: Path, outputs: Outputs) -> 
 
 
 def _as_json(identity: dict[str, Any], report: UpscalingReport) -> dict[str, Any]:
-    errors = [error for error in report.warping_errors if error is not None]
     return {
         **identity,
         'frames': report.frames,
@@ -306,8 +307,23 @@ def _as_json(identity: dict[str, Any], report: UpscalingReport) -> dict[str, Any
         'scenes': report.scenes,
         'seconds': round(report.seconds, 3),
         'seconds in the network': round(report.network_seconds, 3),
-        'peak memory in bytes': _memory(),
+        'peak memory in bytes': peak_memory(),
         'remarks': report.remarks,
-        'warping error': sum(errors) / len(errors) if errors else None,
-        'warping errors': report.warping_errors,
+        **{name: _mean(values) for name, values in report.measured.items()},
+        'of every frame': report.measured,
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _tile(value: str) -> int | None:
+    """``--tile`` as a side; None: the largest that fits, 0: whole frames."""
+    if value in ('auto', 'none'):
+        return None if value == 'auto' else 0
+    try:
+        return int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{value} is neither a number of pixels nor auto nor none.') from None

@@ -91,7 +91,7 @@ class RecurrentStream:
             if i < self.count - 1:
                 state = self.net.warp(state, self.net.flow(self.frame(i), self.frame(i + 1))[:, None], 0)
             state, found = self.net.branch('backward', self.frame(i), state, i, self._represent)
-            keep(i, found[0].cpu().numpy())
+            keep(i, found[0].float().cpu().numpy())
             yield i
 
     @torch.inference_mode()
@@ -122,7 +122,7 @@ class RecurrentStream:
             if i < first:
                 continue
             if states is not None:
-                states(i, current[0])
+                states(i, current[0].float())
             backward = torch.from_numpy(take(i)).to(device)[None]
             made = self.net.reconstruct(backward, enhanced, self.frame(i))
             scale = made.size(-1) // self.frame(i).size(-1)

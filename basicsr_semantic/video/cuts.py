@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+
+from ..utils.errors import UserError
+from .frame_file import eight_bits
+
+IsCut = Callable[[np.ndarray], bool]
+"""Is shown one frame after another, (h, w, 3) uint8 or uint16, and says of each whether a scene begins with it."""
+CUTS = ('cuts', 'pyscenedetect', 'none')
+"""What finds cuts: `CutDetector`, PySceneDetect, or nothing does."""
 
 _SIDE = 64
 """Frames are compared at this size."""
@@ -50,3 +60,38 @@ class CutDetector:
         # what a scene is like is learnt from its own frames
         self._recent = 0.0 if is_cut else max(moved, 0.8 * self._recent)
         return is_cut
+
+
+def cut_detector(name: str) -> IsCut:
+    """What finds cuts, by its name in `CUTS`.
+
+    Raises:
+        UserError: PySceneDetect is asked for and not installed, or the name is another one.
+    """
+    if name == 'cuts':
+        return CutDetector()
+    if name == 'none':
+        return lambda frame: False
+    if name == 'pyscenedetect':
+        return _pyscenedetect()
+    raise UserError(f'scenes must be one of {", ".join(CUTS)}, not {name!r}.')
+
+
+def _pyscenedetect() -> IsCut:
+    try:
+        from scenedetect import ContentDetector, FrameTimecode
+        from scenedetect.detector import FlashFilter
+    except ImportError:
+        raise UserError('scenes=pyscenedetect needs PySceneDetect: pip install "scenedetect>=0.7".') from None
+    # by default it takes no cut within 15 frames of another, and a network would look over that cut
+    detector = ContentDetector(min_scene_len=1, filter_mode=FlashFilter.Mode.SUPPRESS)
+    number = 0
+
+    def is_cut(frame: np.ndarray) -> bool:
+        nonlocal number
+        bgr = np.ascontiguousarray(eight_bits(frame)[..., ::-1])
+        found = detector.process_frame(FrameTimecode(number, 25.0), bgr)  # it counts frames; the rate is not used
+        number += 1
+        return bool(found)
+
+    return is_cut

@@ -12,8 +12,8 @@ import numpy as np
 from ..inference import Restorer
 from ..utils.errors import UserError
 from .models import open_model
+from .plan import Plan, restorer_of_scenes
 from .scene_priors import PriorMaker
-from .scene_restorers import restorer_of_scenes
 from .scenes import cut_into_scenes
 from .sources import TimedFrame
 from .upscaling import as_image
@@ -23,9 +23,12 @@ def upscale(
     frames: Iterable[np.ndarray],
     model: str | Path | Restorer = 'lite',
     *,
-    scenes: bool = True,
+    scenes: str = 'cuts',
     window: int | None = None,
     overlap: int | None = None,
+    tile: int | None = None,
+    ensemble: bool = False,
+    fast: bool = False,
     extractor: str | None = None,
     extractor_options: Mapping[str, Any] | None = None,
     no_priors: bool = False,
@@ -40,9 +43,12 @@ def upscale(
     Args:
         frames: (h, w, 3) RGB, uint8 or uint16, all of one size and type; taken one by one.
         model: What `load` takes, or what it gives.
-        scenes: Whether a cut ends a scene.
+        scenes: What finds where one ends: 'cuts', 'pyscenedetect' or 'none'.
         window: Restore windows of so many frames instead; None: only where the network cannot be streamed.
         overlap: Frames that windows share.
+        tile: Side of tiles in pixels of the input; 0: whole frames; None: the largest that fits into memory.
+        ensemble: The mean of eight results: of four mirrorings, in both directions of time.
+        fast: Half precision and a compiled network, where that is measured to be faster.
         extractor: Makes the priors, where the network takes some; None: that of its training.
         extractor_options: Its arguments, where they differ from those of the training.
         no_priors: Go on without them.
@@ -56,7 +62,7 @@ def upscale(
         UserError: A frame of another shape, size or type; or see `load`.
     """
     restorer = model if isinstance(model, Restorer) else open_model(str(model), None, no_priors, device)
-    how = restorer_of_scenes(restorer, window, overlap)
+    how = restorer_of_scenes(restorer, Plan(window, overlap, tile, ensemble, fast))
     with tempfile.TemporaryDirectory(dir=folder) as place:
         work = Path(place)
         priors = None

@@ -25,8 +25,15 @@ Progress = Callable[[str, int], None]
 class SceneRestorer(Protocol):
     """Restores scenes."""
 
-    exact: bool
-    """Whether the result is that of the whole scene at once."""
+    @property
+    def plan(self) -> str:
+        """What is special about how scenes are restored, as a sentence; empty: nothing."""
+        ...
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that are in memory at once."""
+        ...
 
     def disk(self, height: int, width: int) -> int:
         """Bytes on disk for a frame of a scene, in addition to the frame itself."""
@@ -47,7 +54,8 @@ class SceneRestorer(Protocol):
 class RecurrentScenes:
     """BasicVSR and networks made of it: exact, with the features of the backward branch on disk."""
 
-    exact = True
+    plan = ''
+    frames_at_once = 2
 
     def __init__(self, restorer: Restorer) -> None:
         net = streamable(restorer.net)
@@ -68,7 +76,7 @@ class RecurrentScenes:
             len(scene),
             lambda k: scene.tensor(k, self.device),
             lambda k: scene.masks(k, self.device),
-            tuple(scene.frames.shape[:2]),  # pyright: ignore[reportArgumentType]
+            scene.size,
         )
         whole, state = scene.folder / 'backward.done', self._state(scene.folder, first)
         with FrameFile(scene.folder / 'backward', stream.state_shape, np.float32) as backward:
@@ -103,12 +111,21 @@ class WindowedScenes:
         overlap: Frames that neighbouring windows share.
     """
 
-    exact = False
-
     def __init__(self, restorer: Restorer, window: int, overlap: int) -> None:
         self.restorer, self.window, self.overlap = restorer, window, overlap
         self.device = next(restorer.parameters()).device
-        self.exact = restorer.single_frames or restorer.arch.num_frame is not None
+
+    @property
+    def plan(self) -> str:
+        """How frames are cut into windows; empty where the result does not depend on it."""
+        if self.restorer.single_frames or self.restorer.arch.num_frame is not None:
+            return ''
+        return f'Windows of {self.window} frames, of which neighbours share {self.overlap}.'
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that are in memory at once."""
+        return self.window
 
     def disk(self, height: int, width: int) -> int:
         """Nothing."""
@@ -120,8 +137,7 @@ class WindowedScenes:
             if shown[-1] < first:
                 continue
             frames = torch.cat([scene.tensor(k, self.device) for k in range(begin, end)])[None]
-            given = None if scene.priors is None else scene.priors.at(range(begin, end))
-            made = self._run(frames, given, scene.first + begin)[0]
+            made = self._run(frames, scene.priors_at(range(begin, end)), scene.first + begin)[0].cpu()
             for k in shown:
                 if k >= first:
                     yield made[k - begin]
@@ -157,7 +173,7 @@ def windows(count: int, window: int, overlap: int, centred: int | None = None) -
         taken = max(stop, taken + 1)
 
 
-def restorer_of_scenes(restorer: Restorer, window: int | None, overlap: int | None) -> RecurrentScenes | WindowedScenes:
+def plain_restorer(restorer: Restorer, window: int | None, overlap: int | None) -> RecurrentScenes | WindowedScenes:
     """How a network restores scenes: exactly where it can.
 
     Args:

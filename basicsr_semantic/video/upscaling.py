@@ -10,7 +10,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ from ..data.images import encode_png
 from ..inference.restorer import Restorer
 from ..utils.errors import UserError
 from ..utils.files import write_whole
-from .frame_file import eight_bits
+from .choices import Choices
+from .measures import MEASURES
+from .plan import Plan, restorer_of_scenes
 from .scene_priors import PriorMaker
-from .scene_restorers import RecurrentScenes, WindowedScenes, restorer_of_scenes
 from .scenes import Scene, cut_into_scenes
 from .segments import PART, Coding, SegmentWriter, coding_for, join
 from .sources import Source, TimedFrame
 
 _WAITING = 4
 """Restored frames that may wait for their encoding."""
-SETTINGS = 'settings.json'
+SETTINGS, CHOICES = 'settings.json', 'choices.json'
 
 
 @dataclass
@@ -63,18 +64,16 @@ class Settings:
 
     Attributes:
         segment: Frames of a segment, the unit that is done or not.
-        scenes: Whether a cut ends a clip.
-        window: Frames of a window; None: as the network needs it.
-        overlap: Frames that windows share.
+        scenes: What finds cuts, which end a clip, see `cut_detector`.
+        plan: How scenes are restored.
         codec: Encoder; None: what plays everywhere.
         crf: Constant quality.
         pix_fmt: Of the coded frames.
     """
 
     segment: int = 48
-    scenes: bool = True
-    window: int | None = None
-    overlap: int | None = None
+    scenes: str = 'cuts'
+    plan: Plan = field(default_factory=Plan)
     codec: str | None = None
     crf: float | None = None
     pix_fmt: str | None = None
@@ -92,7 +91,7 @@ class UpscalingReport:
         scenes: Scenes.
         size: (H, W) of the result.
         remarks: What could not be kept.
-        warping_errors: A frame; only where asked for.
+        measured: What was asked for, a frame: 'warping error', 'NIQE'.
     """
 
     frames: int = 0
@@ -102,7 +101,7 @@ class UpscalingReport:
     scenes: int = 0
     size: tuple[int, int] = (0, 0)
     remarks: list[str] = field(default_factory=list)
-    warping_errors: list[float | None] = field(default_factory=list)
+    measured: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 class Upscaler:
@@ -116,7 +115,7 @@ class Upscaler:
         priors: Makes or reads the priors of scenes; None: the network gets none.
         identity: What decides the result, as plain values; a run that is resumed must have the same.
         progress: Is told of every frame: what is done of it, and how many frames.
-        measure: Work out the warping error of every frame.
+        measures: What is worked out of every frame, of `MEASURES`.
 
     Raises:
         UserError: Settings that contradict the input or each other.
@@ -131,16 +130,17 @@ class Upscaler:
         priors: PriorMaker | None = None,
         identity: Mapping[str, Any] | None = None,
         progress: Callable[[str, int], None] | None = None,
-        measure: bool = False,
+        measures: Sequence[str] = (),
     ) -> None:
         self.source, self.restorer, self.outputs, self.priors = source, restorer, outputs, priors
         self.settings = settings or Settings()
         self.work = outputs.work()
-        self.scenes: RecurrentScenes | WindowedScenes = restorer_of_scenes(
-            restorer, self.settings.window, self.settings.overlap
+        self.report = UpscalingReport()
+        self.scenes = restorer_of_scenes(
+            restorer, self.settings.plan, Choices(self.work / CHOICES), self.report.remarks.append
         )
         self.scale = int(restorer.scale or 1)
-        self.size = (source.height * self.scale, source.width * self.scale)
+        self.size = self.report.size = (source.height * self.scale, source.width * self.scale)
         self.coding: Coding | None = None
         if (file := outputs.video or outputs.side_by_side) is not None:
             self.coding = coding_for(source, file, self.settings.codec, self.settings.crf, self.settings.pix_fmt)
@@ -148,8 +148,7 @@ class Upscaler:
                 self.coding = dataclasses.replace(self.coding, pix_fmt=self.coding.pix_fmt.replace('420', '444'))
         self.identity = dict(identity or {}) | {'settings': dataclasses.asdict(self.settings)}
         self.progress = progress or (lambda what, count: None)
-        self.measure = measure
-        self.report = UpscalingReport(size=self.size)
+        self.report.measured = {name: [] for name in measures}
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self._whole = True
@@ -334,9 +333,9 @@ class Upscaler:
                 if number % self.settings.segment == 0 or number == first:
                     writers = self._begin(number // self.settings.segment)
                 self._write(writers, number, frame, image)
-                if self.measure:
-                    self.report.warping_errors.append(_warping_error(image, before))
-                    before = image
+                for name, values in self.report.measured.items():
+                    values.append(MEASURES[name](image, before))
+                before = image
                 self.report.restored += 1
                 self.progress('restored', 1)
                 if (number + 1) % self.settings.segment == 0:
@@ -370,8 +369,8 @@ class Upscaler:
         for writer in writers:
             writer.finish()
         self.report.frames = behind
-        for state in self.work.glob('scene_*/state_*'):
-            scene = int(state.parent.name.rpartition('_')[2])
+        for state in self.work.glob('scene_*/**/state_*'):
+            scene = int(state.relative_to(self.work).parts[0].rpartition('_')[2])
             if scene + int(state.name.rpartition('_')[2]) < behind:
                 state.unlink(missing_ok=True)
 
@@ -395,16 +394,6 @@ def as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
 
 def _bicubic(image: np.ndarray, scale: int) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-
-
-def _warping_error(image: np.ndarray, before: np.ndarray | None) -> float | None:
-    from ..metrics.warping_error import calculate_warping_error
-
-    if before is None:
-        return None
-    now, then = (np.ascontiguousarray(eight_bits(one)[..., ::-1]) for one in (image, before))
-    error = calculate_warping_error(now, previous=then)
-    return None if np.isnan(error) else float(error)
 
 
 def _short(value: Any) -> str:

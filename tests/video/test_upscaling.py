@@ -128,7 +128,7 @@ def test_rate_sound_and_number_of_frames_stay(tmp_path, model):
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ['video', 'audio']
     said = json.loads(report.read_text())
-    assert said['frames'] == 30 and len(said['warping errors']) == 30 and said['warping error'] >= 0
+    assert said['frames'] == 30 and len(said['of every frame']['warping error']) == 30 and said['warping error'] >= 0
     assert said['model'][1] and said['seconds'] >= said['seconds in the network'] > 0
 
 
@@ -228,7 +228,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, model, capsys
     assert '8 frames, 32x24 to 128x96.' in said and 'GB on disk' in said and 's a frame in the network' in said
     assert not list(tmp_path.glob('out*'))
     assert main(['upscale', str(path), str(tmp_path / 'o.mp4'), '--model', str(model(PSRT)), '--dry-run']) == 0
-    assert 'Restored by windows of 16 frames, of which neighbours share 4.' in capsys.readouterr().out
+    assert 'Windows of 16 frames, of which neighbours share 4.' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

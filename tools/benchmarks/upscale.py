@@ -58,7 +58,7 @@ def streamed(model: str, count: int) -> float:
     restore = load(model)
     sum(1 for _ in upscale(frames_of(4), restore))
     started = time.perf_counter()
-    sum(1 for _ in upscale(frames_of(count), restore, scenes=False))
+    sum(1 for _ in upscale(frames_of(count), restore, scenes='none'))
     return time.perf_counter() - started
 
 

@@ -1,0 +1,34 @@
+"""What a run found out for itself, kept with what it has done: a run that is resumed must not choose again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..utils.files import write_whole
+
+
+class Choices:
+    """Values by name, in a small file.
+
+    Args:
+        path: The file; None: they are forgotten with the object.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._values: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """What was chosen; None: nothing yet."""
+        if not self._values and self.path is not None and self.path.is_file():
+            self._values = json.loads(self.path.read_text(encoding='utf-8'))
+        return self._values.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep a choice."""
+        self.get(name)
+        self._values[name] = value
+        if self.path is not None and self.path.parent.is_dir():  # a dry run has no folder
+            write_whole(self.path, json.dumps(self._values).encode())

@@ -1,0 +1,59 @@
+"""How scenes are to be restored, and the restorer that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+
+from ..inference import Restorer
+from .choices import Choices
+from .ensemble import EnsembleScenes
+from .fast import FastScenes
+from .scene_restorers import RecurrentScenes, SceneRestorer, plain_restorer
+from .tiles import TiledScenes
+
+
+@dataclass
+class Plan:
+    """How scenes are restored.
+
+    Attributes:
+        window: Frames of a window; None: as the network needs it.
+        overlap: Frames that windows share; None: as the network needs it.
+        tile: Side of tiles in pixels of the input; 0: whole frames; None: the largest that fits.
+        ensemble: The mean of mirrorings, in both directions of time.
+        fast: Half precision and compiled, where that is faster.
+    """
+
+    window: int | None = None
+    overlap: int | None = None
+    tile: int | None = None
+    ensemble: bool = False
+    fast: bool = False
+
+
+def restorer_of_scenes(
+    restorer: Restorer, plan: Plan, choices: Choices | None = None, say: Callable[[str], None] | None = None
+) -> SceneRestorer:
+    """What restores scenes by a network.
+
+    Args:
+        restorer: The network.
+        plan: How.
+        choices: Keeps what is found out on the way.
+        say: Is told it in sentences.
+
+    Raises:
+        UserError: The side is none that a tile can have.
+    """
+    plain = plain_restorer(restorer, plan.window, plan.overlap)
+    device, scale = plain.device, int(restorer.scale or 1)
+    scenes: SceneRestorer = plain
+    if plan.fast:
+        net = cast(nn.Module, plain.net if isinstance(plain, RecurrentScenes) else restorer.net)
+        scenes = FastScenes(scenes, net, device, choices, say)
+    scenes = TiledScenes(scenes, device, scale, plan.tile, choices)
+    return EnsembleScenes(scenes, scale) if plan.ensemble else scenes
