@@ -125,9 +125,9 @@ def run_text(args: argparse.Namespace) -> int:
     from ..engine.checkpoint import save_atomic
     from ..extractors import text_embeddings
     from ..utils.errors import UserError
+    from ..utils.files import check_free
 
-    if args.out.exists() and not args.force:
-        raise UserError(f'{args.out} exists already. Give another name, or --force to replace it.')
+    check_free(args.out, args.force)
     if not 1 <= args.heads <= 1024:
         raise UserError(f'--heads is {args.heads}; it must be from 1 to 1024.')
     read = text_embeddings.read_names

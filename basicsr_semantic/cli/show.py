@@ -50,15 +50,14 @@ def run(args: argparse.Namespace) -> int:
     from ..data.videos import is_video
     from ..priors import PriorStore
     from ..priors.drawing import overlay
-    from ..utils.files import write_whole
+    from ..utils.files import check_free, write_whole
     from ..video.segments import write_video
     from .extract import open_frames
 
     check_max_megapixels(args)
     if not 0 <= args.opacity <= 1:
         raise UserError(f'--opacity must be from 0 to 1, not {args.opacity:g}.')
-    if args.out.is_file() and not args.force:
-        raise UserError(f'{args.out} exists already. Give another name, or --force to replace it.')
+    check_free(args.out, args.force or args.out.is_dir())
     store = PriorStore(args.store)
     if not store.has_masks:
         raise UserError(f'{args.store} holds no masks; its priors are tokens, which cannot be drawn.')

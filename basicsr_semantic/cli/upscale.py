@@ -93,8 +93,11 @@ def run(args: argparse.Namespace) -> int:
     check_max_megapixels(args)
     _check(args)
     from ..data.videos import is_video
+    from ..utils.files import make_folder_of
     from ..video.sources import open_source
 
+    if args.report is not None and not args.dry_run:
+        make_folder_of(args.report)
     folder = args.input.is_dir() and not (args.input / 'data.mdb').is_file()
     videos = sorted(path for path in args.input.iterdir() if is_video(path.name)) if folder else []
     inputs = [(path, args.output / path.name) for path in videos] or [(args.input, args.output)]

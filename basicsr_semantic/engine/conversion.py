@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError, shown
+from ..utils.files import check_free
 from ..utils.nearest import nearest
 from .checkpoint import (
     COMPANIONS,
@@ -120,8 +121,7 @@ class _Held:
 def _check_places(source: Path, out: Path, force: bool) -> None:
     if out.exists() and source.exists() and out.samefile(source):
         raise UserError(f'{out} is the file to convert. Give another name for what is to be written.')
-    if out.exists() and not force:
-        raise UserError(f'{out} exists already. Give another name, or --force to replace it.')
+    check_free(out, force)
 
 
 def _read(source: str | Path) -> _Held:

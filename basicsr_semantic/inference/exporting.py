@@ -13,6 +13,7 @@ from ..models.adapter_files import TUNED
 from ..models.base_upsamplers import BASE
 from ..priors import PriorStore
 from ..utils.errors import UserError, shown
+from ..utils.files import check_free
 from ..utils.safetensors_files import SUFFIX, write_safetensors
 from .loading import EXPERIMENTS, find_checkpoint, load, merged
 
@@ -54,8 +55,7 @@ def export(
     out = Path(out)
     if out.suffix != SUFFIX:
         raise UserError(f'{out} does not end in {SUFFIX}, by which such a file is recognised.')
-    if out.exists() and not force:
-        raise UserError(f'{out} exists already. Give another name, or --force to replace it.')
+    check_free(out, force)
     if Path(source).suffix in ('.yml', '.yaml'):
         options = source if options is None else options
         source = _weights_of(OptionFile.read(source).values, Path(source))

@@ -22,7 +22,7 @@ from ..archs.semantic_arch import arch_of
 from ..engine.checkpoint import load_file, read_weights, save_atomic
 from ..engine.network_record import KEY as NETWORK
 from ..utils.errors import UserError
-from ..utils.files import file_sha256
+from ..utils.files import check_free, file_sha256
 from .networks import REFUSALS
 
 TUNED = 'tuned'
@@ -166,7 +166,7 @@ def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, forc
     Raises:
         UserError: A file that is missing, unreadable or of another network, or one that would be overwritten.
     """
-    _check_free(out, force)
+    check_free(out, force)
     content = load_file(adapter)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         raise UserError(f"{adapter} is not an adapter: it has no 'params', as net_g_seem_*.pth has.")
@@ -207,7 +207,7 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
     Raises:
         UserError: A file that is missing or unreadable, one without an adapter, or one that would be overwritten.
     """
-    _check_free(out, force)
+    check_free(out, force)
     content = load_file(checkpoint)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         content: Any = {'params': None}
@@ -222,11 +222,6 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
         values = sum(value.numel() for value in adapter.values())
     save_atomic(content, out)
     return values
-
-
-def _check_free(out: str | Path, force: bool) -> None:
-    if Path(out).exists() and not force:
-        raise UserError(f'{out} exists already. Give another name, or --force to replace it.')
 
 
 def _check_loads(network: dict[str, Any], state: dict[str, torch.Tensor]) -> None:

@@ -81,6 +81,31 @@ def _unwritten(path: Path, error: OSError) -> str:
     return f'{path} could not be written: {error}. Earlier files are untouched.'
 
 
+def check_free(path: str | Path, force: bool) -> None:
+    """Whether a file may be written at a place.
+
+    Raises:
+        UserError: There is one, and nobody asked to replace it.
+    """
+    if Path(path).exists() and not force:
+        raise UserError(f'{path} exists already. Give another name, or --force to replace it.')
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder that a file is to be in, before what is to be in the file is worked out.
+
+    Raises:
+        UserError: It cannot be made, or nothing may be written into it.
+    """
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{path} cannot be written: {folder}: {error.strerror}.') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f'{path} cannot be written: nothing may be written into {folder}.')
+
+
 def why_no_file(path: Path) -> str | None:
     """Why a path cannot be read as a whole file, without opening it: a pipe or a device never ends.
 

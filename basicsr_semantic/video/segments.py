@@ -193,6 +193,23 @@ _HEAD = struct.Struct('<qqqBI')
 """Time shown, time of decoding, duration, whether a key frame, bytes that follow."""
 
 
+def check_size(coding: Coding, height: int, width: int) -> None:
+    """See whether the encoder takes frames of a size, before the first one is there.
+
+    Raises:
+        UserError: It does not.
+    """
+    encoder: Any = av.CodecContext.create(coding.codec, 'w')
+    _configure(encoder, coding, height, width)
+    try:
+        encoder.open()
+    except FFmpegError as error:
+        raise UserError(
+            f'{coding.codec} does not write frames of {width}x{height}. Give a folder as OUTPUT for PNG files, or '
+            'another encoder.'
+        ) from error
+
+
 def _configure(encoder: Any, coding: Coding, height: int, width: int) -> None:
     """Set an encoder up; the same settings give the same headers."""
     if coding.rotation in (90, 270):

@@ -116,7 +116,7 @@ def open_source(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Source:
     if path.is_dir():
         return _open_images(path, max_megapixels)
     if (wrong := why_no_file(path)) is not None:
-        raise UserError(f'{path} cannot be read: {wrong}.')
+        raise UserError(f'{path} is no input: {wrong}.')
     if is_video(path.name):
         return open_video(path, max_megapixels)
     return _open_images(path, max_megapixels)

@@ -23,17 +23,20 @@ from torch import Tensor
 from ..data.images import encode_png
 from ..inference.restorer import Restorer
 from ..utils.errors import UserError
-from ..utils.files import write_whole
+from ..utils.files import check_free, make_folder_of, write_whole
+from ..utils.memory import free_memory
 from .choices import Choices
 from .measures import MEASURES
 from .plan import Plan, restorer_of_scenes
 from .scene_priors import PriorMaker
 from .scenes import Scene, cut_into_scenes
-from .segments import PART, Coding, SegmentWriter, coding_for, join
+from .segments import PART, Coding, SegmentWriter, check_size, coding_for, join
 from .sources import Source, TimedFrame
 
 _WAITING = 4
 """Restored frames that may wait for their encoding."""
+_BYTES = 2 * 3 * 4 + (2 + _WAITING) * 3
+"""Of memory for each pixel of a result: as float32 twice while it is rounded, and those that wait."""
 SETTINGS, CHOICES = 'settings.json', 'choices.json'
 
 
@@ -146,12 +149,26 @@ class Upscaler:
             self.coding = coding_for(source, file, self.settings.codec, self.settings.crf, self.settings.pix_fmt)
             if any(side % 2 for side in self.size) and '420' in self.coding.pix_fmt:
                 self.coding = dataclasses.replace(self.coding, pix_fmt=self.coding.pix_fmt.replace('420', '444'))
+        self._check_size()
         self.identity = dict(identity or {}) | {'settings': dataclasses.asdict(self.settings)}
         self.progress = progress or (lambda what, count: None)
         self.report.measured = {name: [] for name in measures}
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self._whole = True
+
+    def _check_size(self) -> None:
+        """Refuse frames that no encoder or no memory takes, before the first one is restored."""
+        height, width = self.size
+        for factor, out in ((1, self.outputs.video), (2, self.outputs.side_by_side)):
+            if out is not None and self.coding is not None:
+                check_size(self.coding, height, factor * width)
+        needed, free = _BYTES * height * width, free_memory(torch.device('cpu'))
+        if free is not None and needed > free:
+            raise UserError(
+                f'Frames of {width}x{height} take about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB '
+                'are free.'
+            )
 
     def disk(self) -> int:
         """Bytes on disk that a frame takes until its scene is done."""
@@ -172,8 +189,9 @@ class Upscaler:
         if force:
             shutil.rmtree(self.work, ignore_errors=True)
         for path in (self.outputs.video, self.outputs.side_by_side):
-            if path is not None and path.exists() and not (force or (resume and settings.is_file())):
-                raise UserError(f'{path} exists already. Give another name, or --force to replace it.')
+            if path is not None:
+                check_free(path, force or (resume and settings.is_file()))
+                make_folder_of(path)
         folder = self.outputs.frames
         if folder is not None and not (force or resume) and folder.is_dir() and any(folder.glob('*.png')):
             raise UserError(f'{folder} has PNG files already. Give another folder, or --force to write into it.')
@@ -191,6 +209,7 @@ class Upscaler:
                         f'{self.work} is of a run with another {key}: {_short(before.get(key))} then, '
                         f'{_short(now.get(key))} now. --force begins from the start.'
                     )
+        make_folder_of(self.work)
         self.work.mkdir(parents=True, exist_ok=True)
         write_whole(settings, json.dumps(self.identity).encode())
 
@@ -388,8 +407,8 @@ class Upscaler:
 def as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:
     """(3, H, W) in [0, 1] as (H, W, 3) of the source's type."""
     top = np.iinfo(dtype).max
-    scaled = frame.clamp(0, 1).mul(top).round().permute(1, 2, 0).cpu()
-    return np.ascontiguousarray(scaled.to(torch.int32 if top > 255 else torch.uint8).numpy().astype(dtype))
+    scaled = frame.clamp(0, 1).mul_(top).round_().to(torch.int32 if top > 255 else torch.uint8)
+    return np.ascontiguousarray(scaled.permute(1, 2, 0).cpu().numpy(), dtype)
 
 
 def _bicubic(image: np.ndarray, scale: int) -> np.ndarray:

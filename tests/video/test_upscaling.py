@@ -327,3 +327,30 @@ def test_pictures_of_another_run_are_not_written_over(tmp_path, model, capsys):
     assert main(call) == 2
     assert 'frames has PNG files already' in capsys.readouterr().err
     assert main([*call, '--force']) == 0
+
+
+def test_frames_that_nothing_takes_are_refused_before_the_first_is_restored(tmp_path, model, monkeypatch, capsys):
+    from basicsr_semantic.video import upscaling
+
+    file = str(model())
+    path = write_video(tmp_path / 'in.mp4', [np.zeros((2, 4200, 3), np.uint8)])
+    assert main(['upscale', str(path), str(tmp_path / 'out.mp4'), '--model', file]) == 2
+    assert 'libx264 does not write frames of 16800x8.' in capsys.readouterr().err
+    assert main(['upscale', str(path), str(tmp_path / 'out'), '--model', file, '--max-megapixels', '0.001']) == 2
+    assert 'megapixels' in capsys.readouterr().err
+    monkeypatch.setattr(upscaling, 'free_memory', lambda device: 1000)
+    small = write_video(tmp_path / 'small.mp4', moving_frames(2))
+    assert main(['upscale', str(small), str(tmp_path / 'out'), '--model', file]) == 2
+    assert 'Frames of 128x96 take about 0.0 GB of memory' in capsys.readouterr().err
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith('out')]
+
+
+@pytest.mark.parametrize('flags', [['file/out.mp4'], ['file/frames'], ['o.mp4', '--report', 'file/r.json']])
+def test_a_place_where_nothing_can_be_written_is_said_before_the_work(tmp_path, model, flags, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / 'in.mp4', moving_frames(2))
+    (tmp_path / 'file').touch()
+    assert main(['upscale', 'in.mp4', *flags, '--model', str(model())]) == 2
+    message = capsys.readouterr().err
+    assert message.splitlines()[-1].startswith('basicsr: file/') and 'cannot be written: ' in message
+    assert not (tmp_path / 'o.mp4').exists()
