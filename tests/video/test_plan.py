@@ -83,10 +83,12 @@ def test_tiles_cover_a_side_and_count_one_in_sum(length, cells, scale):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 4), st.integers(5, 70), st.integers(5, 70), st.sampled_from([0, 32, 40]), st.booleans())
-def test_any_size_gives_the_right_number_and_size_of_frames(count, height, width, tile, ensemble):
-    frames = moving_frames(count, height, width)
-    made = list(basicsr_semantic.upscale(frames, network(), tile=tile, ensemble=ensemble, window=2, overlap=1))
+@given(st.integers(1, 6), st.integers(5, 70), st.integers(5, 70), st.sampled_from([0, 32, 40]), st.data())
+def test_any_size_gives_the_right_number_and_size_of_frames(count, height, width, tile, data):
+    window = data.draw(st.sampled_from([None, 1, 2, 3, 5]))
+    overlap = data.draw(st.integers(0, (window or 4) - 1))
+    how = {'tile': tile, 'ensemble': data.draw(st.booleans()), 'window': window, 'overlap': overlap}
+    made = list(basicsr_semantic.upscale(moving_frames(count, height, width), network(), **how))
     assert [image.shape for image in made] == [(4 * height, 4 * width, 3)] * count
 
 

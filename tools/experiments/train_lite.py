@@ -16,7 +16,9 @@ import argparse
 import json
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from lite_clips import add_flows, big_buck_bunny, demo_clips, sample
@@ -66,7 +68,8 @@ class Training:
         )
         flow = list(self.net.spynet.parameters())
         rest = [parameter for name, parameter in self.net.named_parameters() if not name.startswith('spynet.')]
-        self.optimizer = torch.optim.Adam([{'params': rest}, {'params': flow, 'share': FLOW_SHARE}], betas=(0.9, 0.99))
+        groups: list[dict[str, Any]] = [{'params': rest}, {'params': flow, 'share': FLOW_SHARE}]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.generator = torch.Generator().manual_seed(seed)
         self.flows: list[torch.Tensor] = []
         self.iteration, self.state = 0, folder / 'state.pth'
@@ -136,6 +139,19 @@ class Training:
         self.iteration = state['iteration']
 
 
+@torch.no_grad()
+def compare_flows(net: nn.Module, clips: list[Clip]) -> dict[str, dict[str, float]]:
+    """Mean length in pixels of the teacher's flow, and of the difference to it, on clips that have it."""
+    found = {}
+    for clip in clips:
+        assert clip.flows is not None
+        frames, wanted = clip.lq.float() / 255, clip.flows[0].float()
+        difference = torch.cat([cast(BasicVSRLite, net).flow(a[None], b[None]) for a, b in pairwise(frames)]) - wanted
+        lengths = {'teacher': wanted, 'difference': difference}
+        found[clip.name] = {name: round(float(flow.norm(dim=1).mean()), 4) for name, flow in lengths.items()}
+    return found
+
+
 def export_average(training: Training, file: Path) -> None:
     """Write the moving average as one file, in half precision."""
     network = with_defaults({'type': 'BasicVSRLite', **training.network})
@@ -174,6 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = {'network': {'type': 'BasicVSRLite', **network}, 'iterations': training.iteration, 'seed': options.seed}
     found |= {'sha256': file_sha256(file), 'bytes': file.stat().st_size}
     found |= {'bicubic': measure(None, held_out, note='bicubic'), 'lite': measure(net, held_out, note='lite')}
+    add_flows(held_out)
+    found |= {'flow': compare_flows(net.net, held_out)}
     options.json.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
     for name, row in found['lite'].items():
         print(f'{name:20} bicubic {found["bicubic"][name]["psnr_y"]:.3f}, lite {row["psnr_y"]:.3f} dB on Y')
