@@ -60,9 +60,9 @@ def test_at_the_shipped_size_it_is_small():
     assert 'spynet.step.0.weight' in net.state_dict() and not hasattr(net, 'conv_hr')
 
 
-@pytest.mark.parametrize('arguments', [{'num_feat': 0}, {'num_level': 0}])
+@pytest.mark.parametrize('arguments', [{'num_feat': 0}, {'num_level': 0}, {'radius': 0}])
 def test_sizes_of_the_flow_network_are_positive(arguments):
-    with pytest.raises(ValueError, match='num_feat and num_level must be positive'):
+    with pytest.raises(ValueError, match='num_feat, num_level and radius must be positive'):
         SharedFlow(**arguments)
 
 
@@ -71,8 +71,18 @@ def test_flow_is_in_pixels_of_the_frames_and_its_sign_that_of_spynet():
     flow = SharedFlow(4, num_level=2)
     with torch.no_grad():
         flow.step[-1].bias.copy_(torch.tensor([1.0, 2.0]))
-    found = flow(torch.rand(1, 3, 16, 32), torch.rand(1, 3, 16, 32))
+    grey = torch.full((1, 3, 16, 32), 0.5)  # all neighbourhoods are alike
+    found = flow(grey, grey)
     assert torch.allclose(found[0, 0], torch.full((16, 32), 2.0 * (1 + 2)))
     assert torch.allclose(found[0, 1], torch.full((16, 32), 4.0 * (1 + 2)))
-    odd = flow(torch.rand(1, 3, 13, 30), torch.rand(1, 3, 13, 30))
+    odd = flow(grey[..., :13, :30], grey[..., :13, :30])
     assert torch.allclose(odd[0, 0], torch.full((13, 30), 6.0 * 30 / 32))
+
+
+def test_flow_finds_a_shift_before_it_has_learned_anything():
+    """The nearest neighbourhood is found without weights; what a network learns is to be right where there is none."""
+    texture = F.interpolate(torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)), scale_factor=4)
+    texture = F.avg_pool2d(texture, 5, 1, 2)
+    first, second = texture[..., 20:116, 20:148], texture[..., 14:110, 24:152]  # what is at p is at p + (-4, 6)
+    found = SharedFlow(4)(first, second)[0, :, 16:-16, 16:-16].flatten(1).median(dim=1).values
+    assert (found - torch.tensor([-4.0, 6.0])).abs().max() < 1

@@ -18,7 +18,7 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lite_clips import add_flows, big_buck_bunny, demo_clips, sample
@@ -68,20 +68,20 @@ class Training:
         )
         flow = list(self.net.spynet.parameters())
         rest = [parameter for name, parameter in self.net.named_parameters() if not name.startswith('spynet.')]
-        groups: list[dict[str, Any]] = [{'params': rest}, {'params': flow, 'share': FLOW_SHARE}]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(rest, lr=LEARNING_RATE, betas=(0.9, 0.99))
+        self.optimizer.add_param_group({'params': flow, 'share': FLOW_SHARE})
         self.generator = torch.Generator().manual_seed(seed)
         self.flows: list[torch.Tensor] = []
-        self.iteration, self.state = 0, folder / 'state.pth'
+        self.net.spynet.register_forward_hook(lambda _, __, flow: self.flows.append(flow))
+        self.iteration, self.flow_is_trained, self.state = 0, False, folder / 'state.pth'
         if self.state.is_file():
             self._resume(load_file(self.state))
 
     def run(self, clips: list[Clip], minutes: float) -> None:
         """Train until the end, or for so many minutes; the schedule is that of the iterations."""
         started, losses = time.monotonic(), []
-        if not self.iteration:
+        if not self.flow_is_trained:
             self._train_flow(clips)
-        self.net.spynet.register_forward_hook(lambda _, __, flow: self.flows.append(flow))
         with tqdm(total=self.iterations, initial=self.iteration, desc='lite', mininterval=20) as bar:
             while self.iteration < self.iterations and time.monotonic() - started < 60 * minutes:
                 losses.append(self._step(clips))
@@ -109,6 +109,8 @@ class Training:
             nn.utils.clip_grad_norm_(flow_net.parameters(), 4.0)
             optimizer.step()
             schedule.step()
+        self.flow_is_trained = True
+        self._save()
 
     def _step(self, clips: list[Clip]) -> float:
         progress = self.iteration / self.iterations
@@ -130,13 +132,14 @@ class Training:
 
     def _save(self) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ('net', 'average', 'optimizer')}
-        save_atomic({**parts, 'generator': self.generator.get_state(), 'iteration': self.iteration}, self.state)
+        place = {'iteration': self.iteration, 'flow_is_trained': self.flow_is_trained}
+        save_atomic({**parts, **place, 'generator': self.generator.get_state()}, self.state)
 
     def _resume(self, state: dict) -> None:
         for name in ('net', 'average', 'optimizer'):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state['generator'])
-        self.iteration = state['iteration']
+        self.iteration, self.flow_is_trained = state['iteration'], state['flow_is_trained']
 
 
 @torch.no_grad()

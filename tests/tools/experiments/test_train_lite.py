@@ -44,13 +44,15 @@ def test_flows_go_with_their_frames_whatever_is_drawn():
 
 
 def test_a_stopped_run_goes_on_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_lite, 'BATCH', 2)
+    for name, value in (('BATCH', 2), ('FLOW_ITERATIONS', 3), ('FLOW_BATCH', 2), ('FLOW_PATCH', 32)):
+        monkeypatch.setattr(train_lite, name, value)
     clips = [moving()]
     once = train_lite.Training(NETWORK, 4, 0, tmp_path / 'once')
     (tmp_path / 'once').mkdir()
     once.run(clips, 10)
     (tmp_path / 'twice').mkdir()
     first = train_lite.Training(NETWORK, 4, 0, tmp_path / 'twice')
+    first._train_flow(clips)
     for _ in range(2):
         first._step(clips)
     first._save()
