@@ -92,7 +92,7 @@ class PriorMaker:
         device: str | torch.device = 'cpu',
     ) -> None:
         self.net, self.folder = net, folder
-        self.num_masks = int(getattr(net.net, 'num_masks', 64))
+        self.num_masks = int(getattr(net.net, 'num_masks', None) or 64)
         self.given = None if store is None else PriorStore(store)
         self.extractor: Extractor | None = None
         options = dict(options or {})

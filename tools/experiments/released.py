@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Does SEEM with masks beat the same parameters without? Over the released BasicVSR, on the real clips of davis320.
+"""Does SEEM with masks beat the same parameters without? Over networks that are trained out, on the clips of davis320.
 
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --grid     # which learning rate
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar annotations neutral --seeds 0 1 2
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar            # the other arms, seed 0
+    python tools/experiments/released.py --base lite --data DAVIS320 ...                     # the same over `lite`
     python tools/experiments/released.py --table
 
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Weights: the extra ``weights``.
-An arm trains by `basicsr train`; its row goes to docs/results/seem_released.json when it is done, and what is there
-is not run again. A training takes 5 to 10 s an iteration on one core. A gain of masks is claimed only if all nine
-pairs of three seeds and three held-out clips have one sign.
+An arm trains by `basicsr train`; its row goes to docs/results/seem_released.json (seem_lite.json) when it is done, and
+what is there is not run again. A training takes 5 to 10 s an iteration on one core (`lite`: less than one). A gain of
+masks is claimed only if all nine pairs of three seeds and three held-out clips have one sign.
 """
 
 from __future__ import annotations
@@ -33,47 +34,77 @@ from real_clips import Clip, Figures, measure, read_folder
 from basicsr_semantic import load
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
-BASE = 'basicvsr-vimeo90k-bi'
-OPTION = 'options/seem/tune_BasicVSRSEEM_released_davis320.yml'
-RESULTS = ROOT / 'docs' / 'results' / 'seem_released.json'
-RECONSTRUCTION = 'fusion,upconv,conv_hr,conv_last'
 GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
 """Learning rates tried, for so many iterations, on the training clips but these two, which measure them."""
 NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
 
 
 @dataclass(frozen=True)
+class TrainedOut:
+    """A network that SEEM goes onto.
+
+    Attributes:
+        weights: Its name among those of `basicsr models`.
+        option: Option file of the arms.
+        runs: What the names of its runs begin with, and that of the file of its rows.
+        reconstruction: Its reconstruction, as ``train.trainable``.
+    """
+
+    weights: str
+    option: str
+    runs: str
+    reconstruction: str
+
+    @property
+    def results(self) -> Path:
+        """The rows that are done."""
+        return ROOT / 'docs' / 'results' / f'{self.runs}.json'
+
+
+BASES = {
+    'released': TrainedOut(
+        'basicvsr-vimeo90k-bi',
+        'options/seem/tune_BasicVSRSEEM_released_davis320.yml',
+        'seem_released',
+        'fusion,upconv,conv_hr,conv_last',
+    ),
+    'lite': TrainedOut('lite', 'options/seem/tune_BasicVSRLite_davis320.yml', 'seem_lite', 'fusion,block,conv_last'),
+}
+
+
+@dataclass(frozen=True)
 class ReleasedArm:
-    """One training over the released network.
+    """One training over a network that is trained out.
 
     Attributes:
         label: Its name in the table.
         masks: Kind of store that it trains with; None: no masks.
-        trains: What trains, as ``train.trainable``; 'all' is the whole network, '' nothing.
+        trains: What trains, of 'seem', 'reconstruction' and 'all'; empty: nothing.
         seem: Whether the network has SEEM.
         changes: Further ``--force_yml`` values.
     """
 
     label: str
     masks: str | None = 'annotations'
-    trains: str = f'sam_embed,seem_,{RECONSTRUCTION}'
+    trains: tuple[str, ...] = ('seem', 'reconstruction')
     seem: bool = True
     changes: tuple[str, ...] = ()
 
-    def force_yml(self) -> tuple[str, ...]:
+    def force_yml(self, base: TrainedOut) -> tuple[str, ...]:
         """What differs from the option file."""
         masks = NO_MASKS if self.masks is None else (f'datasets:train:dataroot_priors={store("train", self.masks)}',)
-        trains = '~' if self.trains == 'all' else f'[{self.trains}]'
+        parts = {'seem': 'sam_embed,seem_', 'reconstruction': base.reconstruction}
+        trains = '~' if 'all' in self.trains else f'[{",".join(parts[name] for name in self.trains)}]'
         return (*masks, f'train:trainable={trains}', *(() if self.seem else ('network_g:branches=[]',)), *self.changes)
 
 
 ARMS = {
     'annotations': ReleasedArm('SEEM and the reconstruction, annotated masks'),
     'neutral': ReleasedArm('the same parameters, no masks', None),
-    'released': ReleasedArm('as released', None, '', seem=False),
-    'reconstruction': ReleasedArm('the reconstruction alone', None, RECONSTRUCTION, seem=False),
-    'everything': ReleasedArm('the whole network, without SEEM', None, 'all', seem=False),
-    'seem_alone': ReleasedArm('SEEM alone (the paper), annotated masks', trains='sam_embed,seem_'),
+    'released': ReleasedArm('as it is', None, (), seem=False),
+    'reconstruction': ReleasedArm('the reconstruction alone', None, ('reconstruction',), seem=False),
+    'everything': ReleasedArm('the whole network, without SEEM', None, ('all',), seem=False),
+    'seem_alone': ReleasedArm('SEEM alone (the paper), annotated masks', trains=('seem',)),
     'regions': ReleasedArm('SEEM and the reconstruction, masks of regions', 'regions'),
     'other_clip': ReleasedArm("SEEM and the reconstruction, another clip's masks", 'annotations_of_others'),
     'dropout': ReleasedArm('annotated masks, one clip in five without', changes=('train:prior_dropout=0.2',)),
@@ -159,17 +190,18 @@ def figures(weights: str | Path, arm: ReleasedArm, sets: dict[str, list[Clip]]) 
     return found
 
 
-def run_arm(name: str, seed: int, iterations: int, sets: dict[str, list[Clip]]) -> dict:
+def run_arm(base: TrainedOut, name: str, seed: int, iterations: int, sets: dict[str, list[Clip]]) -> dict:
     """Train an arm and measure it."""
-    arm, weights = ARMS[name], BASE
+    arm, weights = ARMS[name], base.weights
     if arm.trains:
-        run = f'seem_released_{name}_{iterations}_seed{seed}'
-        folder = train(OPTION, run, seed, *of_length(iterations), *arm.force_yml(), 'datasets:val:first_frames=1')
+        run = f'{base.runs}_{name}_{iterations}_seed{seed}'
+        changes = (*of_length(iterations), *arm.force_yml(base), 'datasets:val:first_frames=1')
+        folder = train(base.option, run, seed, *changes)
         weights = str(folder / 'models' / 'net_g_latest.pth')
     return {'arm': name, 'seed': seed, 'iterations': iterations, **figures(weights, arm, sets)}
 
 
-def run_grid(sets: dict[str, list[Clip]], results: Path) -> None:
+def run_grid(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
     """Try the learning rates on training clips, with annotated masks."""
     for rate in GRID:
         content = read(results)
@@ -177,8 +209,8 @@ def run_grid(sets: dict[str, list[Clip]], results: Path) -> None:
             continue
         changes = (f'datasets:train:meta_info_file={DATA / "train" / "without_grid.txt"}', f'train:optim_g:lr={rate}')
         folder = train(
-            OPTION,
-            f'seem_released_grid_{rate:g}',
+            base.option,
+            f'{base.runs}_grid_{rate:g}',
             0,
             *of_length(GRID_ITERATIONS),
             *changes,
@@ -225,6 +257,7 @@ def table(content: dict) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--base', choices=BASES, default='released', help='what SEEM goes onto (default: %(default)s)')
     parser.add_argument('arms', nargs='*', metavar='ARM', help=f'of {", ".join(ARMS)} (default: all)')
     parser.add_argument('--data', type=Path, help='folder with train/ and val/')
     parser.add_argument('--calendar', type=Path, help="folder of the frames of Vid4's calendar")
@@ -232,13 +265,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--iterations', type=int, default=1000)
     parser.add_argument('--grid', action='store_true', help='try the learning rates instead')
     parser.add_argument('--threads', type=int, default=1, help='threads of each training')
-    parser.add_argument('--results', type=Path, default=RESULTS, help='rows that are done, as JSON')
+    parser.add_argument('--results', type=Path, help='rows that are done, as JSON (default: in docs/results)')
     parser.add_argument('--table', action='store_true', help='print the tables alone')
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.arms if name not in ARMS]:
         parser.error(f'there is no arm {unknown[0]}; there are {", ".join(ARMS)}.')
+    base = BASES[options.base]
+    results = options.results or base.results
     if options.table:
-        print(table(read(options.results)))
+        print(table(read(results)))
         return
     if options.data is None:
         parser.error('--data is needed.')
@@ -247,19 +282,19 @@ def main(arguments: list[str] | None = None) -> None:
     os.chdir(ROOT)
     sets = prepare_all(options.data.resolve(), options.calendar)
     if options.grid:
-        run_grid(sets, options.results)
+        run_grid(base, sets, results)
         return
     for name in options.arms or ARMS:
         for seed in options.seeds:
-            rows = read(options.results)['rows']
+            rows = read(results)['rows']
             if any(row['arm'] == name and row['seed'] == seed for row in rows):
                 continue
-            row = run_arm(name, seed, options.iterations, sets)
-            content = read(options.results)
+            row = run_arm(base, name, seed, options.iterations, sets)
+            content = read(results)
             content['rows'].append(row)
-            write_json(options.results, content)
+            write_json(results, content)
             print(json.dumps({'arm': name, 'seed': seed, 'val': round(average(row['val']), 4)}), flush=True)
-    print(table(read(options.results)))
+    print(table(read(results)))
 
 
 if __name__ == '__main__':

@@ -15,11 +15,13 @@ from basicsr_semantic.cli import main
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
 
 
+@pytest.mark.parametrize('base', released.BASES)
 @pytest.mark.parametrize('name', [name for name, arm in released.ARMS.items() if arm.trains])
-def test_every_arm_is_a_training_that_can_be_run(name, monkeypatch, capsys):
+def test_every_arm_is_a_training_that_can_be_run(name, base, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    changes = released.ARMS[name].force_yml()
-    assert main(['check', '--ignore-missing-files', '-opt', released.OPTION, '--force_yml', *changes]) == 0
+    changes = released.ARMS[name].force_yml(released.BASES[base])
+    option = released.BASES[base].option
+    assert main(['check', '--ignore-missing-files', '-opt', option, '--force_yml', *changes]) == 0
     assert ': OK. Training: ' in capsys.readouterr().out
 
 
