@@ -95,8 +95,8 @@ NAMED = {
         NamedWeights(
             'lite',
             'lite.safetensors',
-            'd8d0fecf24e33728af0044f895a0075efb7165be86050bf8f0adf37d9957c70d',
-            387_724,
+            '14ea9e588994caccb1d204b9cfdec9d43af1763ac440692b4705d6e1717f569e',
+            401_548,
             'Apache-2.0',
             'BasicVSRLite, a small BasicVSR for a CPU, x4, bicubic (BI); docs/models.md',
             {'type': 'BasicVSRLite', 'num_feat': 32, 'num_block': 3, 'flow_feat': 32},

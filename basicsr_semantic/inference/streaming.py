@@ -1,8 +1,8 @@
 """A bidirectional recurrent network over a clip of any length, frame by frame, with the result of the whole clip.
 
 The backward branch goes through the clip from its end, and what it finds of each frame is put on disk; the forward
-branch goes through from the beginning, takes it back, and makes the frames. In memory are one frame, its flow and two
-states.
+branch goes through from the beginning, takes it back, and makes the frames. In memory are a few frames, their flow and
+two states.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from ..archs.basicvsr_seem_arch import BasicVSRSEEM
 from ..models.padding import pad_amount, pad_clip
 
+_TOGETHER, _PIXELS = 8, 2**18
+"""Frames whose flow is found together, and pixels that they may have: small frames are quicker in a batch."""
 ReadFrame = Callable[[int], Tensor]
 """Number of a frame -> (1, 3, h, w) float32 in [0, 1]."""
 ReadMasks = Callable[[int], Tensor | None]
@@ -58,6 +60,8 @@ class RecurrentStream:
         self.rows, self.columns = pad_amount(*size, net.size_requirements)
         self._frame, self._masks = frame, masks
         self._last: dict[int, Tensor] = {}
+        self._flows: dict[tuple[int, int], Tensor] = {}
+        self._together = max(1, min(_TOGETHER, _PIXELS // (self.state_shape[1] * self.state_shape[2])))
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -65,11 +69,25 @@ class RecurrentStream:
         return self.net.num_feat, self.size[0] + self.rows, self.size[1] + self.columns
 
     def frame(self, k: int) -> Tensor:
-        """A frame of a size that the network accepts; the last two are kept."""
+        """A frame of a size that the network accepts; those whose flow is found together are kept."""
         if k not in self._last:
-            self._last = {key: one for key, one in self._last.items() if abs(key - k) == 1}
+            self._last = {key: one for key, one in self._last.items() if abs(key - k) <= self._together}
             self._last[k] = pad_clip(self._frame(k), self.rows, self.columns)
         return self._last[k]
+
+    def _flow(self, i: int, step: int) -> Tensor:
+        """Flow (1, 1, 2, h, w) of a frame to the one ``step`` from it, found for several frames at once.
+
+        Which frames these are depends on their numbers alone, so that a run that is taken up again finds the same.
+        """
+        if (i, step) not in self._flows:
+            begin = i // self._together * self._together
+            block = [
+                k for k in range(begin, begin + self._together) if 0 <= k < self.count and 0 <= k + step < self.count
+            ]
+            refs, others = (torch.cat([self.frame(k + more) for k in block]) for more in (0, step))
+            self._flows = dict(zip(((k, step) for k in block), self.net.flow(refs, others).split(1), strict=True))
+        return self._flows[i, step][:, None]
 
     def _represent(self, i: int) -> Tensor:
         masks = self._masks(i)
@@ -89,7 +107,7 @@ class RecurrentStream:
         state = self._start()
         for i in range(self.count - 1, stop - 1, -1):
             if i < self.count - 1:
-                state = self.net.warp(state, self.net.flow(self.frame(i), self.frame(i + 1))[:, None], 0)
+                state = self.net.warp(state, self._flow(i, 1), 0)
             state, found = self.net.branch('backward', self.frame(i), state, i, self._represent)
             keep(i, found[0].float().cpu().numpy())
             yield i
@@ -117,7 +135,7 @@ class RecurrentStream:
         current = self._start() if state is None else state.to(device)[None]
         for i in range(0 if state is None else first, self.count):
             if i:
-                current = self.net.warp(current, self.net.flow(self.frame(i), self.frame(i - 1))[:, None], 0)
+                current = self.net.warp(current, self._flow(i, -1), 0)
             current, enhanced = self.net.branch('forward', self.frame(i), current, i, self._represent)
             if i < first:
                 continue

@@ -1,7 +1,8 @@
-"""docs/upscaling.md: its example of Python runs, and its sentence on what is missing names nothing that is there."""
+"""docs/upscaling.md: its example of Python runs, its flags are there, and its figures are those of the benchmark."""
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -17,7 +18,8 @@ TEXT = (ROOT / 'docs/upscaling.md').read_text(encoding='utf-8')
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / 'in.mp4', moving_frames(8, 32, 48), rate=12)
-    (block,) = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+    blocks = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+    (block,) = (block for block in blocks if 'import av' in block)
     assert len(block.splitlines()) <= 20
     exec(compile(block, 'docs/upscaling.md', 'exec'), {})
     made = decoded(tmp_path / 'out.mp4')
@@ -36,3 +38,18 @@ def test_every_flag_of_the_page_is_one(capsys):
         known += capsys.readouterr().out
     for flag in set(re.findall(r'(?<![\w-])--[a-z][a-z-]*', TEXT)):
         assert flag in known, flag
+
+
+def test_the_figures_are_those_of_the_benchmark():
+    found = json.loads((ROOT / 'docs/results/upscale.json').read_text(encoding='utf-8'))
+    rows = [found['lengths'][length] for length in ('32', '128', '512')]
+    ratios = ' / '.join(f'{row["speed_ratio"]:.2f}' for row in rows)
+    streamed, whole = (
+        ' / '.join(f'{row[f"{name}_bytes"] / 1e9:.2f}' for row in rows) for name in ('streamed', 'whole')
+    )
+    assert f'{ratios} times its speed, in {streamed} GB for {whole} GB' in TEXT
+    end = found['end_to_end']
+    sentence = f'{end["frames_a_second"]:.1f} frames a second, of which all but the network takes'
+    assert f'{sentence} {100 * end["share_beside_network"]:.1f} %' in TEXT
+    assert f'{end["frames_a_second"]:.1f} frames a second' in (ROOT / 'docs/models.md').read_text(encoding='utf-8')
+    assert rows[0]['speed_ratio'] >= 0.95 and end['frames_a_second'] >= 8 and end['share_beside_network'] < 0.15
