@@ -53,3 +53,10 @@ def test_the_figures_are_those_of_the_benchmark():
     assert f'{sentence} {100 * end["share_beside_network"]:.1f} %' in TEXT
     assert f'{end["frames_a_second"]:.1f} frames a second' in (ROOT / 'docs/models.md').read_text(encoding='utf-8')
     assert rows[0]['speed_ratio'] >= 0.95 and end['frames_a_second'] >= 8 and end['share_beside_network'] < 0.15
+
+
+def test_the_figures_of_windows_are_those_of_their_check():
+    found = json.loads((ROOT / 'docs/results/seam.json').read_text(encoding='utf-8'))
+    words = ' '.join(TEXT.split())
+    assert f'has {found["windows"]:.3f} dB on Y, and over the whole scene {found["whole"]:.3f}' in words
+    assert found['lost at most in a frame'] < 0.02 and found['frames'] == 64

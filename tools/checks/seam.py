@@ -18,8 +18,6 @@ from statistics import mean
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_psnr
-from basicsr.utils.matlab_functions import imresize
 from tqdm import tqdm
 
 from basicsr_semantic import load, upscale
@@ -68,12 +66,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def shrink(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 by MATLAB's bicubic interpolation."""
+    from basicsr.utils.matlab_functions import imresize  # this package repairs BasicSR first
+
     small = torch.as_tensor(imresize(torch.from_numpy(image).permute(2, 0, 1).float() / 255, 1 / SCALE))
     return small.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
 
 
 def psnr(image: np.ndarray, right: np.ndarray) -> float:
     """On Y."""
+    from basicsr.metrics import calculate_psnr
+
     both = (np.ascontiguousarray(one[..., ::-1]) for one in (image, right))
     return float(calculate_psnr(*both, crop_border=0, test_y_channel=True))
 
