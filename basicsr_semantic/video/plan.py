@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import nn
 
 from ..inference import Restorer
@@ -35,6 +36,16 @@ class Plan:
     fast: bool = False
 
 
+def scale_of(restorer: Restorer) -> int:
+    """How many times a network enlarges; where neither it nor its file says so, as those of BasicSR, it is tried."""
+    if restorer.scale is None:
+        device = next(restorer.parameters()).device
+        side = 64
+        made = restorer(torch.zeros(1, 1, 3, side, side, device=device))
+        restorer.scale = made.size(-1) // side
+    return int(restorer.scale)
+
+
 def restorer_of_scenes(
     restorer: Restorer, plan: Plan, choices: Choices | None = None, say: Callable[[str], None] | None = None
 ) -> SceneRestorer:
@@ -50,7 +61,7 @@ def restorer_of_scenes(
         UserError: The side is none that a tile can have.
     """
     plain = plain_restorer(restorer, plan.window, plan.overlap)
-    device, scale = plain.device, int(restorer.scale or 1)
+    device, scale = plain.device, scale_of(restorer)
     scenes: SceneRestorer = plain
     if plan.fast:
         net = cast(nn.Module, plain.net if isinstance(plain, RecurrentScenes) else restorer.net)

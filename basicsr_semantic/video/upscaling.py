@@ -27,7 +27,7 @@ from ..utils.files import check_free, make_folder_of, write_whole
 from ..utils.memory import free_memory
 from .choices import Choices
 from .measures import MEASURES
-from .plan import Plan, restorer_of_scenes
+from .plan import Plan, restorer_of_scenes, scale_of
 from .scene_priors import PriorMaker
 from .scenes import Scene, cut_into_scenes
 from .segments import PART, Coding, SegmentWriter, check_size, coding_for, join
@@ -142,7 +142,7 @@ class Upscaler:
         self.scenes = restorer_of_scenes(
             restorer, self.settings.plan, Choices(self.work / CHOICES), self.report.remarks.append
         )
-        self.scale = int(restorer.scale or 1)
+        self.scale = scale_of(restorer)
         self.size = self.report.size = (source.height * self.scale, source.width * self.scale)
         self.coding: Coding | None = None
         if (file := outputs.video or outputs.side_by_side) is not None:
@@ -333,6 +333,9 @@ class Upscaler:
         started = time.monotonic()
         for k, made in enumerate(self.scenes.restore(scene, begin, saved, self.progress), begin):
             image = as_image(made, scene.frames.dtype)
+            if image.shape[:2] != self.size:
+                (height, width), (h, w) = self.size, image.shape[:2]
+                raise UserError(f'The network makes frames of {w}x{h}, its file says {width}x{height}: another scale.')
             self.report.network_seconds += time.monotonic() - started
             self._put(restored, (scene.first + k, TimedFrame(scene.frames[k], scene.times[k]), image))
             if self._stop.is_set():

@@ -354,3 +354,24 @@ def test_a_place_where_nothing_can_be_written_is_said_before_the_work(tmp_path, 
     message = capsys.readouterr().err
     assert message.splitlines()[-1].startswith('basicsr: file/') and 'cannot be written: ' in message
     assert not (tmp_path / 'o.mp4').exists()
+
+
+def test_a_network_of_basicsr_that_says_no_scale_is_tried(tmp_path, model):
+    section = {'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1}
+    torch.save({'params': randomise(build_network(section), 1, 0.05).state_dict()}, tmp_path / 'net.pth')
+    net, images = load(tmp_path / 'net.pth', network=section), moving_frames(3, 24, 32)
+    assert net.scale is None
+    for how in ({}, {'tile': 32}, {'ensemble': True}):
+        made = list(basicsr_semantic.upscale(images, net, **how))
+        assert [image.shape for image in made] == [(96, 128, 3)] * 3
+    assert net.scale == 4
+
+
+def test_a_file_that_says_another_scale_is_told(tmp_path, model, capsys):
+    record = {'network': {'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1}, 'model_type': 'VideoRecurrentModel'}
+    net = randomise(build_network(record['network']), 1, 0.05)
+    content = {'params': net.state_dict(), 'arch': {**record, 'scale': 2, 'version': '0'}}
+    write_safetensors(content, tmp_path / 'net.safetensors')
+    path = write_video(tmp_path / 'in.mp4', moving_frames(3))
+    assert main(['upscale', str(path), str(tmp_path / 'o.mp4'), '--model', str(tmp_path / 'net.safetensors')]) == 2
+    assert 'The network makes frames of 128x96, its file says 64x48: another scale.' in capsys.readouterr().err
