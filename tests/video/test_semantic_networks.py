@@ -19,7 +19,7 @@ from basicsr_semantic.utils.safetensors_files import write_safetensors
 LENS = {'type': 'SemanticLens', 'mid_channels': 8, 'embed_dim': 12, 'depths': [1], 'num_heads': [2]}
 LENS |= {'window_size': [3, 8, 8], 'token_dim': 16, 'global_dim': 8}
 CLEAR = {'type': 'SeeClear', **TINY}
-FRAMES, HEIGHT, WIDTH = 16, 24, 32
+FRAMES, HEIGHT, WIDTH = 16, 64, 96
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def lq_of(tmp_path):
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)[None].float() / 255
 
 
+@pytest.mark.slow(20)
 def test_semantic_lens_gets_the_instance_tokens_of_the_scene_in_every_window(tmp_path, given):
     file, store = given(LENS, 'SemanticVSRModel')
     flags = ['--priors', str(store), '--extractor-option', 'instance_source=mean_over_time']
@@ -85,6 +86,7 @@ def test_semantic_lens_gets_the_instance_tokens_of_the_scene_in_every_window(tmp
     assert parts.shape == made.shape and 0 < np.abs(parts.astype(int) - made).max() < 128
 
 
+@pytest.mark.slow(10)
 def test_seeclear_restores_its_clips_and_its_noise_follows_from_the_number_of_the_frame(tmp_path, given):
     file, store = given(CLEAR, 'SeeClearModel')
     made = upscale(tmp_path, file, '--priors', str(store))
