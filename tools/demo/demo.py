@@ -261,7 +261,7 @@ def run(root: Path, lens: bool, fresh: bool, quick: bool, readme: bool, start: f
         ran = runner.run(step, number, len(steps))
         # A picture of these clips, perhaps with all methods, may be there from an earlier run: it stays till the end.
         if step.name == 'upscale':
-            print(f'Video: {out / "bikes.mp4"}; beside its input: {out / "bikes_side_by_side.mp4"}')
+            print(f'Video: {out / "bikes.mp4"}; next to its input: {out / "bikes_side_by_side.mp4"}')
         if step.name == 'clips' and (ran or not (out / PICTURE).exists()):
             first_picture(root, out)
     chosen = trainings(lens)

@@ -444,7 +444,7 @@ def test_the_whole_demo_at_a_tiny_size(tmp_path):
     named = first.index(f'First picture, before any training: {tmp_path / "results/demo/comparison.png"}')
     assert first.index('[3/13]') < named < first.index('[4/13]')
     video, side = (tmp_path / 'results/demo' / f'bikes{name}.mp4' for name in ('', '_side_by_side'))
-    assert f'Video: {video}; beside its input: {side}' in first
+    assert f'Video: {video}; next to its input: {side}' in first
     assert cv2.VideoCapture(str(video)).read()[1].shape == (272, 640, 3)
     assert cv2.VideoCapture(str(side)).read()[1].shape == (272, 1280, 3)
     assert 'Semantic Lens' not in (tmp_path / 'results/demo/table.md').read_text()
