@@ -273,7 +273,7 @@ def _dry_run(source: Source, upscaler: Upscaler) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scene = next(cut_into_scenes(itertools.islice(source.read(), 6), Path(folder), 'none'))
         started = time.monotonic()
-        for _ in upscaler.scenes.restore(scene, 0, lambda _: False, lambda *_: None):
+        for _ in upscaler.scenes.restore(scene):
             pass
         seconds = (time.monotonic() - started) / len(scene)
         scene.remove()

@@ -78,8 +78,8 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {message.rstrip(".")}{place}.'
 
 
-_NO_MEMORY = (os.strerror(errno.ENOMEM), "can't allocate memory", 'out of memory', 'failed to map segment')
-_NO_MEMORY += ('could not create a primitive',)  # oneDNN, which says no more of it
+_NO_MEMORY = (os.strerror(errno.ENOMEM), "can't allocate memory", 'not enough memory', 'out of memory')
+_NO_MEMORY += ('failed to map segment', 'could not create a primitive')  # oneDNN, which says no more of it
 
 
 def short_of_memory(error: BaseException | None) -> bool:

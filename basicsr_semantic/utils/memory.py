@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 _GROUP = Path('/sys/fs/cgroup')
-_NOT_ENOUGH = ("can't allocate memory", 'not enough memory')
 
 
 def peak_memory() -> int:
@@ -62,15 +61,6 @@ def memory_of(work: Callable[[], object], device: torch.device) -> int | None:
     work()
     peak = _kernel_says('/proc/self/status', 'VmHWM')
     return None if before is None or peak is None else max(peak - before, 0)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not enough; on a CPU PyTorch has no class for it."""
-    import torch
-
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _NOT_ENOUGH)
-    )
 
 
 def _kernel_says(file: str, name: str) -> int | None:

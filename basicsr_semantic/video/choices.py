@@ -20,15 +20,18 @@ class Choices:
         self.path = path
         self._values: dict[str, Any] = {}
 
-    def get(self, name: str) -> Any:
-        """What was chosen; None: nothing yet."""
+    def _load(self) -> dict[str, Any]:
+        """They are read late: a run that begins from the start removes the file first."""
         if not self._values and self.path is not None and self.path.is_file():
             self._values = json.loads(self.path.read_text(encoding='utf-8'))
-        return self._values.get(name)
+        return self._values
+
+    def get(self, name: str) -> Any:
+        """What was chosen; None: nothing yet."""
+        return self._load().get(name)
 
     def put(self, name: str, value: Any) -> None:
         """Keep a choice."""
-        self.get(name)
-        self._values[name] = value
+        self._load()[name] = value
         if self.path is not None and self.path.parent.is_dir():  # a dry run has no folder
             write_whole(self.path, json.dumps(self._values).encode())

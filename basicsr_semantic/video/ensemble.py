@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..priors.geometry import ClipGeometry
 from .frame_file import FrameFile
-from .scene_restorers import Progress, SceneRestorer
+from .scene_restorers import Progress, Saved, SceneRestorer, ScenesWithin, never, silent
 from .scenes import Scene, SceneView
 
 _FLIPS = ((False, False), (True, False), (False, True), (True, True))
 
 
-class EnsembleScenes:
+class EnsembleScenes(ScenesWithin):
     """Four mirrorings in both directions of time: eight results of a scene, of which the mean is taken.
 
     What is made of the scene backwards comes last frame first, so it waits on disk, as float32.
@@ -27,24 +27,22 @@ class EnsembleScenes:
     """
 
     def __init__(self, inner: SceneRestorer, scale: int) -> None:
-        self.inner, self.scale = inner, scale
+        super().__init__(inner)
+        self.scale = scale
 
     @property
     def plan(self) -> str:
         """What is special about how scenes are restored, as a sentence; empty: nothing."""
         return f'{self.inner.plan} Mean of eight: four mirrorings, in both directions of time.'.strip()
 
-    @property
-    def frames_at_once(self) -> int:
-        """Frames that are in memory at once."""
-        return self.inner.frames_at_once
-
     def disk(self, height: int, width: int) -> int:
         """Bytes on disk for a frame."""
         made = 3 * np.dtype(np.float32).itemsize * self.scale**2 * height * width
         return len(_FLIPS) * (self.inner.disk(height, width) + made) + self.inner.disk(height, width)
 
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """See `SceneRestorer`."""
         height, width = scene.size
         geometries = [ClipGeometry(0, 0, height, width, hflip=h, vflip=v) for h, v in _FLIPS]
@@ -52,7 +50,7 @@ class EnsembleScenes:
         streams = []
         for k, geometry in enumerate(geometries):
             view = SceneView(scene, f'forwards_{k}', geometry)
-            streams.append(self.inner.restore(view, first, saved, progress if not k else lambda *_: None))
+            streams.append(self.inner.restore(view, first, saved, progress if not k else silent))
         try:
             for number, parts in enumerate(zip(*streams, strict=True), first):
                 made = torch.zeros(3, height * self.scale, width * self.scale)
@@ -71,7 +69,7 @@ class EnsembleScenes:
         whole = scene.folder / f'backwards_{k}.done'
         if not whole.is_file():
             view = SceneView(scene, f'backwards_{k}_view', geometry, backwards=True)
-            for number, made in enumerate(self.inner.restore(view, 0, lambda _: False, lambda *_: None)):
+            for number, made in enumerate(self.inner.restore(view)):
                 file[number] = made.cpu().numpy()
                 progress('backward', 1)
             view.remove()

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..priors.geometry import ClipGeometry
 from .choices import Choices
-from .scene_restorers import Progress, SceneRestorer
+from .scene_restorers import Progress, Saved, SceneRestorer, ScenesWithin, never, silent
 from .scenes import Scene, SceneView
 
 _GAIN = 1.05
@@ -37,7 +38,7 @@ class Way:
         return ('bfloat16' if self.half else 'float32') + (', compiled' if self.compiled else '')
 
 
-class FastScenes:
+class FastScenes(ScenesWithin):
     """The fastest of float32 and bfloat16, compiled or not, as it is measured on the first frames.
 
     Args:
@@ -56,25 +57,18 @@ class FastScenes:
         choices: Choices | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self.inner, self.net, self.device = inner, net, device
+        super().__init__(inner)
+        self.net, self.device = net, device
         self.choices, self.say = choices or Choices(), say or (lambda sentence: None)
         self._way: Way | None = None
+        parts = {name: getattr(net, name, None) for name in _COMPILED}
+        known = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        self._plain: dict[str, Any] = known or {'forward': net.forward}
+        self._compiled: dict[str, Any] = {}
 
-    @property
-    def plan(self) -> str:
-        """What is special about how scenes are restored, as a sentence; empty: nothing."""
-        return self.inner.plan
-
-    @property
-    def frames_at_once(self) -> int:
-        """Frames that are in memory at once."""
-        return self.inner.frames_at_once
-
-    def disk(self, height: int, width: int) -> int:
-        """Bytes on disk for a frame."""
-        return self.inner.disk(height, width)
-
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """See `SceneRestorer`."""
         if self._way is None:
             known = self.choices.get('way')
@@ -83,18 +77,32 @@ class FastScenes:
         yield from self._run(self._way, scene, first, saved, progress)
 
     def _run(
-        self, way: Way, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress
+        self, way: Way, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
     ) -> Iterator[Tensor]:
-        with _compiled(self.net) if way.compiled else contextlib.nullcontext():
-            frames = self.inner.restore(scene, first, saved, progress)
-            while True:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=way.half):
-                    made = next(frames, None)
-                if made is None:
-                    return
-                yield made.float()
+        frames = self.inner.restore(scene, first, saved, progress)
+        while True:
+            with self._set(way):  # for one frame: several scenes may be restored side by side
+                made = next(frames, None)
+            if made is None:
+                return
+            yield made.float()
+
+    @contextlib.contextmanager
+    def _set(self, way: Way) -> Iterator[None]:
+        """With the network as a way has it."""
+        if way.compiled and not self._compiled:
+            self._compiled = {name: torch.compile(part) for name, part in self._plain.items()}
+        try:
+            for name, part in self._compiled.items() if way.compiled else ():
+                setattr(self.net, name, part)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=way.half):
+                yield
+        finally:
+            for name, part in self._plain.items() if way.compiled else ():
+                setattr(self.net, name, part)
 
     def _choose(self, scene: Scene) -> Way:
+        scene = scene.whole  # a tile, or a piece that is tried, says less
         height, width = (min(_SIDE, side) for side in scene.size)
         view = SceneView(scene, 'tried_fast', ClipGeometry(0, 0, height, width), count=min(_FRAMES, len(scene)))
         found: dict[Way, tuple[float, Tensor]] = {}
@@ -127,7 +135,7 @@ class FastScenes:
             for file in view.folder.iterdir():
                 file.unlink()
             started = time.perf_counter()
-            made = torch.stack([frame.cpu() for frame in self._run(way, view, 0, lambda _: False, lambda *_: None)])
+            made = torch.stack([frame.cpu() for frame in self._run(way, view)])
             seconds = time.perf_counter() - started
         return seconds, made
 
@@ -151,30 +159,3 @@ def _half_is_faster(device: torch.device) -> bool:
 def _wait(device: torch.device) -> None:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
-
-
-@contextlib.contextmanager
-def _compiled(net: nn.Module) -> Iterator[None]:
-    """With what takes nearly all of a network's time compiled."""
-    plain = {name: part for name in _COMPILED if isinstance(part := getattr(net, name, None), nn.Module)}
-    if not plain:
-        with _compiled_forward(net):
-            yield
-        return
-    try:
-        for name, part in plain.items():
-            setattr(net, name, torch.compile(part))
-        yield
-    finally:
-        for name, part in plain.items():
-            setattr(net, name, part)
-
-
-@contextlib.contextmanager
-def _compiled_forward(net: nn.Module) -> Iterator[None]:
-    plain = net.forward
-    net.forward = torch.compile(plain)
-    try:
-        yield
-    finally:
-        net.forward = plain

@@ -71,7 +71,7 @@ def upscale(
         for scene in cut_into_scenes(_timed(frames), work, scenes):
             if priors is not None:
                 scene.read_priors(priors, '')
-            for made in how.restore(scene, 0, lambda _: False, lambda *_: None):
+            for made in how.restore(scene):
                 yield as_image(made, scene.frames.dtype)
             scene.remove()
 

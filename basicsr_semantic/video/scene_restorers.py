@@ -23,6 +23,17 @@ _WINDOW, _SHARED = 16, 4
 """Frames of a window, and those that neighbours share."""
 Progress = Callable[[str, int], None]
 """What is done, and frames that are done of it."""
+Saved = Callable[[int], bool]
+"""Whether what comes behind a frame is to be kept."""
+
+
+def never(frame: int) -> bool:
+    """Nothing is kept."""
+    return False
+
+
+def silent(what: str, count: int) -> None:
+    """Nobody is told."""
 
 
 class SceneRestorer(Protocol):
@@ -42,7 +53,9 @@ class SceneRestorer(Protocol):
         """Bytes on disk for a frame of a scene, in addition to the frame itself."""
         ...
 
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """Restore the frames of a scene from ``first`` on, (3, H, W) float32.
 
         Args:
@@ -52,6 +65,31 @@ class SceneRestorer(Protocol):
             progress: Is told what is done.
         """
         ...
+
+
+class ScenesWithin:
+    """Restores scenes by what restores them otherwise; as that does, but for what a subclass does itself.
+
+    Args:
+        inner: Restores a scene.
+    """
+
+    def __init__(self, inner: SceneRestorer) -> None:
+        self.inner = inner
+
+    @property
+    def plan(self) -> str:
+        """What is special about how scenes are restored, as a sentence; empty: nothing."""
+        return self.inner.plan
+
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that are in memory at once."""
+        return self.inner.frames_at_once
+
+    def disk(self, height: int, width: int) -> int:
+        """Bytes on disk for a frame."""
+        return self.inner.disk(height, width)
 
 
 class RecurrentScenes:
@@ -72,7 +110,9 @@ class RecurrentScenes:
         channels, rows, columns = stream.state_shape
         return 4 * channels * rows * columns
 
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """See `SceneRestorer`."""
         stream = RecurrentStream(
             self.net,
@@ -134,7 +174,9 @@ class WindowedScenes:
         """Nothing."""
         return 0
 
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """See `SceneRestorer`."""
         for begin, end, shown in windows(len(scene), self.window, self.overlap, self.restorer.arch.num_frame):
             if shown[-1] < first:

@@ -62,6 +62,11 @@ class Scene:
         """(h, w) of its frames."""
         return self.frames.shape[0], self.frames.shape[1]
 
+    @property
+    def whole(self) -> Scene:
+        """The scene that it is a view of, or itself."""
+        return self
+
     def image(self, k: int) -> np.ndarray:
         """A frame (h, w, 3), uint8 or uint16."""
         return self.frames[k]
@@ -109,6 +114,11 @@ class SceneView(Scene):
     def size(self) -> tuple[int, int]:
         """(h, w) of its frames."""
         return self.geometry.height, self.geometry.width
+
+    @property
+    def whole(self) -> Scene:
+        """The scene that it is a view of."""
+        return self.scene.whole
 
     def image(self, k: int) -> np.ndarray:
         """A frame (h, w, 3), uint8 or uint16."""

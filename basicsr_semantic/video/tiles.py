@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..priors.geometry import ClipGeometry
 from ..priors.semantic_priors import CELL
-from ..utils.errors import UserError
-from ..utils.memory import free_memory, is_out_of_memory, memory_of
+from ..utils.errors import UserError, short_of_memory
+from ..utils.memory import free_memory, memory_of
 from .choices import Choices
-from .scene_restorers import Progress, SceneRestorer
+from .scene_restorers import Progress, Saved, SceneRestorer, ScenesWithin, never, silent
 from .scenes import Scene, SceneView
 
 SMALLEST = 32
@@ -25,7 +25,7 @@ _SHARE = 0.7
 """Part of the free memory that a tile may take."""
 
 
-class TiledScenes:
+class TiledScenes(ScenesWithin):
     """Every tile is restored as a scene of its own, all side by side, and frame by frame they are faded into one.
 
     No tile waits on disk for the others: each has its state, and all make a frame before any makes the one behind it.
@@ -52,7 +52,8 @@ class TiledScenes:
     ) -> None:
         if tile is not None and tile and (tile % CELL or tile < SMALLEST):
             raise UserError(f'A tile must be a multiple of {CELL} and at least {SMALLEST} pixels, not {tile}.')
-        self.inner, self.device, self.scale, self.tile = inner, device, scale, tile
+        super().__init__(inner)
+        self.device, self.scale, self.tile = device, scale, tile
         self.choices = choices or Choices()
 
     @property
@@ -61,17 +62,14 @@ class TiledScenes:
         tiles = f'Tiles of {self.tile}x{self.tile} pixels, faded into one another.' if self.tile else ''
         return ' '.join(part for part in (self.inner.plan, tiles) if part)
 
-    @property
-    def frames_at_once(self) -> int:
-        """Frames that are in memory at once."""
-        return self.inner.frames_at_once
-
     def disk(self, height: int, width: int) -> int:
         """Bytes on disk for a frame."""
         boxes = tiles(height, width, self.tile) if self.tile else [(0, 0, height, width)]
         return sum(self.inner.disk(h, w) for _, _, h, w in boxes)
 
-    def restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def restore(
+        self, scene: Scene, first: int = 0, saved: Saved = never, progress: Progress = silent
+    ) -> Iterator[Tensor]:
         """See `SceneRestorer`."""
         if (chosen := self.choices.get('tile')) is not None:
             self.tile = chosen
@@ -86,14 +84,14 @@ class TiledScenes:
                 return
             except Exception as error:
                 smaller = halved(self.tile or max(scene.size))
-                if not is_out_of_memory(error) or smaller is None:
+                if not short_of_memory(error) or smaller is None:
                     raise
                 self.tile = smaller
                 self.choices.put('tile', smaller)
             if self.device.type == 'cuda':
                 torch.cuda.empty_cache()
 
-    def _restore(self, scene: Scene, first: int, saved: Callable[[int], bool], progress: Progress) -> Iterator[Tensor]:
+    def _restore(self, scene: Scene, first: int, saved: Saved, progress: Progress) -> Iterator[Tensor]:
         height, width = scene.size
         if not self.tile or self.tile >= max(height, width):
             yield from self.inner.restore(scene, first, saved, progress)
@@ -102,23 +100,14 @@ class TiledScenes:
         for number, box in enumerate(boxes):
             view = SceneView(scene, f'tile_{self.tile}_{number}', ClipGeometry(*box))
             # progress counts frames, not tiles
-            streams.append(self.inner.restore(view, first, saved, progress if not number else lambda *_: None))
-        fades = [self._fade(box, height, width) for box in boxes]
+            streams.append(self.inner.restore(view, first, saved, progress if not number else silent))
+        rows, columns = (fades(length, self.tile, self.scale) for length in (height, width))
         for parts in zip(*streams, strict=True):
             made = torch.zeros(3, height * self.scale, width * self.scale)
-            for box, fade, part in zip(boxes, fades, parts, strict=True):
-                top, left, h, w = (self.scale * length for length in box)
-                made[:, top : top + h, left : left + w] += fade * part.cpu()
+            for (top, left, h, w), part in zip(boxes, parts, strict=True):
+                y, x, bottom, right = (self.scale * place for place in (top, left, top + h, left + w))
+                made[:, y:bottom, x:right] += rows[top][:, None] * columns[left] * part.cpu()
             yield made
-
-    def _fade(self, box: tuple[int, int, int, int], height: int, width: int) -> Tensor:
-        """What a tile counts at each of its pixels; those of all tiles sum to 1."""
-        assert self.tile
-        top, left, h, w = box
-        rows = fades(height, self.tile, self.scale)[starts(height, self.tile).index(top)]
-        columns = fades(width, self.tile, self.scale)[starts(width, self.tile).index(left)]
-        assert (len(rows), len(columns)) == (h * self.scale, w * self.scale)
-        return rows[:, None] * columns
 
 
 def overlap_of(tile: int) -> int:
@@ -141,9 +130,9 @@ def tiles(height: int, width: int, tile: int) -> list[tuple[int, int, int, int]]
     return [(top, left, min(tile, height - top), min(tile, width - left)) for top, left in places]
 
 
-def fades(length: int, tile: int, scale: int) -> list[Tensor]:
-    """What each tile along one side counts at each of its pixels in the result, a ramp where it meets a neighbour."""
-    ramp, total, found = scale * overlap_of(tile), torch.zeros(scale * length), []
+def fades(length: int, tile: int, scale: int) -> dict[int, Tensor]:
+    """What each tile along one side counts at each of its pixels in the result, by where it begins; in sum 1."""
+    ramp, total, found = scale * overlap_of(tile), torch.zeros(scale * length), {}
     for begin in starts(length, tile):
         end = min(begin + tile, length)
         places = torch.arange(scale * (end - begin)) + 0.5
@@ -153,9 +142,8 @@ def fades(length: int, tile: int, scale: int) -> list[Tensor]:
         if end < length:
             fade = torch.minimum(fade, (len(places) - places) / ramp)
         total[scale * begin : scale * end] += fade
-        found.append(fade)
-    begins = starts(length, tile)
-    return [fade / total[scale * begin :][: len(fade)] for fade, begin in zip(found, begins, strict=True)]
+        found[begin] = fade
+    return {begin: fade / total[scale * begin :][: len(fade)] for begin, fade in found.items()}
 
 
 def halved(tile: int) -> int | None:
@@ -177,9 +165,10 @@ def largest_tile(inner: SceneRestorer, scene: Scene, device: torch.device) -> in
     view = SceneView(scene, 'tried', box, count=min(len(scene), inner.frames_at_once))
 
     def restore() -> None:
-        for _ in inner.restore(view, 0, lambda _: False, lambda *_: None):
+        for _ in inner.restore(view):
             pass
 
+    restore()  # what the first time alone takes is not counted, as to see which precision is faster
     taken = None if free is None else memory_of(restore, device)
     view.remove()
     if free is None or not taken:

@@ -18,8 +18,8 @@ from basicsr_semantic.cli import main
 from basicsr_semantic.inference import Restorer
 from basicsr_semantic.priors import SemanticPriors
 from basicsr_semantic.priors.semantic_priors import CELL
-from basicsr_semantic.utils.errors import UserError
-from basicsr_semantic.utils.memory import free_memory, is_out_of_memory, memory_of
+from basicsr_semantic.utils.errors import UserError, short_of_memory
+from basicsr_semantic.utils.memory import free_memory, memory_of
 from basicsr_semantic.utils.safetensors_files import write_safetensors
 from basicsr_semantic.video import fast, tiles
 from basicsr_semantic.video.choices import Choices
@@ -61,7 +61,7 @@ def network(**more):
 
 def restore(net, plan, scene, choices=None, say=None):
     how = restorer_of_scenes(net, plan, choices, say)
-    return torch.stack(list(how.restore(scene, 0, lambda _: False, lambda *_: None)))
+    return torch.stack(list(how.restore(scene)))
 
 
 def tensor(scene):
@@ -74,7 +74,9 @@ def test_tiles_cover_a_side_and_count_one_in_sum(length, cells, scale):
     tile = cells * CELL
     begins, total = tiles.starts(length, tile), torch.zeros(length * scale)
     assert begins == sorted(set(begins)) and all(begin % CELL == 0 for begin in begins)
-    for begin, fade in zip(begins, tiles.fades(length, tile, scale), strict=True):
+    fades = tiles.fades(length, tile, scale)
+    assert [*fades] == begins
+    for begin, fade in fades.items():
         assert 0 < len(fade) <= tile * scale
         total[begin * scale : begin * scale + len(fade)] += fade
     assert (total - 1).abs().max() < 1e-6
@@ -153,9 +155,9 @@ def test_the_largest_tile_that_fits_is_taken(scene, monkeypatch):
         monkeypatch.setattr(tiles, 'free_memory', lambda device, free=free: free)
         monkeypatch.setattr(tiles, 'memory_of', lambda work, device, taken=taken: taken)
         how = restorer_of_scenes(net, Plan())
-        next(how.restore(whole, 0, lambda _: False, lambda *_: None))
+        next(how.restore(whole))
         assert (how.plan == '') == (tile == 0) and f'{tile}x{tile}' in how.plan + '0x0'
-    assert not is_out_of_memory(RuntimeError('another')) and is_out_of_memory(MemoryError())
+    assert not short_of_memory(RuntimeError('another')) and short_of_memory(MemoryError())
 
 
 def test_a_side_that_no_tile_has_is_refused(tmp_path, capsys):
@@ -190,14 +192,33 @@ def test_fast_takes_what_is_faster_and_says_how_near_it_is(scene, monkeypatch):
     assert torch.equal(restore(net, Plan(tile=0, fast=True), whole, choices), made)
 
 
-def test_a_compiled_network_is_the_plain_one_again_afterwards(monkeypatch):
-    net = network()
-    parts, used = dict(net.net.named_modules()), []
-    monkeypatch.setattr(torch, 'compile', lambda part: used.append(part) or part)
-    with fast._compiled(net.net):
-        pass
-    assert {id(part) for part in used} == {id(parts[name]) for name in fast._COMPILED}
+def test_a_compiled_network_is_the_plain_one_again_afterwards(scene, monkeypatch):
+    net, whole, used = network(), scene(3), []
+    parts = dict(net.net.named_modules())
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, part):
+            super().__init__()
+            self.part = [part]
+            used.append(part)
+
+        def forward(self, *arguments):
+            return self.part[0](*arguments)
+
+    wanted = restore(net, Plan(tile=32), whole)
+    monkeypatch.setattr(torch, 'compile', Compiled)
+    choices = Choices()
+    choices.put('way', [False, True])
+    assert torch.equal(restore(net, Plan(tile=32, fast=True), whole, choices), wanted)  # tiles, side by side
+    assert [id(part) for part in used] == [id(parts[name]) for name in fast._COMPILED]  # each once
     assert dict(net.net.named_modules()) == parts
+
+
+def test_the_way_is_chosen_on_the_whole_scene_whatever_is_restored_first(scene, monkeypatch):
+    net, whole, seen = network(), scene(3, 280, 320), []
+    monkeypatch.setattr(fast.FastScenes, '_choose', lambda self, scene: seen.append(scene) or fast.Way())
+    next(restorer_of_scenes(net, Plan(fast=True)).restore(whole))
+    assert len(seen) == 1 and seen[0].whole is whole
 
 
 @pytest.mark.parametrize('flags', [['--tile', '32'], ['--ensemble']], ids=['tiles', 'ensemble'])

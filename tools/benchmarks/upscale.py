@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+from basicsr_semantic.utils.memory import peak_memory
 
 HEIGHT, WIDTH = 80, 136
 
@@ -115,8 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
             result = end_to_end(options.model, options.argument)
         else:
             result = {'seconds': runs[options.one](options.model, int(options.argument))}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({**result, 'peak_bytes': peak}))
+        print(json.dumps({**result, 'peak_bytes': peak_memory()}))
         return
     found: dict = {'model': options.model, 'threads': options.threads, 'lengths': {}}
     if options.video:
