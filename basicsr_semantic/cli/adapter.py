@@ -30,7 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         'released weights',
     )
     merge.add_argument(
-        'adapter', help='net_g_seem_*.pth or net_g_adapter_*.pth, as training with train:trainable writes it'
+        'adapter',
+        help='net_g_seem_*.pth or net_g_adapter_*.pth, as training with train:trainable writes it; or the name of one',
     )
     merge.set_defaults(run=run_merge)
     split = ways.add_parser('split', help='the adapter in the checkpoint of a network of which a part was tuned')
@@ -46,7 +47,7 @@ def run_merge(args: argparse.Namespace) -> int:
     from ..config.named_weights import weights_file
     from ..models.adapter_files import merge_files
 
-    network = merge_files(weights_file(args.baseline), args.adapter, args.out, args.force)
+    network = merge_files(weights_file(args.baseline), weights_file(args.adapter), args.out, args.force)
     described = yaml.safe_dump(network, default_flow_style=True, sort_keys=False, width=10**6).strip()
     say(f'{args.out} is written; it loads strictly into network_g: {described}')
     return 0

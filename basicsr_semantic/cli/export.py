@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('source', metavar='SOURCE', help='a training, a checkpoint, or an option file')
+    parser.add_argument('source', metavar='SOURCE', help='a training, a checkpoint or adapter, or an option file')
     parser.add_argument('out', metavar='OUT', help='file to write, NAME.safetensors')
     parser.add_argument('-opt', dest='options', metavar='FILE', help='option file of its training, for older files')
     parser.add_argument('--adapter', metavar='FILE', help='tuned part to merge in first')
@@ -61,5 +61,6 @@ def run(args: argparse.Namespace) -> int:
     kind = said.get('prior_kind')
     size = Path(args.out).stat().st_size
     priors = f'priors of {kind}' if kind else 'no priors'
-    say(f'{printable(args.out)} is written: {network} x{said["arch"]["scale"]}, {priors}, {size / 1e6:.2f} MB.')
+    what = f'adapter of {network}' if 'tuned' in said else network
+    say(f'{printable(args.out)} is written: {what} x{said["arch"]["scale"]}, {priors}, {size / 1e6:.2f} MB.')
     return 0

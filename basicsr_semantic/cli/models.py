@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
                 'bytes': weights.size,
                 'licence': weights.licence,
                 'network': dict(weights.network),
+                'base': weights.base or None,
                 'found': None if place is None else str(place),
                 'where': where,
             }
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         say(row['name'])
         say(f'  {row["about"]}')
+        if row['base']:
+            say(f'  adapter of {row["base"]}')
         say(f'  {row["file"]}, {row["bytes"] / 1e6:.1f} MB, {row["licence"]}')
         say(f'  SHA-256 {row["sha256"]}')
         if args.name is not None:

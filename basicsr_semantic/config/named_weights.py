@@ -34,11 +34,13 @@ class NamedWeights:
     about: str
     """What was trained on what."""
     network: Mapping[str, Any]
-    """Section ``network_g`` that the weights fit."""
+    """Section ``network_g`` that the weights fit, an adapter's together with those of its base."""
     package: str = ''
     """A package of the Python index that carries the file; its code is not imported."""
     other_files: tuple[str, ...] = field(default=())
     """Other names under which the file is found, that in the package first."""
+    base: str = ''
+    """An adapter's base, the name of other weights; empty where the weights are a whole network."""
 
     def places(self) -> Iterator[Path]:
         """Where the file may be, in the order in which it is looked for."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..config.option_file import OptionFile
 from ..engine.checkpoint import load_file
 from ..engine.network_record import KEY, with_defaults
-from ..models.adapter_files import TUNED
+from ..models.adapter_files import TUNED, adapter_alone
 from ..models.base_upsamplers import BASE
 from ..priors import PriorStore
 from ..utils.errors import UserError, shown
@@ -37,7 +37,7 @@ def export(
 
     Args:
         source: What `load` takes: a checkpoint, a training, a name; or an option file ``.yml``, whose training is
-            taken, else its ``path:pretrain_network_g``.
+            taken, else its ``path:pretrain_network_g``. An adapter stays one: it goes onto the base of its training.
         out: File to write, ``NAME.safetensors``.
         adapter: Tuned part to merge in first.
         options: Option file of the training; None: the one that BasicSR has put next to the checkpoint.
@@ -78,19 +78,24 @@ def _export(
     values = {} if options is None else OptionFile.read(options).values
     content = load_file(path)
     content = content if isinstance(content, dict) else {}
-    described = isinstance(content.get(KEY), Mapping)
-    restorer = load(source, network=None if described or not values else options)
-    record = dict(restorer.description)
-    network = with_defaults(record.pop('network'))
-    said: dict[str, Any] = {KEY: {'network': network, 'scale': restorer.scale, **record}}
+    said: dict[str, Any]
+    if (weights := adapter_alone(content)) is not None:
+        if KEY not in content:
+            raise UserError(f'{path} is an adapter that does not say which network it is of, so it was not exported.')
+        said = {name: content[name] for name in (KEY, TUNED)}
+    else:
+        described = isinstance(content.get(KEY), Mapping)
+        restorer = load(source, network=None if described or not values else options)
+        record = dict(restorer.description)
+        network = with_defaults(record.pop('network'))
+        said, weights = {KEY: {'network': network, 'scale': restorer.scale, **record}}, restorer.net.state_dict()
     said |= {name: content[name] for name in OF_CHECKPOINTS if name in content}
     if (extractor := _extractor(values, priors)) is not None:
         said['extractor'] = extractor
         said.setdefault('prior_kind', extractor['kind'])
     before = {name: content[name] for name in NOTES if isinstance(content.get(name), str)}
     said |= before | {name: note for name, note in notes.items() if note is not None}
-    said.pop(TUNED, None)
-    write_safetensors({**said, 'params': restorer.net.state_dict()}, out, half)
+    write_safetensors({**said, 'params': weights}, out, half)
     return {name: value for name, value in said.items() if name != BASE}
 
 

@@ -54,6 +54,7 @@ def load(
     Args:
         name_or_path: A checkpoint; the folder of a training, whose newest ``net_g_*.pth`` is taken; the name of a
             training under ``experiments``; or the name of weights that ``basicsr models`` lists, ``lite`` for example.
+            The name of an adapter brings its base with it.
         adapter: What tuning a part of that network has written (``net_g_seem_*.pth``, say), or the name of one. It goes
             onto no other base than that of its training.
         network: For older checkpoints: the section ``network_g`` of their training, ``type`` and arguments, or the
@@ -72,11 +73,13 @@ def load(
             read or does not say its network, a network that is not registered or does not restore frames, weights
             that do not fit it, or an adapter of another base.
     """
+    named = named_weights(str(name_or_path))
+    if named is not None and named.base and adapter is None:
+        name_or_path, adapter = named.base, named.name
     path = find_checkpoint(name_or_path)
     if adapter is not None:
         with merged(path, adapter) as whole:
             return load(whole, network=network, param_key=param_key, missing_priors=missing_priors, device=device)
-    named = named_weights(str(name_or_path))
     if named is not None and network is None:
         network = named.network or None
     with read_once(path.parent):

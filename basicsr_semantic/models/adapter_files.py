@@ -19,7 +19,7 @@ from torch import nn
 from ..archs.adapters import merge_adapter, split
 from ..archs.seem_configuration import read_configuration
 from ..archs.semantic_arch import arch_of
-from ..engine.checkpoint import load_file, read_weights, save_atomic
+from ..engine.checkpoint import is_state_dict, load_file, read_weights, save_atomic
 from ..engine.network_record import KEY as NETWORK
 from ..utils.errors import UserError
 from ..utils.files import check_free, file_sha256
@@ -105,6 +105,14 @@ class Tuning:
                 f'{adapter} was trained on {wanted}; {base} has {found} and is another one. On another base its '
                 f'weights mean something else. Give the base of its training, or train it on this one.'
             )
+
+
+def adapter_alone(content: Any) -> dict[str, torch.Tensor] | None:
+    """The adapter, its moving average where there is one, in a checkpoint that holds nothing else; else None."""
+    if (tuning := Tuning.read(content)) is None:
+        return None
+    state = content.get('params_ema', content.get('params'))
+    return dict(state) if is_state_dict(state) and state.keys() <= set(tuning.keys) else None
 
 
 class PartOf(nn.Module):

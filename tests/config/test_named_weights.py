@@ -13,6 +13,8 @@ from basicsr.archs.basicvsr_arch import BasicVSR
 from helpers.project import ROOT, write_options
 
 import basicsr_semantic
+from basicsr_semantic.archs.adapters import adapter_state
+from basicsr_semantic.archs.basicvsr_seem_arch import BasicVSRSEEM
 from basicsr_semantic.cli import main
 from basicsr_semantic.config import named_weights
 from basicsr_semantic.config.named_weights import NAMED, weights_file
@@ -102,6 +104,42 @@ def test_the_verb_lists_them(tiny, capsys):
     assert '"num_feat": 4' in capsys.readouterr().out
     assert main(['models', 'tinybi']) == 2
     assert 'No released weights are called tinybi. Did you mean tiny-bi?' in capsys.readouterr().err
+
+
+@pytest.fixture
+def adapter(tiny, monkeypatch):
+    """An adapter of `tiny-bi` by the name of `tiny-seem`, in the folder of pretrained models."""
+    network = {'type': 'BasicVSRSEEM', 'num_feat': 4, 'num_block': 1, 'num_masks': 4, 'reduction': 2}
+    net = BasicVSRSEEM(num_feat=4, num_block=1, num_masks=4, reduction=2)
+    part = adapter_state(net)
+    tuned = {'keys': [*part], 'overwrites': [], 'base_file': tiny.name, 'base_key': 'params'}
+    tuned['base_sha256'] = NAMED['tiny-bi'].sha256
+    file = tiny.parent / 'tiny_seem.pth'
+    torch.save({'params': part, 'arch': {'network': network, 'scale': 4}, 'tuned': tuned}, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    changes = {'name': 'tiny-seem', 'file': file.name, 'sha256': digest, 'network': network, 'base': 'tiny-bi'}
+    monkeypatch.setitem(NAMED, 'tiny-seem', dataclasses.replace(NAMED['tiny-bi'], **changes))
+    return part
+
+
+def test_an_adapter_has_a_name_that_brings_its_base(adapter, tmp_path, capsys):
+    for net in (
+        basicsr_semantic.load('tiny-bi', adapter='tiny-seem', missing_priors='neutral'),
+        basicsr_semantic.load('tiny-seem', missing_priors='neutral'),
+    ):
+        state = net.net.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in adapter.items())
+        assert net(torch.rand(1, 2, 3, 64, 64)).shape == (1, 2, 3, 256, 256)
+    assert main(['adapter', 'merge', 'tiny-bi', 'tiny-seem', str(tmp_path / 'merged.pth')]) == 0
+    assert basicsr_semantic.load(tmp_path / 'merged.pth').net.state_dict().keys() == state.keys()
+    assert main(['models', 'tiny-seem']) == 0
+    assert 'adapter of tiny-bi' in capsys.readouterr().out
+
+
+def test_an_adapter_by_name_goes_onto_no_other_base(adapter, tmp_path):
+    torch.save({'params': BasicVSR(num_feat=4, num_block=1).state_dict()}, tmp_path / 'other.pth')
+    with pytest.raises(UserError, match=r'tiny_seem\.pth was trained on Tiny-0123\.pth, SHA-256 .* is another one'):
+        basicsr_semantic.load(tmp_path / 'other.pth', network=TINY, adapter='tiny-seem')
 
 
 @pytest.mark.skipif(not HAS_PACKAGE, reason='the extra "weights" is not installed')

@@ -12,7 +12,9 @@ from helpers.seem import randomise
 from basicsr_semantic import load
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file, read_weights
+from basicsr_semantic.inference.exporting import export
 from basicsr_semantic.utils.errors import UserError
+from basicsr_semantic.utils.files import file_sha256
 from basicsr_semantic.utils.safetensors_files import read_safetensors, write_safetensors
 
 LITE = {'type': 'BasicVSRLite', 'num_feat': 8, 'num_block': 1, 'flow_feat': 4}
@@ -73,9 +75,9 @@ def test_the_file_is_a_checkpoint_like_any_other(trained, tmp_path):
     assert main(['export', str(out), str(out), '--force']) == 0
 
 
-def test_an_adapter_is_merged_or_put_on_when_loading(trained, tmp_path):
-    from basicsr_semantic.utils.files import file_sha256
-
+@pytest.fixture
+def adapter(trained, tmp_path):
+    """A base network, and an adapter of it with everything that a training writes into one."""
     base = trained({**SEEM, 'branches': []}, 'base.pth')
     net = randomise(build_network(dict(SEEM)), 7)
     part = {
@@ -84,9 +86,15 @@ def test_an_adapter_is_merged_or_put_on_when_loading(trained, tmp_path):
     overwrites = [name for name in part if name.startswith('fusion')]
     tuned = {'keys': [*part], 'overwrites': overwrites, 'base_file': base.name, 'base_key': 'params_ema'}
     tuned['base_sha256'] = file_sha256(base)
-    adapter, out = tmp_path / 'adapter.safetensors', tmp_path / 'merged.safetensors'
+    file = tmp_path / 'net_g_seem_5.pth'
     record = {'network': SEEM, 'model_type': 'SemanticVSRModel', 'scale': 4, 'version': '0'}
-    write_safetensors({'params': part, 'arch': record, 'tuned': tuned, 'prior_kind': 'regions'}, adapter)
+    torch.save({'params': part, 'arch': record, 'tuned': tuned, 'prior_kind': 'regions'}, file)
+    return base, file
+
+
+def test_an_adapter_is_merged_or_put_on_when_loading(adapter, trained, tmp_path):
+    base, adapter = adapter
+    out, part = tmp_path / 'merged.safetensors', load_file(adapter)['params']
     wanted = read_weights(base, 'params_ema') | part
     assert main(['export', str(base), str(out), '--adapter', str(adapter)]) == 0
     for whole in (load(out), load(base, adapter=adapter)):
@@ -95,8 +103,38 @@ def test_an_adapter_is_merged_or_put_on_when_loading(trained, tmp_path):
     other = trained({**SEEM, 'branches': []}, 'other.pth', more=1)
     with pytest.raises(UserError, match=r'was trained on base\.pth, SHA-256'):
         load(other, adapter=adapter)
-    with pytest.raises(UserError, match=r"is an adapter.*Load that with adapter='adapter\.safetensors'"):
+    with pytest.raises(UserError, match=r"is an adapter.*Load that with adapter='net_g_seem_5\.pth'"):
         load(adapter)
+
+
+def test_an_exported_adapter_stays_one(adapter, tmp_path, capsys):
+    base, file = adapter
+    out, card = tmp_path / 'mine.safetensors', tmp_path / 'card.md'
+    card.write_text('Tuned on nothing.')
+    arguments = [str(file), str(out), '--half', '--licence', 'Apache-2.0', '--card', str(card)]
+    assert main(['export', *arguments]) == 0
+    assert 'is written: adapter of BasicVSRLite x4, priors of regions, ' in capsys.readouterr().out
+    assert out.stat().st_size < file.stat().st_size / 1.5
+    before, after = load(base, adapter=file), load(base, adapter=out)
+    assert after.prior_kind == 'regions' and after.description['card'] == 'Tuned on nothing.'
+    kept = read_weights(base, 'params_ema')
+    for name, value in before.net.state_dict().items():
+        if name in load_file(file)['params']:
+            assert torch.equal(after.net.state_dict()[name], value.half().float())
+        else:
+            assert torch.equal(after.net.state_dict()[name], kept[name]), 'the base is not halved'
+    with pytest.raises(UserError, match=r"is an adapter.*Load that with adapter='mine\.safetensors'"):
+        load(out)
+
+
+def test_an_adapter_of_an_unknown_network_is_not_exported(adapter, tmp_path):
+    _, file = adapter
+    content = load_file(file)
+    del content['arch']
+    torch.save(content, file)
+    with pytest.raises(UserError, match='does not say which network it is of'):
+        export(file, tmp_path / 'mine.safetensors')
+    assert not (tmp_path / 'mine.safetensors').exists()
 
 
 def test_older_files_take_their_network_from_the_option_file(trained, tmp_path, monkeypatch, options):
