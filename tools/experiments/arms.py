@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ class Stage(NamedTuple):
     option: str
     length: str
     suffix: str = ''
+    #: ``--force_yml`` values of this training alone.
+    forced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Arm:
         label: Its name in the table.
         stages: Its trainings; each goes on from the weights of the one before.
         forced: ``--force_yml`` values of all of them, and of the test.
+        in_test: Those of the test alone.
         start: Arm before it whose weights it starts from; None: from scratch.
     """
 
@@ -39,6 +42,7 @@ class Arm:
     stages: tuple[Stage, ...]
     forced: tuple[str, ...] = ()
     start: str | None = None
+    in_test: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Comparison:
     tested: bool = False
     in_training: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=lambda: METRICS)
+
+    @property
+    def method(self) -> str:
+        """What is compared, by the name of its option files' folder."""
+        return Path(self.folder).name
 
 
 def _stores(kind: str) -> tuple[str, ...]:
@@ -184,4 +193,70 @@ SEECLEAR = Comparison(
     columns=METRICS | {'niqe': 'NIQE', 'warping_error': 'warping error x 1000'},
 )
 
-COMPARISONS = {'seem': SEEM, 'semantic_lens': SEMANTIC_LENS, 'seeclear': SEECLEAR}
+NEUTRAL = 'network_g:missing_priors=neutral'
+
+
+def _no_priors(*parts: str) -> tuple[str, ...]:
+    """The options that take the stores of these data sets away."""
+    return tuple(f'datasets:{part}:dataroot_priors=~' for part in parts)
+
+
+LENS_TWINS = replace(
+    SEMANTIC_LENS,
+    about='Semantic Lens against its neutral twin, of the same parameters without priors: with the masks of stage 1, '
+    'with annotated masks, and with one clip in five without priors in training. Sizes, iterations and stage 1 are '
+    'those of semantic_lens.',
+    prefix='davis320_lens_twins_',
+    control='neutral',
+    arms=(
+        _lens('base', 'without GPS, ISEE and IMAGE', 'base_davis320'),
+        _lens('neutral', 'all parts, without priors (control)', 'davis320', NEUTRAL, *_no_priors('train', 'val')),
+        replace(SEMANTIC_LENS.arms[3], label='all parts, annotated masks (oracle)'),
+        replace(SEMANTIC_LENS.arms[4], label='all parts, masks of stage 1'),
+        _lens('dropout', 'all parts, one clip in five without priors', 'davis320', NEUTRAL, 'train:prior_dropout=0.2'),
+    ),
+)
+
+_ALL = SEECLEAR.arms[6]
+_ALIGNS = [f'middle.{k}.align.' for k in range(3)] + [f'decoder.{k}.align.' for k in range(4)]
+#: Learning rate of the attention to tokens, where it is trained with the rest.
+_TOKENS_AT_4 = f'train:optim_g:groups=[{{"prefixes":[{",".join(_ALIGNS)}],"lr_scale":4}}]'
+_WITH_TOKENS = ('condenser', 'joint')
+
+SEECLEAR_TWINS = replace(
+    SEECLEAR,
+    about='SeeClear against its neutral twin, of the same parameters without priors, with InCAM as it is by default '
+    'now, and with the attention to tokens at four times the learning rate of the rest. Sizes, iterations and the '
+    'X-Decoder are those of seeclear.',
+    prefix='davis320_seeclear_twins_',
+    control='neutral',
+    arms=(
+        replace(SEECLEAR.arms[0], label='1: DWT'),
+        replace(
+            _ALL,
+            name='neutral',
+            label='7: all, without priors (control)',
+            stages=tuple(stage._replace(forced=_no_priors('train', 'val')) for stage in _ALL.stages),
+            forced=(*_ALL.forced, NEUTRAL),
+            in_test=_no_priors('test_1'),
+        ),
+        _ALL,
+        replace(
+            _ALL,
+            name='tokens_at_4',
+            label='7: all, tokens at four times the rate',
+            stages=tuple(
+                stage._replace(forced=(_TOKENS_AT_4,)) if stage.suffix[1:] in _WITH_TOKENS else stage
+                for stage in _ALL.stages
+            ),
+        ),
+    ),
+)
+
+COMPARISONS = {
+    'seem': SEEM,
+    'semantic_lens': SEMANTIC_LENS,
+    'seeclear': SEECLEAR,
+    'semantic_lens_twins': LENS_TWINS,
+    'seeclear_twins': SEECLEAR_TWINS,
+}

@@ -35,13 +35,14 @@ def one_seed(comparison: Comparison, lengths: dict[str, int], seed: int, bar: tq
         name, start, last = f'{comparison.prefix}{arm.name}', weights[arm.start], Path()
         for stage in arm.stages:
             option = f'{comparison.folder}/{stage.option}.yml'
-            changes = (*arm.forced, *of_length(lengths[stage.length]), *start, *comparison.in_training)
+            changes = (*arm.forced, *stage.forced, *of_length(lengths[stage.length]), *start, *comparison.in_training)
             last = train(option, f'{name}{stage.suffix}_seed{seed}', seed, *changes)
             start = [f'path:pretrain_network_g={last / "models" / "net_g_latest.pth"}']
         weights[arm.name] = start
         if comparison.tested:
             option = f'{comparison.folder}/{comparison.held_out}.yml'
-            results[arm.name] = test(option, f'{name}_seed{seed}', f'val:seed={seed}', *arm.forced, *start)
+            changes = (f'val:seed={seed}', *arm.forced, *arm.in_test, *start)
+            results[arm.name] = test(option, f'{name}_seed{seed}', *changes)
         else:
             results[arm.name] = last_validation(last)
         bar.update()
@@ -71,8 +72,8 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument('--jobs', type=int, default=2, help='seeds that train at a time, one thread each')
         command.add_argument('--out', type=Path, default=ROOT / f'docs/results/{name}_davis320.json')
     options = parser.parse_args(arguments)
-    if options.method == 'seeclear' and options.clips <= 4 * options.memory:
-        commands.choices['seeclear'].error(
+    if 'clips' in options and options.clips <= 4 * options.memory:
+        commands.choices[options.method].error(
             '--clips must be more than four times --memory, the rest being the stage before.'
         )
     return options
@@ -83,12 +84,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = read_arguments(arguments)
     comparison = COMPARISONS[options.method]
     lengths = comparison.lengths(options)
-    stage_1 = prepare(options.method, options.data.resolve(), lengths)
+    stage_1 = prepare(comparison.method, options.data.resolve(), lengths)
     results = run_seeds(
         options.seeds, options.jobs, len(comparison.arms), lambda seed, bar: one_seed(comparison, lengths, seed, bar)
     )
     reference = bicubic(f'{comparison.folder}/{comparison.held_out}.yml', comparison.first_frames)
-    if options.method == 'seeclear':
+    if 'clips' in options:
         content: dict = {'settings': {key: getattr(options, key) for key in ('clips', 'memory', 'stage_1')}}
     else:
         content = {'iters': list(options.iters)}

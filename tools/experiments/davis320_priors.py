@@ -19,7 +19,7 @@ def prepare(method: str, data: Path, lengths: dict[str, int]) -> Averages | None
     """Make LQ and GT LMDBs of both parts, and the stores that a comparison reads.
 
     Args:
-        method: A key of COMPARISONS.
+        method: ``method`` of a comparison.
         data: Folder with train/ and val/.
         lengths: Iterations of stage 1, where the method needs one.
 
