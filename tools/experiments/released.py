@@ -4,6 +4,7 @@
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --grid     # which learning rate
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar annotations neutral --seeds 0 1 2
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar            # the other arms, seed 0
+    python tools/experiments/released.py --data DAVIS320 --choice                            # which arm is an adapter
     python tools/experiments/released.py --base lite --data DAVIS320 ...                     # the same over `lite`
     python tools/experiments/released.py --table
 
@@ -36,6 +37,8 @@ from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
 GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
 """Learning rates tried, for so many iterations, on the training clips but these two, which measure them."""
+CHOICE, CHOICE_ITERATIONS = ('annotations', 'neutral', 'regions', 'dropout', 'seem_alone'), 200
+"""Arms of which one becomes an adapter: the one that is best on the same two clips, after so many on the others."""
 NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
 
 
@@ -201,26 +204,42 @@ def run_arm(base: TrainedOut, name: str, seed: int, iterations: int, sets: dict[
     return {'arm': name, 'seed': seed, 'iterations': iterations, **figures(weights, arm, sets)}
 
 
+def try_arm(base: TrainedOut, name: str, run: str, iterations: int, sets: dict[str, list[Clip]], *changes: str) -> dict:
+    """Train an arm on the training clips but those of the grid, and measure it on these with its kind of masks."""
+    arm = ARMS[name]
+    changes = (f'datasets:train:meta_info_file={DATA / "train" / "without_grid.txt"}', *arm.force_yml(base), *changes)
+    changes = (*of_length(iterations), *changes, 'datasets:val:first_frames=1')
+    folder = train(base.option, f'{base.runs}_{run}', 0, *changes)
+    net = load(folder / 'models' / 'net_g_latest.pth', missing_priors='neutral')
+    kind = 'regions' if arm.masks == 'regions' else 'annotations'
+    masks = None if arm.masks is None else masks_of(sets['grid'], store('train', kind))
+    return {'iterations': iterations, 'clips': measure(net, sets['grid'], masks, run)}
+
+
 def run_grid(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
-    """Try the learning rates on training clips, with annotated masks."""
+    """Try the learning rates, with annotated masks."""
     for rate in GRID:
-        content = read(results)
-        if any(row['lr'] == rate for row in content['grid']):
+        if any(row['lr'] == rate for row in read(results)['grid']):
             continue
-        changes = (f'datasets:train:meta_info_file={DATA / "train" / "without_grid.txt"}', f'train:optim_g:lr={rate}')
-        folder = train(
-            base.option,
-            f'{base.runs}_grid_{rate:g}',
-            0,
-            *of_length(GRID_ITERATIONS),
-            *changes,
-            'datasets:val:first_frames=1',
-        )
-        net = load(folder / 'models' / 'net_g_latest.pth')
-        found = measure(net, sets['grid'], masks_of(sets['grid'], store('train', 'annotations')), f'rate {rate:g}')
+        row = try_arm(base, 'annotations', f'grid_{rate:g}', GRID_ITERATIONS, sets, f'train:optim_g:lr={rate}')
         content = read(results)
-        content['grid'].append({'lr': rate, 'iterations': GRID_ITERATIONS, 'clips': found})
+        content['grid'].append({'lr': rate, **row})
         write_json(results, content)
+
+
+def run_choice(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
+    """Try the arms of which one becomes an adapter, and say which is the best."""
+    for name in CHOICE:
+        if any(row['arm'] == name for row in read(results).get('choice', ())):
+            continue
+        row = try_arm(base, name, f'choice_{name}', CHOICE_ITERATIONS, sets)
+        content = read(results)
+        content.setdefault('choice', []).append({'arm': name, **row})
+        write_json(results, content)
+    rows = read(results)['choice']
+    for row in rows:
+        print(f'{average(row["clips"]):.4f} dB  {ARMS[row["arm"]].label}')
+    print(f'The best on {" and ".join(GRID_CLIPS)}: {max(rows, key=lambda row: average(row["clips"]))["arm"]}')
 
 
 def read(path: Path) -> dict:
@@ -264,6 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--iterations', type=int, default=1000)
     parser.add_argument('--grid', action='store_true', help='try the learning rates instead')
+    parser.add_argument('--choice', action='store_true', help='try which arm becomes an adapter instead')
     parser.add_argument('--threads', type=int, default=1, help='threads of each training')
     parser.add_argument('--results', type=Path, help='rows that are done, as JSON (default: in docs/results)')
     parser.add_argument('--table', action='store_true', help='print the tables alone')
@@ -281,8 +301,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     os.chdir(ROOT)
     sets = prepare_all(options.data.resolve(), options.calendar)
-    if options.grid:
-        run_grid(base, sets, results)
+    if options.grid or options.choice:
+        (run_grid if options.grid else run_choice)(base, sets, results)
         return
     for name in options.arms or ARMS:
         for seed in options.seeds:

@@ -74,6 +74,37 @@ def test_the_table_has_a_line_for_each_pair_and_each_row(tmp_path, capsys):
     assert '| the same parameters, no masks | 0 | 99.0000 |  | 30.2500 |' in said
 
 
+def test_the_adapter_is_the_arm_that_is_best_on_the_clips_left_out(tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train(option, run, seed, *changes):
+        trained.append((run, seed, changes))
+        return tmp_path / run
+
+    gains = dict(zip(released.CHOICE, (30.0, 30.1, 30.4, 30.2, 30.3), strict=True))
+    monkeypatch.setattr(released, 'train', train)
+    monkeypatch.setattr(released, 'load', lambda path, missing_priors: path.parent.parent.name.rpartition('choice_')[2])
+    monkeypatch.setattr(released, 'masks_of', lambda clips, kind: kind)
+    figures = {}
+
+    def measure(net, clips, masks, note):
+        assert clips == ['dog', 'soapbox']
+        figures[net] = masks
+        return {'dog': {'psnr_y': gains[net]}}
+
+    monkeypatch.setattr(released, 'measure', measure)
+    base, sets = released.BASES['released'], {'grid': ['dog', 'soapbox']}
+    for _ in range(2):  # a second call trains nothing again
+        released.run_choice(base, sets, tmp_path / 'rows.json')
+    assert [run for run, _, _ in trained] == [f'seem_released_choice_{name}' for name in released.CHOICE]
+    for _, _, changes in trained:
+        assert f'datasets:train:meta_info_file={released.DATA}/train/without_grid.txt' in changes
+        assert f'train:total_iter={released.CHOICE_ITERATIONS}' in changes
+    assert figures['neutral'] is None and figures['regions'] == released.store('train', 'regions')
+    assert figures['annotations'] == released.store('train', 'annotations')
+    assert capsys.readouterr().out.splitlines()[-1] == 'The best on dog and soapbox: regions'
+
+
 def test_unknown_arms_are_told(capsys):
     with pytest.raises(SystemExit):
         released.main(['nonsense', '--data', 'x'])
