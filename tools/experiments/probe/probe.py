@@ -17,7 +17,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # one thread a run; before PyTorc
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -39,6 +40,11 @@ def train(name: str, seed: int, iterations: int, folder: Path, place: int = 0) -
     run = Run(name, seed, iterations, folder)
     with tqdm(total=iterations, desc=f'{name}, seed {seed}', unit='it', position=place, mininterval=5) as bar:
         return run.train(bar.update)
+
+
+def workers(jobs: int) -> Executor:
+    """Processes that are started afresh: PyTorch trains in none that was forked after a backward pass."""
+    return ProcessPoolExecutor(jobs, get_context('spawn'))
 
 
 def chosen(names: list[str]) -> list[str]:
@@ -107,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             for name in names
             if (ARMS[name].start is not None) == depends and not row_of(rows, name, seed, args.iterations)
         ]
-        with ProcessPoolExecutor(args.jobs) as pool:
+        with workers(args.jobs) as pool:
             futures = [
                 pool.submit(train, name, seed, args.iterations, args.folder, k % args.jobs)
                 for k, (name, seed) in enumerate(todo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import probe
 import probe_training
@@ -43,7 +44,15 @@ def test_a_control_has_the_parameters_of_the_last_arm(module):
     assert arch_of(net).prior_fields and arch_of(net).missing_priors == 'neutral'
 
 
-def test_the_command_trains_what_an_arm_starts_from_and_does_nothing_twice(tmp_path, capsys):
+def test_arms_train_in_processes_of_their_own_after_a_backward_pass_too(tmp_path):
+    torch.ones(2, requires_grad=True).sum().backward()
+    with probe.workers(1) as pool:
+        row = pool.submit(probe.train, 'seem.without', 0, 1, tmp_path).result()
+    assert row['arm'] == 'seem.without' and row['iterations'] == 1
+
+
+def test_the_command_trains_what_an_arm_starts_from_and_does_nothing_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(probe, 'workers', ThreadPoolExecutor)  # this process' clips, which are few
     place = ['--iterations', '2', '--results', str(tmp_path / 'rows.json'), '--folder', str(tmp_path / 'runs')]
     probe.main(['tune.printed', *place])
     rows = json.loads((tmp_path / 'rows.json').read_text())
