@@ -35,8 +35,8 @@ from real_clips import Clip, Figures, measure, read_folder
 from basicsr_semantic import load
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
-GRID, GRID_ITERATIONS, GRID_CLIPS = (5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
-"""Learning rates tried, for so many iterations, on the training clips but these two, which measure them."""
+GRID, GRID_ITERATIONS, GRID_CLIPS = (0, 1.25e-5, 5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
+"""Learning rates tried, for so many iterations, on the training clips but these two, which measure them; 0: none."""
 CHOICE, CHOICE_ITERATIONS = ('annotations', 'neutral', 'regions', 'dropout', 'seem_alone'), 200
 """Arms of which one becomes an adapter: the one that is best on the same two clips, after so many on the others."""
 NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
@@ -221,7 +221,10 @@ def run_grid(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> No
     for rate in GRID:
         if any(row['lr'] == rate for row in read(results)['grid']):
             continue
-        row = try_arm(base, 'annotations', f'grid_{rate:g}', GRID_ITERATIONS, sets, f'train:optim_g:lr={rate}')
+        if rate:
+            row = try_arm(base, 'annotations', f'grid_{rate:g}', GRID_ITERATIONS, sets, f'train:optim_g:lr={rate}')
+        else:
+            row = {'iterations': 0, 'clips': measure(load(base.weights), sets['grid'], note='as it is')}
         content = read(results)
         content['grid'].append({'lr': rate, **row})
         write_json(results, content)
