@@ -35,8 +35,10 @@ from real_clips import Clip, Figures, measure, read_folder
 from basicsr_semantic import load
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
-GRID, GRID_ITERATIONS, GRID_CLIPS = (0, 1.25e-5, 5e-5, 2e-4, 8e-4), 100, ('dog', 'soapbox')
-"""Learning rates tried, for so many iterations, on the training clips but these two, which measure them; 0: none."""
+GRID = ((0, 1), (1.25e-5, 1), (5e-5, 1), (2e-4, 1), (8e-4, 1), (1.25e-5, 80))
+"""Learning rates tried, and how many times the rate SEEM gets, whose weights are new; 0: the network as it is."""
+GRID_ITERATIONS, GRID_CLIPS = 100, ('dog', 'soapbox')
+"""They are tried for so many iterations on the training clips but these two, which measure them."""
 CHOICE, CHOICE_ITERATIONS = ('annotations', 'neutral', 'regions', 'dropout', 'seem_alone'), 200
 """Arms of which one becomes an adapter: the one that is best on the same two clips, after so many on the others."""
 NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
@@ -217,17 +219,23 @@ def try_arm(base: TrainedOut, name: str, run: str, iterations: int, sets: dict[s
 
 
 def run_grid(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
-    """Try the learning rates, with annotated masks."""
-    for rate in GRID:
-        if any(row['lr'] == rate for row in read(results)['grid']):
+    """Try the learning rates, with annotated masks: the best of them is that of the option file."""
+    for rate, times in GRID:
+        if any((row['lr'], row.get('seem', 1)) == (rate, times) for row in read(results)['grid']):
             continue
         if rate:
-            row = try_arm(base, 'annotations', f'grid_{rate:g}', GRID_ITERATIONS, sets, f'train:optim_g:lr={rate}')
+            run = f'grid_{rate:g}' if times == 1 else f'grid_{rate:g}_{times}'
+            row = try_arm(base, 'annotations', run, GRID_ITERATIONS, sets, f'train:optim_g:lr={rate}', seem_at(times))
         else:
             row = {'iterations': 0, 'clips': measure(load(base.weights), sets['grid'], note='as it is')}
         content = read(results)
-        content['grid'].append({'lr': rate, **row})
+        content['grid'].append({'lr': rate, 'seem': times, **row})
         write_json(results, content)
+
+
+def seem_at(times: float) -> str:
+    """The ``--force_yml`` value that gives SEEM another learning rate than the rest."""
+    return f'train:optim_g:groups=[{{"prefixes":["sam_embed","seem_"],"lr_scale":{times}}}]'
 
 
 def run_choice(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
