@@ -264,7 +264,7 @@ def average(found: Figures, metric: str = 'psnr_y') -> float:
 
 
 def table(content: dict) -> str:
-    """The rows as Markdown tables: the nine pairs, then every row."""
+    """The rows as Markdown tables: the nine pairs, every row, and the grid."""
     lines = ['| seed | clip | annotated masks | no masks | difference |', '|---|---|---|---|---|']
     rows = {(row['arm'], row['seed']): row for row in content['rows']}
     for seed in sorted({seed for _, seed in rows}):
@@ -281,6 +281,11 @@ def table(content: dict) -> str:
             if arm_name == name:
                 cells = [f'{average(row[head]):.4f}' if head in row else '' for head in heads]
                 lines.append(f'| {arm.label} | {seed} | {" | ".join(cells)} |')
+    lines += ['', '| learning rate | that of SEEM | iterations | PSNR Y | SSIM Y |', '|---|---|---|---|---|']
+    for row in sorted(content['grid'], key=lambda row: (row['lr'], row.get('seem', 1))):
+        rates = (f'{row["lr"]:g}', f'{row["lr"] * row.get("seem", 1):g}') if row['lr'] else ('none: as it is', '')
+        values = f'{average(row["clips"]):.3f} | {average(row["clips"], "ssim_y"):.4f}'
+        lines.append(f'| {rates[0]} | {rates[1]} | {row["iterations"]} | {values} |')
     return '\n'.join(lines)
 
 

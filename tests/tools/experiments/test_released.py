@@ -67,11 +67,23 @@ def test_the_table_has_a_line_for_each_pair_and_each_row(tmp_path, capsys):
         return {'arm': arm, 'seed': seed, 'iterations': 1, 'val': {'goat': {'psnr_y': value}}, **more}
 
     rows = [row('annotations', 0, 30.5), row('neutral', 0, 99.0, val_neutral={'goat': {'psnr_y': 30.25}})]
-    (tmp_path / 'rows.json').write_text(json.dumps({'grid': [], 'rows': rows}))
+    clips = {'dog': {'psnr_y': 30, 'ssim_y': 0.9}, 'soapbox': {'psnr_y': 31, 'ssim_y': 0.8}}
+    tried = {'iterations': 100, 'clips': clips}
+    grid = [{'lr': 1e-4, 'seem': 20, **tried}, {'lr': 0, **tried}]
+    (tmp_path / 'rows.json').write_text(json.dumps({'grid': grid, 'rows': rows}))
     released.main(['--table', '--results', str(tmp_path / 'rows.json')])
     said = capsys.readouterr().out
     assert '| 0 | goat | 30.5000 | 30.2500 | +0.2500 |' in said
     assert '| the same parameters, no masks | 0 | 99.0000 |  | 30.2500 |' in said
+    assert '| none: as it is |  | 100 | 30.500 | 0.8500 |\n| 0.0001 | 0.002 | 100 | 30.500 | 0.8500 |' in said
+
+
+def test_the_page_of_results_has_the_tables_of_the_rows_that_are_done():
+    page = (ROOT / 'docs/results/seem.md').read_text(encoding='utf-8').splitlines()
+    for base in released.BASES.values():
+        if base.results.is_file():
+            missing = [line for line in released.table(released.read(base.results)).splitlines() if line not in page]
+            assert missing == [], base.results.name
 
 
 def test_the_adapter_is_the_arm_that_is_best_on_the_clips_left_out(tmp_path, monkeypatch, capsys):
