@@ -82,6 +82,10 @@ class Comparison:
         """What is compared, by the name of its option files' folder."""
         return Path(self.folder).name
 
+    def arm(self, name: str) -> Arm:
+        """The row of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
 
 def _stores(kind: str) -> tuple[str, ...]:
     """The options that name the stores of a kind."""
@@ -196,7 +200,7 @@ SEECLEAR = Comparison(
 NEUTRAL = 'network_g:missing_priors=neutral'
 
 
-def _no_priors(*parts: str) -> tuple[str, ...]:
+def no_priors(*parts: str) -> tuple[str, ...]:
     """The options that take the stores of these data sets away."""
     return tuple(f'datasets:{part}:dataroot_priors=~' for part in parts)
 
@@ -210,14 +214,14 @@ LENS_TWINS = replace(
     control='neutral',
     arms=(
         _lens('base', 'without GPS, ISEE and IMAGE', 'base_davis320'),
-        _lens('neutral', 'all parts, without priors (control)', 'davis320', NEUTRAL, *_no_priors('train', 'val')),
-        replace(SEMANTIC_LENS.arms[3], label='all parts, annotated masks (oracle)'),
-        replace(SEMANTIC_LENS.arms[4], label='all parts, masks of stage 1'),
+        _lens('neutral', 'all parts, without priors (control)', 'davis320', NEUTRAL, *no_priors('train', 'val')),
+        replace(SEMANTIC_LENS.arm('full_oracle'), label='all parts, annotated masks (oracle)'),
+        replace(SEMANTIC_LENS.arm('full'), label='all parts, masks of stage 1'),
         _lens('dropout', 'all parts, one clip in five without priors', 'davis320', NEUTRAL, 'train:prior_dropout=0.2'),
     ),
 )
 
-_ALL = SEECLEAR.arms[6]
+_ALL = SEECLEAR.arm('full')
 _ALIGNS = [f'middle.{k}.align.' for k in range(3)] + [f'decoder.{k}.align.' for k in range(4)]
 #: Learning rate of the attention to tokens, where it is trained with the rest.
 _TOKENS_AT_4 = f'train:optim_g:groups=[{{"prefixes":[{",".join(_ALIGNS)}],"lr_scale":4}}]'
@@ -231,14 +235,14 @@ SEECLEAR_TWINS = replace(
     prefix='davis320_seeclear_twins_',
     control='neutral',
     arms=(
-        replace(SEECLEAR.arms[0], label='1: DWT'),
+        replace(SEECLEAR.arm('base'), label='1: DWT'),
         replace(
             _ALL,
             name='neutral',
             label='7: all, without priors (control)',
-            stages=tuple(stage._replace(forced=_no_priors('train', 'val')) for stage in _ALL.stages),
+            stages=tuple(stage._replace(forced=no_priors('train', 'val')) for stage in _ALL.stages),
             forced=(*_ALL.forced, NEUTRAL),
-            in_test=_no_priors('test_1'),
+            in_test=no_priors('test_1'),
         ),
         _ALL,
         replace(

@@ -27,7 +27,7 @@ from statistics import mean
 import cv2
 import numpy as np
 import torch
-from arms import DATA
+from arms import DATA, NEUTRAL, no_priors
 from davis320_priors import extract, prepare
 from davis320_runs import ROOT, basicsr, of_length, train, write_json
 from real_clips import Clip, Figures, measure, read_folder
@@ -41,7 +41,7 @@ GRID_ITERATIONS, GRID_CLIPS = 100, ('dog', 'soapbox')
 """They are tried for so many iterations on the training clips but these two, which measure them."""
 CHOICE, CHOICE_ITERATIONS = ('annotations', 'neutral', 'regions', 'dropout', 'seem_alone'), 200
 """Arms of which one becomes an adapter: the one that is best on the same two clips, after so many on the others."""
-NO_MASKS = ('datasets:train:dataroot_priors=~', 'datasets:val:dataroot_priors=~', 'network_g:missing_priors=neutral')
+NO_MASKS = (*no_priors('train', 'val'), NEUTRAL)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class ReleasedArm:
     trains: tuple[str, ...] = ('seem', 'reconstruction')
     seem: bool = True
     changes: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Kind of store that it is tested with: annotated masks unless it has learned from regions."""
+        return 'regions' if self.masks == 'regions' else 'annotations'
 
     def force_yml(self, base: TrainedOut) -> tuple[str, ...]:
         """What differs from the option file."""
@@ -180,7 +185,7 @@ def figures(weights: str | Path, arm: ReleasedArm, sets: dict[str, list[Clip]]) 
     if not arm.seem:
         net = load(weights)
         return {name: measure(net, sets[name], note=name) for name in ('val', 'calendar') if name in sets}
-    net, kind = load(weights, missing_priors='neutral'), 'regions' if arm.masks == 'regions' else 'annotations'
+    net, kind = load(weights, missing_priors='neutral'), arm.kind
     found = {
         'val': measure(net, sets['val'], masks_of(sets['val'], store('val', kind)), 'own masks'),
         'val_swapped': measure(net, sets['val'], masks_of(sets['val'], store('val', f'{kind}_of_others')), 'swapped'),
@@ -213,8 +218,7 @@ def try_arm(base: TrainedOut, name: str, run: str, iterations: int, sets: dict[s
     changes = (*of_length(iterations), *changes, 'datasets:val:first_frames=1')
     folder = train(base.option, f'{base.runs}_{run}', 0, *changes)
     net = load(folder / 'models' / 'net_g_latest.pth', missing_priors='neutral')
-    kind = 'regions' if arm.masks == 'regions' else 'annotations'
-    masks = None if arm.masks is None else masks_of(sets['grid'], store('train', kind))
+    masks = None if arm.masks is None else masks_of(sets['grid'], store('train', arm.kind))
     return {'iterations': iterations, 'clips': measure(net, sets['grid'], masks, run)}
 
 
