@@ -24,7 +24,7 @@ from ..config.option_file import OptionFile
 from ..diffusion import BlurringResShift
 from ..engine.checkpoint import holders, load_file, load_weights, read_once, read_weights
 from ..engine.network_record import KEY
-from ..models.adapter_files import Tuning, merge_files
+from ..models.adapter_files import Tuning, adapter_alone, merge_files
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
 from ..models.networks import make_network
 from ..utils.errors import UserError, full_stop, reason, shown
@@ -105,7 +105,7 @@ def _load(
     if param_key is None:
         averages = holders(content)['params_ema'] if 'meta' in content else ('params_ema',)  # MMEngine's files
         param_key = 'params_ema' if any(name in content for name in averages) else 'params'
-    net = _build(section, path, param_key)
+    net = _build(section, path)
     load_weights(net, path, True, param_key, role=None)
     kind = content.get('prior_kind')
     details: dict[str, Any] = {
@@ -115,7 +115,7 @@ def _load(
         'prior_kind': kind if isinstance(kind, str) else None,
     }
     if isinstance(net, SeeClear):
-        process, upsample = _diffusion(content, options, path), _base(content, options, net.scale, path, param_key)
+        process, upsample = _diffusion(content, options, path), _base(content, options, net.scale, path)
         return SeeClearRestorer(net, process, upsample, content.get('stage') != 'condenser', **details)
     return Restorer(net, single_frames=_takes_images(net, description.get('model_type')), **details)
 
@@ -183,14 +183,14 @@ def _guess(path: Path, param_key: str | None) -> str:
     return repr(found)
 
 
-def _build(section: Mapping[str, Any], path: Path, param_key: str) -> nn.Module:
+def _build(section: Mapping[str, Any], path: Path) -> nn.Module:
     """A network that a file names, whatever else the file says about it."""
     name = section.get('type')
     if not isinstance(name, str) or name not in ARCH_REGISTRY:
         near = nearest(name, ARCH_REGISTRY.keys())
         hint = f' Did you mean {near}?' if near else ' Import the module that registers it first.'
         raise UserError(f'{path} is of a network {shown(name)}, which is not registered.{hint}')
-    _check_outline(section, path, param_key)
+    _check_outline(section, path)
     try:
         net = make_network(dict(section), None)
     except UserError:
@@ -202,7 +202,7 @@ def _build(section: Mapping[str, Any], path: Path, param_key: str) -> nn.Module:
     return net
 
 
-def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> None:
+def _check_outline(section: Mapping[str, Any], path: Path) -> None:
     """Refuse adapters, and a network that is larger than its file before memory is asked for it."""
     arguments = {name: value for name, value in section.items() if name != 'type'}
     try:
@@ -211,8 +211,9 @@ def _check_outline(section: Mapping[str, Any], path: Path, param_key: str) -> No
             net = ARCH_REGISTRY.get(section['type'])(**arguments)
     except Exception:  # it needs values while it is built, or refuses its arguments, which is reported later
         return
-    name, tuning = type(net).__name__, Tuning.read(load_file(path))
-    if tuning is not None and set(read_weights(path, param_key)) <= set(tuning.keys) < set(net.state_dict()):
+    name, content = type(net).__name__, load_file(path)
+    tuning = Tuning.read(content) if adapter_alone(content) is not None else None
+    if tuning is not None and set(tuning.keys) < set(net.state_dict()):
         base = tuning.base_file or 'a base network'
         raise UserError(
             f'{path} is an adapter, a part of a {name}, trained on {base}. Load that with adapter={path.name!r}, or '
@@ -246,7 +247,7 @@ def _diffusion(content: Mapping[str, Any], options: Mapping[str, Any], path: Pat
 
 
 def _base(
-    content: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path, param_key: str
+    content: Mapping[str, Any], options: Mapping[str, Any], scale: int, path: Path
 ) -> BicubicUpsampler | NetworkUpsampler:
     """What makes the base of SeeClear: from the option file, from the checkpoint, or bicubic."""
     if 'base_upsampler' in options:
@@ -255,7 +256,7 @@ def _base(
         return make_base_upsampler(options['base_upsampler'], scale, weights, key)
     name, stored = content.get('base_upsampler', 'bicubic'), content.get(BASE)
     if isinstance(stored, Mapping) and isinstance(stored.get('network'), Mapping):
-        upsampler = NetworkUpsampler(_build(stored['network'], path, param_key))
+        upsampler = NetworkUpsampler(_build(stored['network'], path))
         try:
             upsampler.net.load_state_dict(stored.get('params'))  # pyright: ignore[reportArgumentType]
         except (TypeError, RuntimeError, AttributeError) as error:
