@@ -242,9 +242,9 @@ def seem_at(times: float) -> str:
     return f'train:optim_g:groups=[{{"prefixes":["sam_embed","seem_"],"lr_scale":{times}}}]'
 
 
-def run_choice(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
-    """Try the arms of which one becomes an adapter, and say which is the best."""
-    for name in CHOICE:
+def run_choice(base: TrainedOut, names: Sequence[str], sets: dict[str, list[Clip]], results: Path) -> None:
+    """Try arms of which one becomes an adapter, and say which is the best where all of them are done."""
+    for name in names:
         if any(row['arm'] == name for row in read(results).get('choice', ())):
             continue
         row = try_arm(base, name, f'choice_{name}', CHOICE_ITERATIONS, sets)
@@ -252,9 +252,9 @@ def run_choice(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> 
         content.setdefault('choice', []).append({'arm': name, **row})
         write_json(results, content)
     rows = read(results)['choice']
-    for row in rows:
-        print(f'{average(row["clips"]):.4f} dB  {ARMS[row["arm"]].label}')
-    print(f'The best on {" and ".join(GRID_CLIPS)}: {max(rows, key=lambda row: average(row["clips"]))["arm"]}')
+    if len(rows) == len(CHOICE):
+        best = max(rows, key=lambda row: average(row['clips']))
+        print(f'The best on {" and ".join(GRID_CLIPS)}: {best["arm"]}')
 
 
 def read(path: Path) -> dict:
@@ -268,7 +268,7 @@ def average(found: Figures, metric: str = 'psnr_y') -> float:
 
 
 def table(content: dict) -> str:
-    """The rows as Markdown tables: the nine pairs, every row, and the grid."""
+    """The rows as Markdown tables: the nine pairs, every row, the grid, and the choice."""
     lines = ['| seed | clip | annotated masks | no masks | difference |', '|---|---|---|---|---|']
     rows = {(row['arm'], row['seed']): row for row in content['rows']}
     for seed in sorted({seed for _, seed in rows}):
@@ -290,6 +290,11 @@ def table(content: dict) -> str:
         rates = (f'{row["lr"]:g}', f'{row["lr"] * row.get("seem", 1):g}') if row['lr'] else ('none: as it is', '')
         values = f'{average(row["clips"]):.3f} | {average(row["clips"], "ssim_y"):.4f}'
         lines.append(f'| {rates[0]} | {rates[1]} | {row["iterations"]} | {values} |')
+    if 'choice' in content:
+        lines += ['', '| tried as an adapter | iterations | PSNR Y | SSIM Y |', '|---|---|---|---|']
+    for row in sorted(content.get('choice', ()), key=lambda row: CHOICE.index(row['arm'])):
+        values = f'{average(row["clips"]):.4f} | {average(row["clips"], "ssim_y"):.4f}'
+        lines.append(f'| {ARMS[row["arm"]].label} | {row["iterations"]} | {values} |')
     return '\n'.join(lines)
 
 
@@ -303,13 +308,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--iterations', type=int, default=1000)
     parser.add_argument('--grid', action='store_true', help='try the learning rates instead')
-    parser.add_argument('--choice', action='store_true', help='try which arm becomes an adapter instead')
+    parser.add_argument(
+        '--choice', action='store_true', help=f'try which becomes an adapter instead: {", ".join(CHOICE)}'
+    )
     parser.add_argument('--threads', type=int, default=1, help='threads of each training')
     parser.add_argument('--results', type=Path, help='rows that are done, as JSON (default: in docs/results)')
     parser.add_argument('--table', action='store_true', help='print the tables alone')
     options = parser.parse_args(arguments)
-    if unknown := [name for name in options.arms if name not in ARMS]:
-        parser.error(f'there is no arm {unknown[0]}; there are {", ".join(ARMS)}.')
+    known = CHOICE if options.choice else ARMS
+    if unknown := [name for name in options.arms if name not in known]:
+        parser.error(f'there is no arm {unknown[0]}; there are {", ".join(known)}.')
     base = BASES[options.base]
     results = options.results or base.results
     if options.table:
@@ -321,8 +329,11 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     os.chdir(ROOT)
     sets = prepare_all(options.data.resolve(), options.calendar)
-    if options.grid or options.choice:
-        (run_grid if options.grid else run_choice)(base, sets, results)
+    if options.grid:
+        run_grid(base, sets, results)
+        return
+    if options.choice:
+        run_choice(base, options.arms or CHOICE, sets, results)
         return
     for name in options.arms or ARMS:
         for seed in options.seeds:

@@ -70,12 +70,17 @@ def test_the_table_has_a_line_for_each_pair_and_each_row(tmp_path, capsys):
     clips = {'dog': {'psnr_y': 30, 'ssim_y': 0.9}, 'soapbox': {'psnr_y': 31, 'ssim_y': 0.8}}
     tried = {'iterations': 100, 'clips': clips}
     grid = [{'lr': 1e-4, 'seem': 20, **tried}, {'lr': 0, **tried}]
-    (tmp_path / 'rows.json').write_text(json.dumps({'grid': grid, 'rows': rows}))
+    choice = [{'arm': name, **tried} for name in ('dropout', 'neutral')]
+    (tmp_path / 'rows.json').write_text(json.dumps({'grid': grid, 'rows': rows, 'choice': choice}))
     released.main(['--table', '--results', str(tmp_path / 'rows.json')])
     said = capsys.readouterr().out
     assert '| 0 | goat | 30.5000 | 30.2500 | +0.2500 |' in said
     assert '| the same parameters, no masks | 0 | 99.0000 |  | 30.2500 |' in said
     assert '| none: as it is |  | 100 | 30.500 | 0.8500 |\n| 0.0001 | 0.002 | 100 | 30.500 | 0.8500 |' in said
+    assert said.splitlines()[-2:] == [
+        '| the same parameters, no masks | 100 | 30.5000 | 0.8500 |',
+        '| annotated masks, one clip in five without | 100 | 30.5000 | 0.8500 |',
+    ]
 
 
 def test_the_page_of_results_has_the_tables_of_the_rows_that_are_done():
@@ -106,18 +111,24 @@ def test_the_adapter_is_the_arm_that_is_best_on_the_clips_left_out(tmp_path, mon
 
     monkeypatch.setattr(released, 'measure', measure)
     base, sets = released.BASES['released'], {'grid': ['dog', 'soapbox']}
-    for _ in range(2):  # a second call trains nothing again
-        released.run_choice(base, sets, tmp_path / 'rows.json')
-    assert [run for run, _, _ in trained] == [f'seem_released_choice_{name}' for name in released.CHOICE]
+    said = []
+    for names in (released.CHOICE[1:], released.CHOICE, released.CHOICE):  # what is done is not trained again
+        released.run_choice(base, names, sets, tmp_path / 'rows.json')
+        said.append(capsys.readouterr().out)
+    order = (*released.CHOICE[1:], released.CHOICE[0])
+    assert [run for run, _, _ in trained] == [f'seem_released_choice_{name}' for name in order]
     for _, _, changes in trained:
         assert f'datasets:train:meta_info_file={released.DATA}/train/without_grid.txt' in changes
         assert f'train:total_iter={released.CHOICE_ITERATIONS}' in changes
     assert figures['neutral'] is None and figures['regions'] == released.store('train', 'regions')
     assert figures['annotations'] == released.store('train', 'annotations')
-    assert capsys.readouterr().out.splitlines()[-1] == 'The best on dog and soapbox: regions'
+    assert said == ['', *2 * ['The best on dog and soapbox: regions\n']]
 
 
 def test_unknown_arms_are_told(capsys):
     with pytest.raises(SystemExit):
         released.main(['nonsense', '--data', 'x'])
     assert 'there is no arm nonsense; there are annotations, neutral' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        released.main(['released', '--choice', '--data', 'x'])  # nothing is trained in it
+    assert 'there is no arm released; there are annotations, neutral, regions,' in capsys.readouterr().err
