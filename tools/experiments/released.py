@@ -5,6 +5,7 @@
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar annotations neutral --seeds 0 1 2
     python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar            # the other arms, seed 0
     python tools/experiments/released.py --data DAVIS320 --choice                            # which arm is an adapter
+    python tools/experiments/released.py --data DAVIS320 --calendar vid4/calendar --adapter  # the one in the package
     python tools/experiments/released.py --base lite --data DAVIS320 ...                     # the same over `lite`
     python tools/experiments/released.py --table
 
@@ -33,6 +34,7 @@ from davis320_runs import ROOT, basicsr, of_length, train, write_json
 from real_clips import Clip, Figures, measure, read_folder
 
 from basicsr_semantic import load
+from basicsr_semantic.config.named_weights import NAMED
 from basicsr_semantic.priors import PriorStore, PriorStoreWriter
 
 GRID = ((0, 1), (1.25e-5, 1), (5e-5, 1), (2e-4, 1), (8e-4, 1), (1.25e-5, 80))
@@ -53,12 +55,14 @@ class TrainedOut:
         option: Option file of the arms.
         runs: What the names of its runs begin with, and that of the file of its rows.
         reconstruction: Its reconstruction, as ``train.trainable``.
+        adapter: The name of its adapter among those of `basicsr models`, and the arm that made it.
     """
 
     weights: str
     option: str
     runs: str
     reconstruction: str
+    adapter: tuple[str, str] | None = None
 
     @property
     def results(self) -> Path:
@@ -72,6 +76,7 @@ BASES = {
         'options/seem/tune_BasicVSRSEEM_released_davis320.yml',
         'seem_released',
         'fusion,upconv,conv_hr,conv_last',
+        ('seem-basicvsr-davis320', 'annotations'),
     ),
     'lite': TrainedOut('lite', 'options/seem/tune_BasicVSRLite_davis320.yml', 'seem_lite', 'fusion,block,conv_last'),
 }
@@ -180,12 +185,14 @@ def masks_of(clips: Sequence[Clip], kind: Path, donor: str | None = None) -> dic
     return found
 
 
-def figures(weights: str | Path, arm: ReleasedArm, sets: dict[str, list[Clip]]) -> dict[str, Figures]:
+def figures(
+    weights: str | Path, arm: ReleasedArm, sets: dict[str, list[Clip]], adapter: str | None = None
+) -> dict[str, Figures]:
     """What a network makes of held-out clips: with its own kind of masks, with another clip's, and without."""
     if not arm.seem:
         net = load(weights)
         return {name: measure(net, sets[name], note=name) for name in ('val', 'calendar') if name in sets}
-    net, kind = load(weights, missing_priors='neutral'), arm.kind
+    net, kind = load(weights, adapter=adapter, missing_priors='neutral'), arm.kind
     found = {
         'val': measure(net, sets['val'], masks_of(sets['val'], store('val', kind)), 'own masks'),
         'val_swapped': measure(net, sets['val'], masks_of(sets['val'], store('val', f'{kind}_of_others')), 'swapped'),
@@ -257,6 +264,15 @@ def run_choice(base: TrainedOut, names: Sequence[str], sets: dict[str, list[Clip
         print(f'The best on {" and ".join(GRID_CLIPS)}: {best["arm"]}')
 
 
+def measure_adapter(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
+    """Measure the adapter as people get it, its weights in half precision."""
+    if base.adapter is None:
+        raise SystemExit(f'{base.weights} has no adapter.')
+    name, arm = base.adapter
+    row = {'arm': arm, 'sha256': NAMED[name].sha256, **figures(base.weights, ARMS[arm], sets, name)}
+    write_json(results, read(results) | {'adapter': row})
+
+
 def read(path: Path) -> dict:
     """The rows that are done."""
     return json.loads(path.read_text()) if path.is_file() else {'grid': [], 'rows': []}
@@ -311,6 +327,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--choice', action='store_true', help=f'try which becomes an adapter instead: {", ".join(CHOICE)}'
     )
+    parser.add_argument(
+        '--adapter', action='store_true', help='measure the adapter that comes with the package instead'
+    )
     parser.add_argument('--threads', type=int, default=1, help='threads of each training')
     parser.add_argument('--results', type=Path, help='rows that are done, as JSON (default: in docs/results)')
     parser.add_argument('--table', action='store_true', help='print the tables alone')
@@ -331,6 +350,9 @@ def main(arguments: list[str] | None = None) -> None:
     sets = prepare_all(options.data.resolve(), options.calendar)
     if options.grid:
         run_grid(base, sets, results)
+        return
+    if options.adapter:
+        measure_adapter(base, sets, results)
         return
     if options.choice:
         run_choice(base, options.arms or CHOICE, sets, results)
