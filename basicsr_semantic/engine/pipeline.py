@@ -459,7 +459,8 @@ def _check_data(model: Any, loaders: list[DataLoader]) -> None:
     """Let a model that can check its data refuse them before anything is made; BasicSR's own models cannot."""
     if hasattr(model, 'check_dataset'):
         for loader in loaders:
-            model.check_dataset(loader.dataset)
+            dataset = loader.dataset
+            model.check_dataset(dataset.dataset if isinstance(dataset, SeededDataset) else dataset)
 
 
 def _val_loader(options: dict[str, Any], name: str, first_item: bool = False) -> DataLoader:

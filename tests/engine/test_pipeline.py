@@ -15,10 +15,12 @@ import pytest
 import torch
 from helpers.project import ROOT, basicsr, basicsr_in_two, basicsr_until, python, write_options
 from helpers.runs import equal, torchrun
+from helpers.seem import small_semantic_vsr_model
 
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine import pipeline
 from basicsr_semantic.engine.checkpoint import load_file
+from basicsr_semantic.priors import PriorStoreWriter, store_metadata
 from basicsr_semantic.utils.folder_lock import FolderLock
 
 pytestmark = pytest.mark.slow
@@ -266,6 +268,25 @@ def test_validation_data_without_priors_are_refused_before_anything_is_made(opti
     done = train(write_options(opt, tmp_path / 'late.yml'), tmp_path)
     assert done.returncode == 2 and 'EDVRSEEM needs masks, but the data set gives none' in done.stderr
     assert not (tmp_path / 'experiments').exists()
+
+
+def test_data_are_held_to_the_priors_of_training_before_anything_is_made(tmp_path, monkeypatch, capsys):
+    """Those of the training data, whichever data set stands first; and the training data need some themselves."""
+    opt = small_semantic_vsr_model(tmp_path, monkeypatch)
+    with PriorStoreWriter(tmp_path / 'others', store_metadata('sam')) as store:
+        for frame in ('c/00000000', *(f'd/{number:08d}' for number in range(4))):
+            store.put(frame, np.ones((1, 38, 42), bool))
+    monkeypatch.chdir(tmp_path)
+    mismatch = "was trained with priors of kind 'regions', but dataroot_priors holds 'sam'"
+    for phase, priors, said in (
+        ('val', 'others', mismatch),
+        ('train', None, 'needs masks, but the data set gives none'),
+    ):
+        changed = {phase: opt['datasets'][phase] | {'dataroot_priors': priors}}
+        file = write_options(opt | {'datasets': opt['datasets'] | changed}, tmp_path / f'{phase}.yml')
+        assert main(['train', '-opt', str(file)]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / 'experiments').exists()
 
 
 def test_an_installed_plugin_trains(options, tmp_path):
