@@ -107,7 +107,10 @@ class ReleasedArm:
 
     def force_yml(self, base: TrainedOut) -> tuple[str, ...]:
         """What differs from the option file."""
-        masks = NO_MASKS if self.masks is None else (f'datasets:train:dataroot_priors={store("train", self.masks)}',)
+        masks = NO_MASKS
+        if self.masks is not None:  # what validates a training has to be of its kind
+            stores = {'train': store('train', self.masks), 'val': store('val', self.kind)}
+            masks = tuple(f'datasets:{part}:dataroot_priors={place}' for part, place in stores.items())
         parts = {'seem': 'sam_embed,seem_', 'reconstruction': base.reconstruction}
         trains = '~' if 'all' in self.trains else f'[{",".join(parts[name] for name in self.trains)}]'
         return (*masks, f'train:trainable={trains}', *(() if self.seem else ('network_g:branches=[]',)), *self.changes)

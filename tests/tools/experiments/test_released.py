@@ -31,6 +31,12 @@ def test_the_neutral_twin_has_the_parameters_of_the_arm_with_masks():
     assert arms['annotations'].masks == 'annotations' and arms['neutral'].masks is None
 
 
+def test_an_arm_is_validated_with_the_kind_that_it_trains_with():
+    for name, kind in (('regions', 'regions'), ('annotations', 'annotations'), ('other_clip', 'annotations')):
+        changes = released.ARMS[name].force_yml(released.BASES['released'])
+        assert f'datasets:val:dataroot_priors={released.DATA}/val/{kind}.lmdb' in changes
+
+
 @pytest.fixture
 def stores(tmp_path, monkeypatch):
     """A store of two clips of three frames, and one in which they have each other's masks."""
