@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
 from .data import PlacedSampler
@@ -21,7 +22,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         del self.dataloader_iterator  # it has not been used, and would begin with the first iteration
 
     def run(self):
-        """Train; see MMEngine's loop."""
+        """Train; see MMEngine's loop.
+
+        Raises:
+            UserError: The model refuses the data, those of the validation included, which may come hours later.
+        """
+        self._check_data()
         sampler = self.dataloader.sampler
         if isinstance(sampler, PlacedSampler):
             sampler.start_after(self._iter)
@@ -41,3 +47,11 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _check_data(self) -> None:
+        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        if hasattr(model, 'check_dataset'):
+            for loop in (self, self.runner.val_loop):
+                if loop is not None:
+                    dataset = loop.dataloader.dataset
+                    model.check_dataset(getattr(dataset, 'dataset', dataset))

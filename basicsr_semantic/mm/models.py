@@ -134,6 +134,15 @@ class _Bridge(BaseModel):
         described = network_record(self.inside.opt, 'net_g')
         return ({} if described is None else {KEY: described}) | self.inside.checkpoint_metadata()
 
+    def check_dataset(self, dataset: Any) -> None:
+        """Refuse a data set before anything runs, as `basicsr train` does.
+
+        Raises:
+            UserError: As the model inside.
+        """
+        if hasattr(self.inside, 'check_dataset'):
+            self.inside.check_dataset(dataset)
+
     @abstractmethod
     def trained(self) -> tuple[nn.Module, tuple[type[nn.Module], ...]]:
         """What the optimiser trains, by the names that option files use, and what of it has no weight decay."""

@@ -14,7 +14,7 @@ from helpers.instances import frozen_weights, make_options
 from helpers.project import write_options
 
 from basicsr_semantic.cli import main
-from basicsr_semantic.priors import PriorStoreWriter, store_metadata
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
 
 pytest.importorskip('mmengine')
 pytestmark = [pytest.mark.slow(15), pytest.mark.filterwarnings('ignore')]
@@ -80,6 +80,21 @@ def test_validation_and_test_have_the_figures_and_frames_of_basicsr(options, tes
     assert len(ours) == len(theirs) == 21
     for one, other in zip(ours, theirs, strict=True):
         assert np.array_equal(cv2.imread(str(one)), cv2.imread(str(other)))
+
+
+def test_a_validation_with_priors_of_another_kind_is_refused_before_the_first_step(options, tested, tmp_path, capsys):
+    opt = options(name='seem', network_g=SEEM, val={'val_freq': 2, 'metrics': METRICS})
+    same = ('dataroot_priors', 'num_masks', 'prior_kind', 'center_masks_only')
+    opt['datasets']['train'] |= {key: tested[key] for key in same} | {'center_frame_only': True}
+    with PriorStoreWriter(tmp_path / 'sam', store_metadata('sam', order='id', max_masks=4)) as writer:
+        for key in PriorStore(tmp_path / tested['dataroot_priors']).keys():  # noqa: SIM118 (it is no mapping)
+            writer.put(key, np.ones((1, 24, 24), bool))
+    opt['datasets']['val'] = tested | {'dataroot_priors': 'sam', 'prior_kind': 'sam'}
+    opt['path']['pretrain_network_g'] = mm_runs.start(build_network(dict(SEEM)), tmp_path / 's.pth')
+    with pytest.raises(AssertionError):
+        mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run')
+    assert "was trained with priors of kind 'regions', but dataroot_priors holds 'sam'" in capsys.readouterr().err
+    assert not list((tmp_path / 'run').glob('*.pth'))
 
 
 def test_instances_have_the_precision_of_basicsr(tmp_path):
