@@ -76,7 +76,7 @@ BASES = {
         'options/seem/tune_BasicVSRSEEM_released_davis320.yml',
         'seem_released',
         'fusion,upconv,conv_hr,conv_last',
-        ('seem-basicvsr-davis320', 'annotations'),
+        ('seem-basicvsr-davis320', 'dropout'),
     ),
     'lite': TrainedOut('lite', 'options/seem/tune_BasicVSRLite_davis320.yml', 'seem_lite', 'fusion,block,conv_last'),
 }
