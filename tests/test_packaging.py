@@ -126,7 +126,8 @@ def test_wheel_has_the_whole_package_and_nothing_else(tmp_path):
     meta_info = {str(path.relative_to(tree)) for path in (tree / 'basicsr_semantic').rglob('data/meta_info/*.txt')}
     assert meta_info, 'the lists of clips of the data sets are missing'
     weights = {str(path.relative_to(tree)) for path in (tree / 'basicsr_semantic' / 'weights').iterdir()}
-    assert weights == {'basicsr_semantic/weights/lite.safetensors'}
+    named = ('lite', 'seem-basicvsr-davis320')
+    assert weights == {f'basicsr_semantic/weights/{name}.safetensors' for name in named}
     rest = names - package - meta_info - weights - {'basicsr_semantic/py.typed'}
     assert package <= names
     assert meta_info | weights | {'basicsr_semantic/py.typed'} <= names

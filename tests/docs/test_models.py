@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import released
 from helpers.project import ROOT
 
 from basicsr_semantic.config.named_weights import NAMED
@@ -34,6 +35,22 @@ def test_the_figures_of_lite_are_those_of_its_file():
     assert {'calendar', 'car-shadow', 'goat', 'parkour'} == LITE['lite'].keys()
     assert f'{LITE["iterations"]:,} iterations' in PAGE
     assert LITE['sha256'] == NAMED['lite'].sha256 == file_sha256(NAMED['lite'].find())
+
+
+def test_the_figures_of_the_adapter_are_those_of_its_file():
+    name, arm = released.BASES['released'].adapter
+    rows = released.read(released.BASES['released'].results)
+    adapter = rows['adapter']
+    assert (adapter['arm'], adapter['sha256']) == (arm, NAMED[name].sha256)
+    assert NAMED[name].base == released.BASES['released'].weights
+    base = next(row for row in rows['rows'] if row['arm'] == 'released')
+    for sets in ('val', 'calendar'):
+        for clip in base[sets]:
+            kinds = (adapter[f'{sets}{end}'][clip] for end in ('_neutral', '', '_swapped'))
+            cells = [f'{one["psnr_y"]:.3f} / {one["ssim_y"]:.4f}' for one in (base[sets][clip], *kinds)]
+            assert f'| {clip} | {" | ".join(cells)} |' in PAGE
+    tried = {row['arm']: released.average(row['clips']) for row in rows['choice']}
+    assert tried.keys() == set(released.CHOICE) and max(tried, key=tried.__getitem__) == arm
 
 
 def test_published_figures_are_those_of_their_page():
