@@ -13,7 +13,6 @@ from basicsr.utils import tensor2img
 from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from torch.nn import functional as F
 
 from ..engine.loss_guard import begin_iteration
@@ -23,6 +22,7 @@ from ..priors.drawing import overlay
 from ..utils.errors import UserError
 from ..utils.files import write_whole
 from ..utils.names import inside
+from .models import bare_model
 from .registry import HOOKS
 
 
@@ -94,7 +94,7 @@ class PlainCheckpoint(Hook):
         hub['runtime_info'] = _plain(hub['runtime_info'])
         hub['resumed_keys'] = dict(hub['resumed_keys'])
         checkpoint['meta'] = _plain(checkpoint['meta'])
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         if hasattr(model, 'record'):
             checkpoint.update(model.record())
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
 from .data import PlacedSampler
+from .models import bare_model
 from .registry import LOOPS
 
 
@@ -49,7 +49,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def _check_data(self) -> None:
-        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        model = bare_model(self.runner.model)
         if hasattr(model, 'check_dataset'):
             for loop in (self, self.runner.val_loop):
                 if loop is not None:

@@ -16,7 +16,7 @@ import torch
 from mmengine import dist
 from mmengine.device import get_device
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, is_model_wrapper
 from torch import nn
 
 from ..config.named_weights import weights_file
@@ -376,6 +376,11 @@ class VideoInstanceSegmentor(_Bridge):
             parts = [decoder(clip, all_layers=False) for clip in self.inside.frames]
         tokens = torch.stack([part.layer_tokens for part in parts], dim=1)
         return StageOne(None, self.generator)(tokens, torch.stack([part.mask_features for part in parts]))
+
+
+def bare_model(model: nn.Module) -> Any:
+    """The model that MMEngine has wrapped for several processes, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def _plain(value: Any) -> Any:

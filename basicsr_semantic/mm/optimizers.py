@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from ..engine.freezing import optimizer_groups
 from ..models.common_options import rate_groups
 from ..utils.errors import UserError
+from .models import bare_model
 from .registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -43,7 +43,7 @@ class GroupedOptimizer:
 
     def __call__(self, model: nn.Module) -> Any:
         """Build optimiser and wrapper for a model of this package, wrapped for several processes or not."""
-        bare: Any = model.module if is_model_wrapper(model) else model
+        bare = bare_model(model)
         net, no_decay = bare.trained()
         options = dict(self._wrapper.pop('optimizer'))
         rates = rate_groups({'groups': self._paramwise['groups']}) if self._paramwise.get('groups') else []

@@ -267,12 +267,10 @@ def run_choice(base: TrainedOut, names: Sequence[str], sets: dict[str, list[Clip
         print(f'The best on {" and ".join(GRID_CLIPS)}: {best["arm"]}')
 
 
-def measure_adapter(base: TrainedOut, sets: dict[str, list[Clip]], results: Path) -> None:
-    """Measure the adapter as people get it, its weights in half precision."""
-    if base.adapter is None:
-        raise SystemExit(f'{base.weights} has no adapter.')
-    name, arm = base.adapter
-    row = {'arm': arm, 'sha256': NAMED[name].sha256, **figures(base.weights, ARMS[arm], sets, name)}
+def measure_adapter(base: str, adapter: tuple[str, str], sets: dict[str, list[Clip]], results: Path) -> None:
+    """Measure the adapter of a base as people get it, its weights in half precision."""
+    name, arm = adapter
+    row = {'arm': arm, 'sha256': NAMED[name].sha256, **figures(base, ARMS[arm], sets, name)}
     write_json(results, read(results) | {'adapter': row})
 
 
@@ -347,6 +345,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.data is None:
         parser.error('--data is needed.')
+    if options.adapter and base.adapter is None:
+        parser.error(f'{base.weights} has no adapter.')
     os.environ['OMP_NUM_THREADS'] = str(options.threads)
     torch.set_num_threads(options.threads)
     os.chdir(ROOT)
@@ -354,8 +354,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.grid:
         run_grid(base, sets, results)
         return
-    if options.adapter:
-        measure_adapter(base, sets, results)
+    if base.adapter is not None and options.adapter:
+        measure_adapter(base.weights, base.adapter, sets, results)
         return
     if options.choice:
         run_choice(base, options.arms or CHOICE, sets, results)
