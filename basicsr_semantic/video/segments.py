@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.codec import Codec
 from av.codec.context import Flags
 from av.error import FFmpegError
@@ -217,6 +218,9 @@ def _configure(encoder: Any, coding: Coding, height: int, width: int) -> None:
     encoder.width, encoder.height, encoder.pix_fmt = width, height, coding.pix_fmt
     encoder.time_base, encoder.framerate = coding.time_base, coding.rate
     encoder.options = dict(coding.options)
+    if coding.codec == 'libx264' and torch.backends.cpu.get_cpu_capability().startswith('AVX512'):
+        # its AVX-512 gives the same frames other bytes from run to run, so a resumed video would not be the same
+        encoder.options = {**coding.options, 'x264-params': 'asm=avx2'}
     encoder.sample_aspect_ratio = coding.aspect
     encoder.colorspace, encoder.color_range = coding.colour.matrix, 1 if coding.colour.limited else 2
     encoder.color_primaries, encoder.color_trc = coding.colour.primaries, coding.colour.transfer
