@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -391,7 +392,7 @@ class Upscaler:
         for writer in writers:
             writer.finish()
         self.report.frames = behind
-        for state in self.work.glob('scene_*/**/state_*'):
+        for state in _states(self.work):
             scene = int(state.relative_to(self.work).parts[0].rpartition('_')[2])
             if scene + int(state.name.rpartition('_')[2]) < behind:
                 state.unlink(missing_ok=True)
@@ -405,6 +406,12 @@ class Upscaler:
         names = self.source.names
         name = f'{number:08d}' if names is None or number >= len(names) else names[number]
         return self.outputs.frames / f'{name}.png'
+
+
+def _states(work: Path) -> Iterator[Path]:
+    """States of scenes on disk. A scene may be removed meanwhile, which a walk passes over and a glob stumbles over."""
+    for folder, _, names in os.walk(work):
+        yield from (Path(folder) / name for name in names if name.startswith('state_'))
 
 
 def as_image(frame: Tensor, dtype: np.dtype) -> np.ndarray:

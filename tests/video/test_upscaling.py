@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,25 @@ def test_a_cut_ends_a_clip(tmp_path, model):
     assert np.abs(np.stack(pngs(tmp_path / 'cut')).astype(int) - apart).max() <= 1
     assert np.abs(np.stack(pngs(tmp_path / 'one')).astype(int) - whole(file, read)).max() <= 1
     assert np.abs(apart.astype(int) - whole(file, read)).max() > 1
+
+
+def test_a_scene_that_is_removed_while_states_are_looked_for_is_passed_over(tmp_path, monkeypatch):
+    """Two threads: one is through with a scene while the other, which writes, looks for what is no longer needed."""
+    from basicsr_semantic.video import upscaling
+
+    for scene in ('scene_00000000', 'scene_00000006'):
+        (tmp_path / scene / 'tile_0').mkdir(parents=True)
+        (tmp_path / scene / 'tile_0' / 'state_4').write_bytes(b'')
+    real = os.scandir
+
+    def removed(path):
+        if str(path).endswith('scene_00000000'):
+            monkeypatch.setattr(os, 'scandir', real)
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(os, 'scandir', removed)
+    assert [*upscaling._states(tmp_path)] == [tmp_path / 'scene_00000006/tile_0/state_4']
 
 
 @pytest.mark.parametrize('network', [LITE, PSRT], ids=['recurrent', 'windows'])
