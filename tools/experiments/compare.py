@@ -54,6 +54,22 @@ def shown(results: Results) -> Results:
     return {row: {k: 1000 * v if k == 'warping_error' else v for k, v in one.items()} for row, one in results.items()}
 
 
+def report(comparison: Comparison, content: dict) -> str:
+    """The figures of a comparison as Markdown, as its page has them.
+
+    Args:
+        comparison: The arms.
+        content: What its JSON holds.
+    """
+    labels = {arm.name: arm.label for arm in comparison.arms}
+    figures = [shown(one) for one in content['seeds'].values()]
+    lines = table(labels, figures, shown({'': content['bicubic']})[''], comparison.control, comparison.columns)
+    if 'stage_1' not in content:
+        return lines
+    found = ', '.join(f'{name} {value:.4f}' for name, value in content['stage_1'].items())
+    return f'{lines}\nStage 1 on the held-out clips: {found}'
+
+
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     layout = argparse.RawDescriptionHelpFormatter
@@ -95,12 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
         content = {'iters': list(options.iters)}
     if stage_1:
         content['stage_1'] = stage_1
-    write_json(options.out, content | {'bicubic': reference, 'seeds': results})
-    labels = {arm.name: arm.label for arm in comparison.arms}
-    figures = [shown(one) for one in results.values()]
-    print(table(labels, figures, shown({'': reference})[''], comparison.control, comparison.columns))
-    if stage_1:
-        print('Stage 1 on the held-out clips: ' + ', '.join(f'{name} {value:.4f}' for name, value in stage_1.items()))
+    content |= {'bicubic': reference, 'seeds': results}
+    write_json(options.out, content)
+    print(report(comparison, content))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@
 
 DAVIS320 holds ``{train,val}/frames/CLIP/*.jpg`` and ``{train,val}/instances.json``. Weights: the extra ``weights``.
 An arm trains by `basicsr train`; its row goes to docs/results/seem_released.json (seem_lite.json) when it is done, and
-what is there is not run again. A training takes 5 to 10 s an iteration on one core (`lite`: less than one). A gain of
+what is there is not run again. A training takes 5 to 10 s an iteration on one core (`lite`: about one). A gain of
 masks is claimed only if all nine pairs of three seeds and three held-out clips have one sign.
 """
 

@@ -193,6 +193,15 @@ def test_every_twin_is_a_training_that_can_be_run(compared, capsys, monkeypatch,
         assert ': OK. T' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('method', ['semantic_lens_twins'])
+def test_the_page_of_results_has_the_table_of_the_twins(method):
+    comparison = COMPARISONS[method]
+    page = (ROOT / 'docs/results' / f'{comparison.method}.md').read_text(encoding='utf-8').splitlines()
+    content = json.loads((ROOT / 'docs/results' / f'{method}_davis320.json').read_text())
+    lines = [line for line in compare.report(comparison, content).splitlines() if line.startswith('|')]
+    assert len(lines) == 3 + len(comparison.arms) and [line for line in lines if line not in page] == []
+
+
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
