@@ -222,6 +222,9 @@ LENS_TWINS = replace(
 )
 
 _ALL = SEECLEAR.arm('full')
+#: No pixel features either, where a store would have them. In training ``whole_frames`` keeps the crops where the
+#: features of the other rows put them, so that all rows see the same pixels.
+_NO_FEATURES = ('datasets:train:whole_frames=true', 'datasets:val:with_features=false')
 _ALIGNS = [f'middle.{k}.align.' for k in range(3)] + [f'decoder.{k}.align.' for k in range(4)]
 #: Learning rate of the attention to tokens, where it is trained with the rest.
 _TOKENS_AT_4 = f'train:optim_g:groups=[{{"prefixes":[{",".join(_ALIGNS)}],"lr_scale":4}}]'
@@ -240,9 +243,9 @@ SEECLEAR_TWINS = replace(
             _ALL,
             name='neutral',
             label='7: all, without priors (control)',
-            stages=tuple(stage._replace(forced=no_priors('train', 'val')) for stage in _ALL.stages),
+            stages=tuple(stage._replace(forced=(*no_priors('train', 'val'), *_NO_FEATURES)) for stage in _ALL.stages),
             forced=(*_ALL.forced, NEUTRAL),
-            in_test=no_priors('test_1'),
+            in_test=(*no_priors('test_1'), 'datasets:test_1:with_features=false'),
         ),
         _ALL,
         replace(

@@ -170,14 +170,17 @@ def test_the_neutral_twin_of_semantic_lens_differs_in_its_priors_alone(compared)
 
 def test_the_neutral_twin_of_seeclear_differs_in_its_priors_alone(compared):
     trainings, tests, _ = compared('seeclear_twins')
-    changed = {'name', 'network_g:missing_priors', *stores('')}
+    crops, features = 'datasets:train:whole_frames', 'datasets:val:with_features'
+    changed = {'name', 'network_g:missing_priors', *stores(''), crops, features}
     for stage in ('condenser', 'memory', 'joint'):
         twin, full = trainings[f'neutral_{stage}'], trainings[f'full_{stage}']
         start = 'path:pretrain_network_g'
         kept = [{k: v for k, v in one.forced.items() if k not in {start, *changed}} for one in (twin, full)]
         assert kept[0] == kept[1] and all(twin.forced[key] == '~' for key in stores('')) and twin.words == full.words
         assert (start in twin.forced) == (start in full.forced)
-    assert tests['neutral'].forced['datasets:test_1:dataroot_priors'] == '~'
+        assert twin.forced[crops] == 'true' and twin.forced[features] == 'false'
+    forced = tests['neutral'].forced
+    assert forced['datasets:test_1:dataroot_priors'] == '~' and forced['datasets:test_1:with_features'] == 'false'
     assert 'datasets:test_1:dataroot_priors' not in tests['full'].forced
 
 
