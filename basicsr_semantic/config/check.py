@@ -194,7 +194,7 @@ class _Checker:
             if known.unknown in ('its own', 'taken') and near is None:
                 left.append(key)
                 continue
-            advice = f'It has: {", ".join(names)}.' if len(names) <= 12 else ''
+            advice = f'It has: {", ".join(names)}.' if 0 < len(names) <= 12 else ''
             if self.homes.get(key, here) != here and very_near is None:
                 advice = f'It belongs into {self.homes[key]}.'
             elif near:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ..utils.errors import UserError, shown
+from ..utils.errors import MissingError, UserError, shown
 from ..utils.nearest import nearest
 from .option_file import KeyPath, parse_value
 
@@ -86,8 +86,11 @@ def subsection(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
     return parent[name] if isinstance(parent.get(name), dict) else {}
 
 
-Wrong = tuple[KeyPath, str, str]
-"""Keys below the section, what is wrong with their value, and what to do, each a sentence; the last may be empty."""
+Wrong = tuple[KeyPath, str | MissingError, str]
+"""Keys below the section, what is wrong with their value, and what to do, each a sentence; the last may be empty.
+
+What is wrong stays the error that it was where something is missing: the command line adds what makes it.
+"""
 
 _EXPECTED = {'bool_type': 'true or false', 'string_type': 'text', 'path_type': 'a path', 'none_required': '~'}
 _EXPECTED |= dict.fromkeys(('int_type', 'int_from_float'), 'an integer') | {'float_type': 'a number'}
@@ -128,7 +131,8 @@ def read_section(cls: type[AnySection], values: Mapping[str, Any] | None, where:
         if key not in values and one.is_required():
             raise UserError(f"{where} needs the key '{key}'.")
     for path, message, advice in wrong_values(cls, values):
-        raise UserError(': '.join(filter(None, (where, ':'.join(path), f'{message} {advice}'.strip()))))
+        said = ': '.join(filter(None, (where, ':'.join(path), f'{message} {advice}'.strip())))
+        raise UserError(said) from (message if isinstance(message, MissingError) else None)
     return cls.model_validate(values)
 
 
@@ -161,7 +165,8 @@ def _sentence(cls: type[Section], path: KeyPath, errors: list[Any], values: Mapp
     for one in errors:
         kind, context = one['type'], one.get('ctx', {})
         if kind in ('value_error', 'assertion_error'):
-            return path, str(context.get('error', one['msg'])), ''
+            said = context.get('error', one['msg'])
+            return path, said if isinstance(said, MissingError) else str(said), ''
         if kind == 'literal_error':
             choices = context['expected'].replace("'", '').replace(' or ', ', ')
             wanted.append(f'one of {choices}' if ',' in choices else choices)

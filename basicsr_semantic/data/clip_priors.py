@@ -201,12 +201,6 @@ class ClipPriorSource:
 def _open_priors(options: ClipOptions) -> tuple[PriorStore | None, str | None]:
     """The store and its kind."""
     if options.dataroot_priors is None:
-        if options.with_features and not getattr(options, 'whole_frames', False):
-            raise MissingError(
-                f"Data set '{options.name}': with_features is true, but there is no store. Give dataroot_priors, or "
-                'remove with_features.',
-                'features',
-            )
         return None, NEUTRAL if options.missing_priors == 'neutral' else None
     try:
         reader = PriorStore(options.dataroot_priors)

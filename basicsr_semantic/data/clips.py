@@ -130,7 +130,7 @@ class ClipIndex:
         if not root.is_dir() and (backend == 'lmdb' or not root.is_file()):
             raise UserError(f"There is no folder '{root}'.")
         if filename_tmpl is not None:
-            _frame_names(filename_tmpl, 1)
+            check_template(filename_tmpl)
         if backend == 'lmdb':
             return cls(_cut(_clips_of_lmdb(root, listed, filename_tmpl)), source)
         remarks: list[str] = []
@@ -238,11 +238,19 @@ def val_partition_clips(partition: str) -> tuple[str, ...]:
     return VAL_PARTITIONS[partition]
 
 
-@cache
-def _frame_names(template: str, count: int) -> tuple[str, ...]:
+def check_template(template: str) -> None:
+    """Refuse a ``filename_tmpl`` that is no format of a frame's number.
+
+    Raises:
+        UserError: It is none.
+    """
     # one number and nothing else: a wider format could ask for gigabytes, or for attributes of the number
     if not re.fullmatch(r'[^{}]*\{0?(:0?[0-9]{0,2}d?)?\}[^{}]*', template):
-        raise UserError(f"filename_tmpl: '{template[:80]}' is not a format for one number, as '{{:08d}}' is.")
+        raise UserError(f"'{template[:80]}' is not a format for one number of a frame, as '{{:08d}}' is.")
+
+
+@cache
+def _frame_names(template: str, count: int) -> tuple[str, ...]:
     return tuple(template.format(number) for number in range(count))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..config.section import Built, Number, read_section
 from ..config.sections import LoaderOptions
+from ..utils.errors import MissingError
+from .clips import check_template
 from .degradations import wrong_degradation
 from .images import MAX_MEGAPIXELS
 
@@ -58,6 +60,13 @@ class ClipOptions(DatasetOptions):
     filename_tmpl: str | None = None
     """Format of frame names where the list gives a number of frames; ~ is '{:08d}' (im1 to im7 for Vimeo-90K)."""
 
+    @field_validator('filename_tmpl')
+    @classmethod
+    def _for_one_number(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_template(value)
+        return value
+
     @model_validator(mode='after')
     def _one_source(self):
         if not self.dataroot_gt and not self.dataroot_lq:
@@ -70,6 +79,17 @@ class ClipOptions(DatasetOptions):
             raise ValueError(f'{message} degradation: BI, BD or BD_DUF.')
         if self.degradation and (wrong := wrong_degradation(self.degradation, self.scale)):
             raise ValueError(wrong)
+        return self
+
+    @model_validator(mode='after')
+    def _features_from_a_store(self):
+        if self.with_features and self.dataroot_priors is None and not getattr(self, 'whole_frames', False):
+            frames = {} if self.dataroot_lq is None else {'frames': self.dataroot_lq}
+            raise MissingError(
+                'with_features is true, but there is no store. Give dataroot_priors, or remove with_features.',
+                'features',
+                **frames,
+            )
         return self
 
     @property

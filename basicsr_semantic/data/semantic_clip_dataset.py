@@ -16,6 +16,7 @@ from pydantic import model_validator
 from torch.utils.data import Dataset, default_collate
 
 from ..config.section import Positive
+from ..priors import CELL
 from ..priors.geometry import ClipGeometry
 from ..utils.errors import UserError
 from .clip_source import ClipSource
@@ -90,7 +91,8 @@ class SemanticClipDataset(Dataset):
         self.options = options = build_options(self.Options, opt)
         self.source = ClipSource(options)
         self.prior_kind = self.source.prior_kind
-        _check_step(options, self.source.crop_step)
+        if wrong := _wrong_patch(options, self.source.crop_step):
+            raise UserError(f"Data set '{options.name}': {wrong}")
         index = self.source.index
         for name in options.exclude_clips:
             index[name]  # a misspelt name would leave its clip in the training data
@@ -224,14 +226,15 @@ class SemanticClipDataset(Dataset):
         return (self.options.num_frame - 1) * interval
 
 
-def _check_step(options: SemanticClipDataset.Options, step: int) -> None:
+def _wrong_patch(options: SemanticClipDataset.Options, step: int) -> str | None:
+    """What is wrong with ``gt_size`` where crops begin at multiples of so many LR pixels, in sentences."""
     patch = (options.gt_size or 0) // options.scale
-    if patch % step:
-        raise UserError(
-            f"Data set '{options.name}': gt_size is {options.gt_size}, {patch} low-resolution pixels, but pixel "
-            f'features belong to {step}x{step} of them. Choose a multiple of {step * options.scale}, or leave the '
-            'features out by with_features: false.'
-        )
+    if not patch % step:
+        return None
+    return (
+        f'gt_size is {options.gt_size}, {patch} low-resolution pixels, but pixel features belong to {step}x{step} of '
+        f'them. Choose a multiple of {step * options.scale}, or leave the features out by with_features: false.'
+    )
 
 
 def _check(options: SemanticClipDataset.Options) -> None:
@@ -243,6 +246,8 @@ def _check(options: SemanticClipDataset.Options) -> None:
         raise ValueError(f'interval_list is {options.interval_list}; it needs whole numbers from 1.')
     if options.gt_size is not None and (options.gt_size < 1 or options.gt_size % options.scale):
         raise ValueError(f'gt_size is {options.gt_size}, which is no multiple of the scale {options.scale}.')
+    if options.with_features and (wrong := _wrong_patch(options, CELL)):
+        raise ValueError(wrong)
     if options.center_frame_only and options.num_frame % 2 == 0:
         raise ValueError(f'center_frame_only needs an odd num_frame, not {options.num_frame}.')
     if options.center_masks_only and not options.center_frame_only:

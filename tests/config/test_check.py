@@ -14,6 +14,7 @@ from helpers.project import ROOT, write_options
 from torch import nn
 
 from basicsr_semantic.cli.components import option_sections
+from basicsr_semantic.cli.remedies import with_remedies
 from basicsr_semantic.config.check import optimizers, schedules
 from basicsr_semantic.config.components import components
 from basicsr_semantic.config.option_file import OptionFile
@@ -68,6 +69,27 @@ def test_our_option_files_lack_at_most_data_and_weights(path, monkeypatch):
     file = OptionFile.read(path)
     problems = problems_of(file, 'train' in file.values)
     assert [str(problem) for problem in problems if not problem.missing_file] == []
+
+
+@pytest.mark.parametrize(
+    ('entries', 'key', 'says'),
+    [
+        (['with_features=true', 'dataroot_priors=~'], '', 'with_features is true, but there is no store.'),
+        (['with_features=true', 'gt_size=72'], '', 'Choose a multiple of 16, or'),
+        (["filename_tmpl='{:08d}{}'"], ':filename_tmpl', 'is not a format for one number'),
+        (['io_backend:type=disk', 'io_backend:foo=1'], ':io_backend:foo', "HardDiskBackend has no key 'foo' (its"),
+    ],
+)
+def test_options_of_data_that_are_not_there_are_held_to_each_other(tmp_path, monkeypatch, entries, key, says):
+    path = ROOT / 'options/seeclear/train_SeeClear_condenser_davis320.yml'
+    monkeypatch.chdir(tmp_path)
+    file = OptionFile.read(path, [f'datasets:train:{entry}' for entry in entries])
+    found = [one for one in with_remedies(problems_of(file, True), file) if not one.missing_file]
+    about_data = next(one for one in found if one.key == f'datasets:train{key}')
+    assert says in about_data.message
+    extract = 'Extract the priors with: basicsr extract --extractor openseed'
+    assert (extract in about_data.suggestion) == ('no store' in says)
+    assert ('--frames datasets/davis320/train/lq.lmdb' in about_data.suggestion) == ('no store' in says)
 
 
 @pytest.mark.parametrize(
