@@ -219,8 +219,9 @@ def _dataset(opt: Config, phase: str, section: Config) -> Config:
 def _hooks(opt: Config, is_train: bool, seed: int) -> Config:
     folder = None if is_train or _has_gt(opt) else f'work_dirs/{opt["name"]}/restored'
     show = {'type': f'{_SCOPE}.ShowHook', **({'folder': folder} if folder else {})}
-    if not is_train:
-        return {'custom_hooks': [] if opt['model_type'] == 'VideoInstanceModel' else [show]}
+    shown = [] if opt['model_type'] == 'VideoInstanceModel' else [show]
+    if not is_train:  # the kind of priors that the network was trained with comes out of the checkpoint
+        return {'custom_hooks': [{'type': f'{_SCOPE}.PlainCheckpoint'}, *shown]}
     train, logger = opt['train'], opt['logger']
     custom: list[Config] = [
         {'type': f'{_SCOPE}.SeedHook', 'seed': seed},
@@ -231,8 +232,7 @@ def _hooks(opt: Config, is_train: bool, seed: int) -> Config:
     if train.get('ema_decay'):
         average = {'ema_type': f'{_SCOPE}.AverageFromStart', 'momentum': 1 - train['ema_decay']}
         custom.append({'type': 'EMAHook', **average})
-    if opt['model_type'] != 'VideoInstanceModel':
-        custom.append(show)
+    custom += shown
     checkpoint = {'type': 'CheckpointHook', 'by_epoch': False, 'interval': logger['save_checkpoint_freq']}
     return {
         'default_hooks': {

@@ -82,7 +82,8 @@ class PlainCheckpoint(Hook):
     MMEngine pickles its message hub with the histories of the log as objects of its own class, and ``resume`` then
     refuses its own file. Here the histories are written as lists and made again when the file is read. A model of this
     package adds what ``basicsr train`` writes: the arguments of the network, the kind of priors, the diffusion; so
-    ``basicsr_semantic.load`` and the option files take the file as they take their own.
+    ``basicsr_semantic.load`` and the option files take the file as they take their own. It reads that, too: a run
+    or test that goes on from one with priors of another kind is refused.
     """
 
     priority = 'LOWEST'  # after hooks that put something into the checkpoint
@@ -106,6 +107,10 @@ class PlainCheckpoint(Hook):
                 name: value if isinstance(value, HistoryBuffer) else HistoryBuffer(*value)
                 for name, value in hub['log_scalars'].items()
             }
+        model = bare_model(runner.model)
+        if hasattr(model, 'read_record'):
+            file = runner._load_from or f'The last checkpoint in {runner.work_dir}'
+            model.read_record(str(file), checkpoint, resumed=bool(runner._resume))
 
 
 def _as_lists(buffer: HistoryBuffer) -> tuple[list[float], list[int], int]:

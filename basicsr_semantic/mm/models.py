@@ -134,6 +134,20 @@ class _Bridge(BaseModel):
         described = network_record(self.inside.opt, 'net_g')
         return ({} if described is None else {KEY: described}) | self.inside.checkpoint_metadata()
 
+    def read_record(self, path: str, content: Mapping[str, Any], resumed: bool) -> None:
+        """Take over what :meth:`record` put into a checkpoint: the kind of priors, for instance.
+
+        Args:
+            path: The file, for messages.
+            content: What is in it.
+            resumed: Whether its training goes on; otherwise only its weights are used.
+
+        Raises:
+            UserError: It does not fit the model, as :meth:`SemanticVSRModel.read_metadata`.
+        """
+        if hasattr(self.inside, 'read_metadata'):
+            self.inside.read_metadata(path, content, resumed)
+
     def check_dataset(self, dataset: Any) -> None:
         """Refuse a data set before anything runs, as `basicsr train` does.
 

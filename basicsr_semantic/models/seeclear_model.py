@@ -112,13 +112,18 @@ class SeeClearModel(SemanticVSRModel):
 
     # ------------------------------------------------------------------------------------------------- weights
 
-    def _remember(self, path: str, content: dict[str, Any]) -> None:
-        super()._remember(path, content)
+    def read_metadata(self, path: str, content: Mapping[str, Any], resumed: bool) -> None:
+        """See the base class.
+
+        Raises:
+            UserError: It was trained with another diffusion, or is to go on in another stage.
+        """
+        super().read_metadata(path, content, resumed)
         trained = content.get('diffusion')
         if not isinstance(trained, Mapping):
             return
         stage, base = content.get('stage'), content.get('base_upsampler', _name(self.opt))
-        if self.train_options and self.path_options.resume_state and stage != self.train_options.stage:
+        if self.train_options and resumed and stage != self.train_options.stage:
             raise UserError(
                 f'{path} is of stage {stage}, but train:stage is {self.train_options.stage}. Give the new stage a name '
                 'of its own, and this file as path:pretrain_network_g.'

@@ -101,6 +101,7 @@ class SemanticVSRModel(VideoBaseModel):
         self.val_options = read_section(self.ValOptions, opt.get('val'), 'val')
         self.trained_priors = TrainedPriors(self.path_options.allow_prior_mismatch)
         self.tuning: Tuning | None = None
+        self.source: SemanticSource | None = None
 
         net = make_network(opt['network_g'], opt.get('scale'))
         self.arch = arch_of(net)
@@ -159,10 +160,13 @@ class SemanticVSRModel(VideoBaseModel):
         source = SemanticSource(section, self.arch.prior_fields, self.device)
         for name, dataset in self.opt.get('datasets', {}).items():
             source.check_dataset(dataset, f'datasets:{name}')
+        self._agree_on_instances(source)
+        return source
+
+    def _agree_on_instances(self, source: SemanticSource) -> None:
         if not self.path_options.allow_prior_mismatch:
             source.check_training(self.trained_priors.instances)
         self.trained_priors.instances = source.identity or self.trained_priors.instances
-        return source
 
     def _freeze(self, net: nn.Module) -> None:
         """Choose what trains, before the average and the wrap."""
@@ -172,13 +176,24 @@ class SemanticVSRModel(VideoBaseModel):
     def _remember_file(self, path: str) -> None:
         content = load_file(path)
         if isinstance(content, dict):
-            self._remember(path, content)
+            self.read_metadata(path, content, bool(self.path_options.resume_state))
 
-    def _remember(self, path: str, content: dict[str, Any]) -> None:
-        """What a checkpoint holds in addition to weights, see :meth:`checkpoint_metadata`."""
+    def read_metadata(self, path: str, content: Mapping[str, Any], resumed: bool) -> None:
+        """Remember what a checkpoint holds in addition to weights, as :meth:`checkpoint_metadata` gave it.
+
+        Args:
+            path: The file, for messages.
+            content: What is in it.
+            resumed: Whether its training goes on; otherwise only its weights are used.
+
+        Raises:
+            UserError: Its instance tokens were of another origin than those that are made in this run.
+        """
         self.trained_priors.read(content)
-        if self.path_options.resume_state:
-            self.tuning = Tuning.read(content)
+        if self.source is not None:
+            self._agree_on_instances(self.source)
+        if resumed:
+            self.tuning = Tuning.read(content) or self.tuning
 
     def checkpoint_metadata(self) -> dict[str, Any]:
         """What a checkpoint holds but weights: the kind of priors, what made their tokens, and what was tuned."""

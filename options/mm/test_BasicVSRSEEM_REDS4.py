@@ -66,4 +66,4 @@ test_evaluator = [
     ),
 ]
 test_cfg = dict(type='TestLoop')
-custom_hooks = [dict(type='basicsr_semantic.ShowHook')]
+custom_hooks = [dict(type='basicsr_semantic.PlainCheckpoint'), dict(type='basicsr_semantic.ShowHook')]

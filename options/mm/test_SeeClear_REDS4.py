@@ -92,4 +92,4 @@ test_evaluator = [
     dict(type='basicsr_semantic.calculate_clip_iqa', label='clip_iqa', prefix='REDS4'),
 ]
 test_cfg = dict(type='TestLoop')
-custom_hooks = [dict(type='basicsr_semantic.ShowHook')]
+custom_hooks = [dict(type='basicsr_semantic.PlainCheckpoint'), dict(type='basicsr_semantic.ShowHook')]
