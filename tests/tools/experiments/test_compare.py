@@ -196,7 +196,7 @@ def test_every_twin_is_a_training_that_can_be_run(compared, capsys, monkeypatch,
         assert ': OK. T' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('method', ['semantic_lens_twins'])
+@pytest.mark.parametrize('method', ['semantic_lens_twins', 'seeclear_twins'])
 def test_the_page_of_results_has_the_table_of_the_twins(method):
     comparison = COMPARISONS[method]
     page = (ROOT / 'docs/results' / f'{comparison.method}.md').read_text(encoding='utf-8').splitlines()
