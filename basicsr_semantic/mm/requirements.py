@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from importlib.metadata import PackageNotFoundError, version
 
 from ..utils.errors import UserError
@@ -16,6 +18,7 @@ def check_mmengine() -> None:
         UserError: It is not installed, too old, or cannot be imported.
     """
     wanted = '.'.join(map(str, OLDEST))
+    _import_yapf()
     try:
         import mmengine
     except ModuleNotFoundError as error:
@@ -30,6 +33,23 @@ def check_mmengine() -> None:
     if tuple(numbers) < OLDEST:
         raise UserError(f'mmengine is {mmengine.__version__}, but basicsr_semantic.mm needs {wanted} or newer.')
     _check_mmcv()
+
+
+def _import_yapf() -> None:
+    """Import what mmengine imports, also where several processes are the first to do so, as under torchrun.
+
+    yapf gives its cached grammar the final name before all of it is written, so another process may read half of it.
+    """
+    for _ in range(30):
+        try:
+            import yapf  # noqa: F401
+        except (EOFError, pickle.UnpicklingError):
+            time.sleep(0.1)
+        except ImportError:  # told by mmengine, which may do without
+            return
+        else:
+            return
+    raise UserError('mmengine cannot be imported: yapf has a damaged cache. Remove its folder, ~/.cache/YAPF on Linux.')
 
 
 def _check_mmcv() -> None:

@@ -95,6 +95,27 @@ def test_no_mmengine_or_an_old_one_is_one_sentence(tmp_path, module, message):
     assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
 
 
+HALF_WRITTEN = """
+from pathlib import Path
+tries = Path(__file__).with_name('tries')
+tries.write_text(tries.read_text() + '.')
+if len(tries.read_text()) <= {failures}:
+    raise EOFError('Ran out of input')
+"""
+
+
+@pytest.mark.parametrize(('failures', 'message'), [(2, 'mmengine is 0.7.4, but'), (99, 'yapf has a damaged cache')])
+def test_a_cache_that_another_process_is_writing_is_waited_for(tmp_path, failures, message):
+    (tmp_path / 'tries').write_text('')
+    (tmp_path / 'yapf.py').write_text(HALF_WRITTEN.format(failures=failures))
+    (tmp_path / 'mmengine.py').write_text("import yapf\n__version__ = '0.7.4'\n")
+    (tmp_path / 'run.py').write_text(
+        "import sys\nfrom basicsr_semantic.cli import main\nsys.exit(main(['mm-config', 'a.yml']))\n"
+    )
+    done = script('run.py', tmp_path)
+    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+
+
 def test_the_package_never_imports_it(tmp_path):
     code = 'import basicsr_semantic, sys\nbasicsr_semantic.register()\nimport basicsr_semantic.engine.pipeline\n'
     (tmp_path / 'run.py').write_text(code + "print(any(n.split('.')[0] == 'mmengine' for n in sys.modules))\n")
