@@ -129,8 +129,8 @@ class ClipIndex:
         root = Path(root)
         if not root.is_dir() and (backend == 'lmdb' or not root.is_file()):
             raise UserError(f"There is no folder '{root}'.")
-        if filename_tmpl is not None:
-            check_template(filename_tmpl)
+        if filename_tmpl is not None and (wrong := wrong_template(filename_tmpl)):
+            raise UserError(f'filename_tmpl: {wrong}')
         if backend == 'lmdb':
             return cls(_cut(_clips_of_lmdb(root, listed, filename_tmpl)), source)
         remarks: list[str] = []
@@ -238,15 +238,12 @@ def val_partition_clips(partition: str) -> tuple[str, ...]:
     return VAL_PARTITIONS[partition]
 
 
-def check_template(template: str) -> None:
-    """Refuse a ``filename_tmpl`` that is no format of a frame's number.
-
-    Raises:
-        UserError: It is none.
-    """
+def wrong_template(template: str) -> str | None:
+    """What is wrong with a ``filename_tmpl``, as a sentence; None if it is a format for the number of a frame."""
     # one number and nothing else: a wider format could ask for gigabytes, or for attributes of the number
-    if not re.fullmatch(r'[^{}]*\{0?(:0?[0-9]{0,2}d?)?\}[^{}]*', template):
-        raise UserError(f"'{template[:80]}' is not a format for one number of a frame, as '{{:08d}}' is.")
+    if re.fullmatch(r'[^{}]*\{0?(:0?[0-9]{0,2}d?)?\}[^{}]*', template):
+        return None
+    return f"'{template[:80]}' is not a format for one number, as '{{:08d}}' is."
 
 
 @cache

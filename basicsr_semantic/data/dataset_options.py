@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from ..config.section import Built, Number, read_section
 from ..config.sections import LoaderOptions
 from ..utils.errors import MissingError
-from .clips import check_template
+from .clips import wrong_template
 from .degradations import wrong_degradation
 from .images import MAX_MEGAPIXELS
 
@@ -63,8 +63,8 @@ class ClipOptions(DatasetOptions):
     @field_validator('filename_tmpl')
     @classmethod
     def _for_one_number(cls, value: str | None) -> str | None:
-        if value is not None:
-            check_template(value)
+        if value is not None and (wrong := wrong_template(value)):
+            raise ValueError(wrong)
         return value
 
     @model_validator(mode='after')

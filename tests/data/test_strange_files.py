@@ -311,5 +311,5 @@ def test_lines_of_wrong_numbers_and_names_are_one_sentence(tmp_path, line, said)
 )
 def test_templates_that_are_no_number_are_one_sentence(tmp_path, template):
     write_clip(tmp_path / '000', numbered(0, 1))
-    with pytest.raises(UserError, match='is not a format for one number of a frame'):
+    with pytest.raises(UserError, match=r'filename_tmpl: .* is not a format for one number'):
         ClipIndex.load(tmp_path, 'disk', filename_tmpl=template)

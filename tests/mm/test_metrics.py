@@ -146,7 +146,7 @@ def test_a_test_with_priors_of_another_kind_is_refused(seem, tmp_path, capsys):
     assert REFUSED in capsys.readouterr().err
 
 
-def test_a_diffusion_goes_on_as_it_was_trained(tmp_path, capsys):
+def test_a_diffusion_goes_on_as_it_was_trained():
     model = MODELS.build(CLEAR)
     record = model.record()
     model.read_record('a.pth', record, resumed=True)

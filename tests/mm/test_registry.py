@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
@@ -78,6 +79,15 @@ def test_a_taken_scope_is_one_sentence(tmp_path):
     assert done.returncode and 'has registered the scope basicsr_semantic in mmengine.registry.MODELS' in done.stderr
 
 
+def refuses(folder: Path, message: str) -> None:
+    """A command that needs mmengine, with the modules of a folder, ends in one sentence."""
+    (folder / 'run.py').write_text(
+        "import sys\nfrom basicsr_semantic.cli import main\nsys.exit(main(['mm-config', 'a.yml']))\n"
+    )
+    done = script('run.py', folder)
+    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+
+
 @pytest.mark.parametrize(
     ('module', 'message'),
     [
@@ -88,11 +98,7 @@ def test_a_taken_scope_is_one_sentence(tmp_path):
 )
 def test_no_mmengine_or_an_old_one_is_one_sentence(tmp_path, module, message):
     (tmp_path / 'mmengine.py').write_text(module + '\n')
-    (tmp_path / 'run.py').write_text(
-        "import sys\nfrom basicsr_semantic.cli import main\nsys.exit(main(['mm-config', 'a.yml']))\n"
-    )
-    done = script('run.py', tmp_path)
-    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+    refuses(tmp_path, message)
 
 
 HALF_WRITTEN = """
@@ -109,11 +115,7 @@ def test_a_cache_that_another_process_is_writing_is_waited_for(tmp_path, failure
     (tmp_path / 'tries').write_text('')
     (tmp_path / 'yapf.py').write_text(HALF_WRITTEN.format(failures=failures))
     (tmp_path / 'mmengine.py').write_text("import yapf\n__version__ = '0.7.4'\n")
-    (tmp_path / 'run.py').write_text(
-        "import sys\nfrom basicsr_semantic.cli import main\nsys.exit(main(['mm-config', 'a.yml']))\n"
-    )
-    done = script('run.py', tmp_path)
-    assert done.returncode == 2 and message in done.stderr and 'Traceback' not in done.stderr
+    refuses(tmp_path, message)
 
 
 def test_the_package_never_imports_it(tmp_path):
