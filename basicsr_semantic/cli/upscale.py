@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
+from ..utils.files import write_whole
 from ..utils.memory import peak_memory
 from ..utils.printing import complain, printable, say
 from .limits import add_max_megapixels, check_max_megapixels
@@ -41,7 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('input', metavar='INPUT', type=Path, help='video, image, folder of frames or videos, or LMDB')
-    parser.add_argument('output', metavar='OUTPUT', type=Path, help='video file, or a folder for PNG files')
+    parser.add_argument(
+        'output', metavar='OUTPUT', type=Path, help='video file, image, or a folder for PNG files or videos'
+    )
     model = parser.add_argument_group('model')
     model.add_argument(
         '--model',
@@ -79,7 +83,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     how.add_argument('--segment', type=int, default=48, metavar='FRAMES', help='frames written at a time (default: 48)')
     how.add_argument('--resume', action='store_true', help='go on with a run that was stopped')
     how.add_argument('--force', action='store_true', help='begin from the start, and replace results')
-    how.add_argument('--dry-run', action='store_true', help='say sizes, memory, disk and time, and restore nothing')
+    how.add_argument(
+        '--dry-run', action='store_true', help='restore a few frames, say sizes, memory, disk, time; write nothing'
+    )
     add_max_megapixels(parser, 'refused')
     parser.set_defaults(run=run)
 
@@ -92,15 +98,10 @@ def run(args: argparse.Namespace) -> int:
     """
     check_max_megapixels(args)
     _check(args)
-    from ..data.videos import is_video
-    from ..utils.files import make_folder_of
     from ..video.sources import open_source
 
-    if args.report is not None and not args.dry_run:
-        make_folder_of(args.report)
-    folder = args.input.is_dir() and not (args.input / 'data.mdb').is_file()
-    videos = sorted(path for path in args.input.iterdir() if is_video(path.name)) if folder else []
-    inputs = [(path, args.output / path.name) for path in videos] or [(args.input, args.output)]
+    inputs = _inputs(args)
+    _check_places(args, inputs)
     sources = [(open_source(path, args.max_megapixels), out) for path, out in inputs]
     restorer = _load(args)
     for source, out in sources:
@@ -119,8 +120,63 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError('--priors and --no-priors contradict each other.')
     if args.resume and args.force:
         raise UserError('--resume and --force contradict each other.')
-    if args.output.resolve() == args.input.resolve():
-        raise UserError(f'OUTPUT is INPUT, {args.output}. Give another name.')
+
+
+def _inputs(args: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """What is read, and where its result goes; of a folder of videos, each."""
+    from ..data.videos import is_video
+
+    folder = args.input.is_dir() and not (args.input / 'data.mdb').is_file()
+    videos = sorted(path for path in args.input.iterdir() if is_video(path.name)) if folder else []
+    return [(path, args.output / _result_name(path)) for path in videos] or [(args.input, args.output)]
+
+
+def _result_name(video: Path) -> str:
+    """Of a video out of a folder: its own, but in Matroska where its format may not keep every frame's time."""
+    return video.name if video.suffix.lower() in _KEEP_TIMES else f'{video.stem}.mkv'
+
+
+_KEEP_TIMES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
+_OTHER_VIDEOS = ('.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.ogg', '.vob', '.gif', '.asf', '.rm', '.h264', '.y4m')
+"""Names of videos that are not written; nobody means a folder of PNG files by them."""
+
+
+def _check_places(args: argparse.Namespace, inputs: Sequence[tuple[Path, Path]]) -> None:
+    """Refuse results that would replace the input, each other or, without --force, what is there."""
+    from ..data.clip_folders import is_image
+    from ..data.videos import is_video
+    from ..utils.files import check_free, make_folder_of
+
+    extra = {'--frames': args.frames, '--side-by-side': args.side_by_side, '--report': args.report}
+    extra = {name: path for name, path in extra.items() if path is not None}
+    if len(inputs) > 1 and extra:
+        raise UserError(f'{next(iter(extra))} is for one video, and {args.input} has {len(inputs)}.')
+    taken = {args.input.resolve(): 'INPUT'}
+    for source, _ in inputs:
+        taken[source.resolve()] = 'INPUT'
+        if is_image(source.name) and source.is_file():
+            taken[source.resolve().parent] = 'the folder of INPUT'
+    for _, out in inputs:
+        if out.suffix.lower() in _OTHER_VIDEOS and not out.is_dir():
+            raise UserError(f'{out}: videos are written as {", ".join(_KEEP_TIMES)}. Give one of these names.')
+        if args.frames is not None and not is_video(out.name):
+            raise UserError(f'--frames is for a video as OUTPUT; {out} is PNG files already.')
+        if args.side_by_side is not None and not is_video(args.side_by_side.name):
+            raise UserError(f'--side-by-side writes a video; {args.side_by_side} is no name of one.')
+        for name, path in {'OUTPUT': out, **extra}.items():
+            if (other := taken.get(path.resolve())) is not None:
+                raise UserError(f'{name} is {other}, {path}. Give another name.')
+            taken[path.resolve()] = 'the result of another video' if len(inputs) > 1 else name
+        if is_image(out.name):
+            if out.is_dir():
+                raise UserError(f'{out} is a folder, and its name that of an image. Give another name.')
+            check_free(out, args.force)
+    if args.report is not None:
+        if args.report.is_dir():
+            raise UserError(f'{args.report} is a folder; --report takes the name of a file.')
+        if not args.dry_run:
+            check_free(args.report, args.force or args.resume)
+            make_folder_of(args.report)
 
 
 def _load(args: argparse.Namespace) -> Restorer:
@@ -149,6 +205,9 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
     if not is_file:
         outputs.frames = out.with_name(f'{out.name}.image') if image else out
     priors = None
+    given = {'--priors': args.priors, '--extractor': args.extractor, '--extractor-option': args.extractor_option}
+    if not restorer.prior_fields and (unused := [name for name, value in given.items() if value]):
+        raise UserError(f'{args.model} takes no priors, so it has no use for {unused[0]}.')
     if restorer.prior_fields and not args.no_priors:
         options = _options(args.extractor_option)
         priors = PriorMaker(restorer, outputs.work(), args.priors, args.extractor, options, args.device or 'cpu')
@@ -178,7 +237,8 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
         _move_image(outputs.frames, out)
     _say_what_was_done(report, out, outputs)
     if args.report is not None:
-        args.report.write_text(json.dumps(_as_json(identity, report), indent=1) + '\n', encoding='utf-8')
+        content = json.dumps(_as_json(upscaler.identity, report), indent=1) + '\n'
+        write_whole(args.report, content.encode())
 
 
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -201,14 +261,15 @@ def _identity(args: argparse.Namespace, source: Source) -> dict[str, Any]:
 
     path = source.path or args.input
     state = path.stat()
-    parts = {'priors': args.priors, 'extractor': args.extractor, 'adapter': args.adapter, 'output': args.output}
+    parts = {'priors': args.priors, 'extractor': args.extractor, 'adapter': args.adapter}
+    places = {'output': args.output, 'side by side': args.side_by_side, 'PNG files': args.frames}
+    shape = [source.frames, source.height, source.width]
     return {
-        'input': [str(path.resolve()), state.st_size if path.is_file() else None, source.frames],
+        'input': [str(path.resolve()), state.st_size if path.is_file() else None, *shape],
         'model': [args.model, file_sha256(find_checkpoint(model_file(args.model)))],
         'extractor options': args.extractor_option,
         'no priors': args.no_priors,
-        'side by side': args.side_by_side is not None,
-        'frames': args.frames is not None,
+        **{name: None if place is None else str(place.resolve()) for name, place in places.items()},
         **{name: None if value is None else str(value) for name, value in parts.items()},
     }
 
@@ -288,12 +349,15 @@ def _move_image(folder: Path, out: Path) -> None:
     image = cv2.imread(str(made), cv2.IMREAD_UNCHANGED)
     if image is None or not cv2.imwrite(str(out), image):
         raise UserError(f'{out} could not be written.')
-    shutil.rmtree(folder)
+    made.unlink()
+    with contextlib.suppress(OSError):  # what else is in it is not ours
+        folder.rmdir()
 
 
 def _say_what_was_done(report: UpscalingReport, out: Path, outputs: Outputs) -> None:
     rate = report.restored / report.seconds if report.seconds else 0.0
-    say(f'{printable(out)}: {report.frames} frames, {report.scenes} scenes, {rate:.2f} frames a second.')
+    frames, scenes = (f'{n} {one}{"s" * (n != 1)}' for n, one in ((report.frames, 'frame'), (report.scenes, 'scene')))
+    say(f'{printable(out)}: {frames}, {scenes}, {rate:.2f} frames a second.')
     for extra in (outputs.side_by_side, outputs.frames if outputs.video else None):
         if extra is not None:
             say(f'{printable(extra)} is written, too.')

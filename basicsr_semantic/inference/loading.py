@@ -27,6 +27,7 @@ from ..engine.network_record import KEY
 from ..models.adapter_files import Tuning, adapter_alone, merge_files
 from ..models.base_upsamplers import BASE, BicubicUpsampler, NetworkUpsampler, make_base_upsampler
 from ..models.networks import make_network
+from ..utils.devices import usable_device
 from ..utils.errors import UserError, full_stop, reason, shown
 from ..utils.nearest import nearest
 from .restorer import Restorer, SeeClearRestorer
@@ -71,8 +72,9 @@ def load(
     Raises:
         UserError: No such file, released weights that are not here or have a wrong checksum, a file that cannot be
             read or does not say its network, a network that is not registered or does not restore frames, weights
-            that do not fit it, or an adapter of another base.
+            that do not fit it, an adapter of another base, or a device that this machine does not have.
     """
+    device = usable_device(device)
     named = named_weights(str(name_or_path))
     if named is not None and named.base and adapter is None:
         name_or_path, adapter = named.base, named.name

@@ -9,7 +9,7 @@ from basicsr.data.data_util import generate_frame_indices
 from torch import nn
 
 from ..archs.seeclear_arch import SeeClear
-from ..archs.semantic_arch import arch_of
+from ..archs.semantic_arch import SemanticArch, arch_of
 from ..diffusion import BlurringResShift
 from ..models.base_upsamplers import BicubicUpsampler, NetworkUpsampler
 from ..models.padding import run_padded
@@ -40,6 +40,8 @@ class Restorer(nn.Module):
         description: As given.
     """
 
+    arch: SemanticArch
+
     def __init__(
         self,
         net: nn.Module,
@@ -51,7 +53,7 @@ class Restorer(nn.Module):
         super().__init__()
         self.net = net
         self.description = dict(description or {})
-        self.arch = arch_of(net)
+        vars(self)['arch'] = arch_of(net)  # no module of its own: its weights are those of net
         self.prior_fields = self.arch.prior_fields
         self.scale = self.arch.scale if self.arch.scale is not None else self.description.get('scale')
         self.prior_kind = prior_kind
@@ -62,7 +64,7 @@ class Restorer(nn.Module):
         """Restore clips.
 
         Args:
-            frames: LR frames (b, t, 3, h, w), RGB in [0, 1].
+            frames: LR frames (b, t, 3, h, w), RGB in [0, 1], of any floating-point type.
             priors: What is known of them, on any device; the masks have their size. None for a network that takes
                 frames alone, or one that was built with ``missing_priors: neutral``.
 
@@ -70,10 +72,17 @@ class Restorer(nn.Module):
             (b, t, 3, H, W) float32, RGB; as the network makes them, so some values may be slightly outside of [0, 1].
 
         Raises:
-            UserError: Frames of another shape, priors that are missing, or of another kind or width than those of
-                training.
+            UserError: Frames of another shape, priors that are missing or of another kind or width than those of
+                training, or masks with other values than 0 and 1.
         """
         priors = self._check(frames, priors)
+        return self._restore(self._as_weights(frames), priors).float()
+
+    def _as_weights(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames in the type of the weights, which may be half or double."""
+        return frames.to(next(self.net.parameters(), frames).dtype)
+
+    def _restore(self, frames: torch.Tensor, priors: SemanticPriors) -> torch.Tensor:
         if self.single_frames:
             return run_padded(self.net, (frames.flatten(0, 1),), self.arch.size_requirements).unflatten(
                 0, frames.shape[:2]
@@ -86,8 +95,24 @@ class Restorer(nn.Module):
     def _run(self, frames: torch.Tensor, priors: SemanticPriors) -> torch.Tensor:
         return run_padded(self.net, self.arch.inputs(frames, priors), self.arch.size_requirements)
 
+    def check_kind(self, kind: str | None) -> None:
+        """Whether priors of a kind mean anything to the network.
+
+        Raises:
+            UserError: It was trained with those of another.
+        """
+        if kind is not None and self.prior_kind is not None and kind != self.prior_kind:
+            raise UserError(
+                f'{type(self.net).__name__} was trained with priors of kind {self.prior_kind!r}; these are {kind!r}. '
+                'One kind means nothing to a network that has learnt from the other: give priors of its kind.'
+            )
+
     def _check(self, frames: torch.Tensor, priors: SemanticPriors | None) -> SemanticPriors:
         name = type(self.net).__name__
+        if not isinstance(frames, torch.Tensor):
+            raise UserError(f'Frames are a tensor (b, t, 3, h, w), not {type(frames).__name__}.')
+        if priors is not None and not isinstance(priors, SemanticPriors):
+            raise UserError(f'Priors are SemanticPriors(masks=...), for example, not {type(priors).__name__}.')
         if frames.dim() != 5 or frames.size(2) != 3 or not frames.is_floating_point() or not frames.numel():
             raise UserError(
                 f'Frames are (b, t, 3, h, w), floating point in [0, 1], not {tuple(frames.shape)} of {frames.dtype}.'
@@ -100,11 +125,9 @@ class Restorer(nn.Module):
                 f'{name} was trained with {" and ".join(missing)}{kind}, which are not given. Give '
                 f"priors=SemanticPriors({missing[0]}=...), or load it with missing_priors='neutral' to go on without."
             )
-        if given.kind is not None and self.prior_kind is not None and given.kind != self.prior_kind:
-            raise UserError(
-                f'{name} was trained with priors of kind {self.prior_kind!r}; these are {given.kind!r}. One kind '
-                'means nothing to a network that has learnt from the other: give priors of its kind.'
-            )
+        self.check_kind(given.kind)
+        if given.masks is not None and given.masks.numel() and int(given.masks.max()) > 1:
+            raise UserError(f'Masks are 0 and 1; the largest value of these is {int(given.masks.max())}.')
         check_token_widths(self.net, given.present())
         return given.to(frames.device)
 
@@ -156,6 +179,7 @@ class SeeClearRestorer(Restorer):
             (b, t, 3, H, W) float32, RGB.
         """
         given = self._check(frames, priors).chunk(len(frames))
+        frames = self._as_weights(frames)
         process = self.diffusion.with_steps(steps or self.diffusion.steps)
         base = self.upsample(frames)
         names = [str(k) for k in range(len(frames))] if names is None else names
@@ -172,7 +196,7 @@ class SeeClearRestorer(Restorer):
             )
             for k, name in enumerate(names)
         ]
-        return torch.stack(restored)
+        return torch.stack(restored).float()
 
 
 def _window(centre: int, length: int, count: int) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils.devices import usable_device
 from ..utils.errors import UserError
 
 Metric = TypeVar('Metric', bound=Callable[..., float])
@@ -55,13 +56,7 @@ def chosen_device(device: str | None) -> torch.device:
     """
     if device is None:
         return torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"The metrics' device '{device}' cannot be used: {first}") from error
-    return chosen
+    return usable_device(device, "metrics' device")
 
 
 def to_tensor(img: np.ndarray, device: torch.device, crop_border: int, smallest: int, metric: str) -> Tensor:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..utils.errors import UserError
 from ..utils.files import write_whole
 
 
@@ -23,7 +24,7 @@ class Choices:
     def _load(self) -> dict[str, Any]:
         """They are read late: a run that begins from the start removes the file first."""
         if not self._values and self.path is not None and self.path.is_file():
-            self._values = json.loads(self.path.read_text(encoding='utf-8'))
+            self._values = read_json(self.path)
         return self._values
 
     def get(self, name: str) -> Any:
@@ -35,3 +36,18 @@ class Choices:
         self._load()[name] = value
         if self.path is not None and self.path.parent.is_dir():  # a dry run has no folder
             write_whole(self.path, json.dumps(self._values).encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a run has kept in its working folder.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path} is damaged, so the run cannot go on; --force begins from the start.') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{path} is damaged, so the run cannot go on; --force begins from the start.')
+    return content

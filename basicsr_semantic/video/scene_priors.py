@@ -98,6 +98,7 @@ class PriorMaker:
         options = dict(options or {})
         trained = net.description.get('extractor') or {}
         kind = extractor or trained.get('kind') or net.prior_kind
+        net.check_kind(kind if self.given is None else self.given.kind)
         if self.given is None:
             self.extractor = self._build(kind, trained if kind == trained.get('kind') else {}, options, device)
         self.source: SemanticSource | None = None
@@ -126,6 +127,8 @@ class PriorMaker:
         weights = trained.get('checkpoint')
         if weights and 'checkpoint' in known and 'checkpoint' not in options:
             arguments['checkpoint'] = str(_find_weights(kind, weights))
+        if unknown := sorted(name for name in options if name not in known and not name.startswith('instance_')):
+            raise UserError(f'{kind} has no option {unknown[0]}; it has {", ".join(known)}.')
         arguments |= options
         if 'device' in known:
             arguments.setdefault('device', str(device))

@@ -227,9 +227,16 @@ def plain_restorer(restorer: Restorer, window: int | None, overlap: int | None) 
         overlap: Frames that windows share; None: 0 for SeeClear, whose windows are its clips, else 4.
 
     Raises:
-        UserError: Windows would share all of their frames.
+        UserError: Windows would share all of their frames, a number of frames that is none, or weights of another type
+            than float32.
     """
+    for name, value, least in (('window', window, 1), ('overlap', overlap, 0)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise UserError(f'{name} is a number of frames, at least {least}, not {value!r}.')
     net = restorer.net
+    dtype = next(net.parameters()).dtype
+    if dtype != torch.float32:
+        raise UserError(f'The network has weights in {dtype}; videos are restored in float32. Call its float() first.')
     if window is None and streamable(net) is not None:
         return RecurrentScenes(restorer)
     if restorer.single_frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +23,10 @@ from ..utils.errors import UserError, full_stop
 from .sources import EXACT, Colour, Source, Timing
 
 PART = '.segment'
+_WORST = 63
+"""The largest constant quality of any encoder."""
+_TRIED = 6
+"""Frames of a video that is tried: enough for an encoder to write them in another order."""
 _DEFAULTS: dict[str, dict[str, str]] = {
     'libx264': {'crf': '17', 'preset': 'medium'},
     'libx265': {'crf': '19', 'preset': 'medium', 'x265-params': 'log-level=error'},
@@ -90,10 +95,16 @@ def coding_for(
     )
     if known and wanted not in known:
         raise UserError(f'{chosen} does not write {wanted}; it writes {", ".join(known[:12])}.')
+    try:
+        av.VideoFormat(wanted)
+    except ValueError:
+        raise UserError(f'There is no pixel format {wanted!r}.') from None
     options = dict(_DEFAULTS.get(chosen, {}))
     if crf is not None:
         if 'crf' not in options:
             raise UserError(f'{chosen} has no constant quality, so it takes no --crf.')
+        if not 0 <= crf <= _WORST:
+            raise UserError(f'--crf is a number from 0 to {_WORST}, smaller is better, not {crf:g}.')
         options['crf'] = f'{crf:g}'
     return Coding(
         chosen,
@@ -200,15 +211,70 @@ def check_size(coding: Coding, height: int, width: int) -> None:
     Raises:
         UserError: It does not.
     """
+    if _opens(coding, height, width) is None:
+        return
+    if (error := _opens(coding, _SIDE, _SIDE)) is not None:  # it is not their size
+        raise UserError(f'{coding.codec} does not write such a video here: {full_stop(error.strerror)}') from error
+    raise UserError(
+        f'{coding.codec} does not write frames of {width}x{height}. Give a folder as OUTPUT for PNG files, or another '
+        'encoder.'
+    )
+
+
+_SIDE = 256
+"""Of frames that every encoder takes."""
+
+
+def _opens(coding: Coding, height: int, width: int) -> FFmpegError | None:
+    """What an encoder says against frames of a size."""
     encoder: Any = av.CodecContext.create(coding.codec, 'w')
     _configure(encoder, coding, height, width)
     try:
         encoder.open()
     except FFmpegError as error:
-        raise UserError(
-            f'{coding.codec} does not write frames of {width}x{height}. Give a folder as OUTPUT for PNG files, or '
-            'another encoder.'
-        ) from error
+        return error
+    return None
+
+
+def check_container(coding: Coding, out: Path) -> None:
+    """See by a few frames whether a format of files keeps what the encoder writes, and when each frame is shown.
+
+    AVI, MPEG, ASF and FLV do not keep the times of H.264's frames, or what players need to decode them.
+
+    Args:
+        coding: How frames are encoded.
+        out: The file that is to be written; its name alone is looked at.
+
+    Raises:
+        UserError: It does not.
+    """
+    step = max(round(1 / (coding.rate * coding.time_base)), 1)
+    wanted = [float(k * step * coding.time_base) for k in range(_TRIED)]
+    with tempfile.TemporaryDirectory() as folder:
+        part, tried = Path(folder) / f'tried{PART}', Path(folder) / f'tried{out.suffix}'
+        writer = SegmentWriter(part, coding, _SIDE, _SIDE)
+        for k in range(_TRIED):
+            writer.write(np.full((_SIDE, _SIDE, 3), 40 * k, np.uint8), k * step)
+        writer.finish()
+        try:
+            join([part], tried, coding, (_SIDE, _SIDE))
+            with av.open(str(tried)) as container:
+                found = [float(frame.time or 0) for frame in container.decode(video=0)]
+        except (UserError, FFmpegError, IndexError) as error:
+            raise UserError(_unfit(coding, out)) from error
+    shift = found[0] if found else 0.0
+    # formats count in their own ticks, a millisecond in Matroska; AVI begins a frame late
+    if len(found) != _TRIED or any(abs(a - shift - b) > 0.002 for a, b in zip(found, wanted, strict=True)):
+        raise UserError(_unfit(coding, out))
+    if shift > wanted[1] + 0.002:
+        raise UserError(_unfit(coding, out))
+
+
+def _unfit(coding: Coding, out: Path) -> str:
+    return (
+        f"{out}: a file {out.suffix} does not keep {coding.codec}'s frames and their times. Give a name with .mkv or "
+        '.mp4, or another encoder.'
+    )
 
 
 def _configure(encoder: Any, coding: Coding, height: int, width: int) -> None:
@@ -269,11 +335,11 @@ def join(
             packets = _in_order(_video(parts, stream, coding), others)
             for packet in packets:
                 container.mux_one(packet)
+        partial.replace(out)
     except (FFmpegError, OSError, ValueError) as error:
         partial.unlink(missing_ok=True)
         text = str(getattr(error, 'strerror', None) or error)
         raise UserError(f'{out} could not be written: {full_stop(text)}') from error
-    partial.replace(out)
     return remarks
 
 

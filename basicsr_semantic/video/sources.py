@@ -124,6 +124,7 @@ def open_source(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Source:
 
 def _open_images(path: Path, max_megapixels: float) -> Source:
     """An image, a folder of images, or an LMDB; all of one size."""
+    from ..data.clip_folders import frame_names_of_folder, image_files, is_image
     from ..data.clips import ClipIndex
     from ..data.frame_reader import FrameReader
     from ..data.images import DamagedImageError, decode
@@ -136,17 +137,19 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
         frames = [TimedFrame(np.ascontiguousarray(image[..., ::-1]), 0)]
         return Source(path.stem, image.shape[0], image.shape[1], 1, lambda: iter(frames), names=[path.stem])
     lmdb = (path / 'data.mdb').is_file()
-    has_clips = lmdb or any(one.is_dir() for one in path.iterdir())
-    root, prefix = (path, '') if has_clips else (path.parent, f'{path.name}/')
-    backend = 'lmdb' if lmdb else 'disk'
-    reader = FrameReader(root, {'type': backend}, 'INPUT', max_megapixels)
-    clips = [clip for clip in ClipIndex.load(root, backend, max_megapixels=max_megapixels) if clip.keys]
-    clips = [clip for clip in clips if clip.keys[0].startswith(prefix)]
-    if len(clips) != 1:
-        listed = ', '.join(clip.name for clip in clips[:5])
-        raise UserError(f'{path} holds {len(clips)} clips ({listed}); give one of them.' if clips else
-                        f'{path} has no images.')  # fmt: skip
-    keys = list(clips[0].keys)
+    reader = FrameReader(path, {'type': 'lmdb' if lmdb else 'disk'}, 'INPUT', max_megapixels)
+    if not lmdb and any(is_image(one.name) and not one.is_dir() for one in path.iterdir()):
+        # the folder alone is looked at, whatever is in it or next to it; missing numbers do not end a clip
+        name = path.resolve().name
+        keys = list(frame_names_of_folder(name, image_files(path, name)))
+    else:
+        clips = ClipIndex.load(path, reader.backend, max_megapixels=max_megapixels)
+        clips = [clip for clip in clips if clip.keys]
+        if len(clips) != 1:
+            listed = ', '.join(clip.name for clip in clips[:5])
+            raise UserError(f'{path} holds {len(clips)} clips ({listed}); give one of them.' if clips else
+                            f'{path} has no images.')  # fmt: skip
+        name, keys = clips[0].name, list(clips[0].keys)
     height, width = reader.read(keys[0]).shape[:2]
 
     def read() -> Iterator[TimedFrame]:
@@ -159,7 +162,7 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
                 )
             yield TimedFrame(np.ascontiguousarray(image[..., ::-1]), time)
 
-    return Source(clips[0].name, height, width, len(keys), read, names=[key.rpartition('/')[2] for key in keys])
+    return Source(name, height, width, len(keys), read, names=[key.rpartition('/')[2] for key in keys])
 
 
 def open_video(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Source:

@@ -24,14 +24,14 @@ from torch import Tensor
 from ..data.images import encode_png
 from ..inference.restorer import Restorer
 from ..utils.errors import UserError
-from ..utils.files import check_free, make_folder_of, write_whole
+from ..utils.files import check_free, make_folder_of, whole_file, write_whole
 from ..utils.memory import free_memory
-from .choices import Choices
+from .choices import Choices, read_json
 from .measures import MEASURES
 from .plan import Plan, restorer_of_scenes, scale_of
 from .scene_priors import PriorMaker
 from .scenes import Scene, cut_into_scenes
-from .segments import PART, Coding, SegmentWriter, check_size, coding_for, join
+from .segments import PART, Coding, SegmentWriter, check_container, check_size, coding_for, join
 from .sources import Source, TimedFrame
 
 _WAITING = 4
@@ -59,6 +59,9 @@ class Outputs:
         """The folder of what is not done, next to the result."""
         path = self.video or self.side_by_side or self.frames
         assert path is not None
+        path = path.resolve() if path.name in ('', '..') else path
+        if not path.name:
+            raise UserError(f'OUTPUT is {path}. Give the name of a video, or of a folder for PNG files.')
         return path.with_name(f'{path.name}.parts')
 
 
@@ -151,7 +154,11 @@ class Upscaler:
             if any(side % 2 for side in self.size) and '420' in self.coding.pix_fmt:
                 self.coding = dataclasses.replace(self.coding, pix_fmt=self.coding.pix_fmt.replace('420', '444'))
         self._check_size()
-        self.identity = dict(identity or {}) | {'settings': dataclasses.asdict(self.settings)}
+        self.identity = dict(identity or {}) | {
+            'size': list(self.size),
+            'settings': dataclasses.asdict(self.settings),
+            'measures': list(measures),
+        }
         self.progress = progress or (lambda what, count: None)
         self.report.measured = {name: [] for name in measures}
         self._stop = threading.Event()
@@ -164,6 +171,7 @@ class Upscaler:
         for factor, out in ((1, self.outputs.video), (2, self.outputs.side_by_side)):
             if out is not None and self.coding is not None:
                 check_size(self.coding, height, factor * width)
+                check_container(self.coding, out)
         needed, free = _BYTES * height * width, free_memory(torch.device('cpu'))
         if free is not None and needed > free:
             raise UserError(
@@ -187,22 +195,37 @@ class Upscaler:
             UserError: There is one and neither is asked for, or it is of another run.
         """
         settings = self.work / SETTINGS
-        if force:
-            shutil.rmtree(self.work, ignore_errors=True)
+        stopped = settings.is_file()
+        if not stopped and self.work.is_dir() and any(one.name[:1] != '.' for one in self.work.iterdir()):
+            raise UserError(
+                f'{self.work} is in the way: what is not done is to be there, and it is not of a run that was stopped. '
+                'Move it, or give another name.'
+            )
+        stopped = stopped and not force
         for path in (self.outputs.video, self.outputs.side_by_side):
             if path is not None:
-                check_free(path, force or (resume and settings.is_file()))
+                if path.is_dir():
+                    raise UserError(f'{path} is a folder, and its name that of a video. Give another name.')
+                if stopped and not resume and path.exists():
+                    raise UserError(
+                        f'{path} exists already, as far as a run that was stopped has come: --resume goes on, --force '
+                        'begins from the start.'
+                    )
+                check_free(path, force or (resume and stopped))
                 make_folder_of(path)
         folder = self.outputs.frames
-        if folder is not None and not (force or resume) and folder.is_dir() and any(folder.glob('*.png')):
-            raise UserError(f'{folder} has PNG files already. Give another folder, or --force to write into it.')
-        if settings.is_file():
+        if folder is not None:
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f'{folder} is a file; PNG files need a folder. Give another name.')
+            if not (force or stopped) and folder.is_dir() and any(folder.glob('*.png')):
+                raise UserError(f'{folder} has PNG files already. Give another folder, or --force to write into it.')
+        if stopped:
             if not resume:
                 raise UserError(
                     f'{self.work} has what an earlier run has done of this. --resume goes on, --force begins from '
                     'the start.'
                 )
-            before = json.loads(settings.read_text())
+            before = read_json(settings)
             now = json.loads(json.dumps(self.identity))
             for key in sorted(before.keys() | now.keys()):
                 if before.get(key) != now.get(key):
@@ -210,19 +233,27 @@ class Upscaler:
                         f'{self.work} is of a run with another {key}: {_short(before.get(key))} then, '
                         f'{_short(now.get(key))} now. --force begins from the start.'
                     )
+        if force:
+            shutil.rmtree(self.work, ignore_errors=True)
         make_folder_of(self.work)
         self.work.mkdir(parents=True, exist_ok=True)
         write_whole(settings, json.dumps(self.identity).encode())
 
     def done(self) -> int:
         """Frames that are in whole segments, from the beginning."""
-        count = 0
-        while all(path.is_file() for path in self._segments(count)) and self._segments(count):
-            count += 1
-        if not self._segments(0) and self.outputs.frames is not None:
-            while self._png(count * self.settings.segment + self.settings.segment - 1).is_file():
-                count += 1
-        return count * self.settings.segment
+        return sum(part['frames'] for part in self._done())
+
+    def _done(self) -> list[dict[str, Any]]:
+        """What is kept of each whole segment, from the first one on: its frames, and what was measured of them."""
+        found: list[dict[str, Any]] = []
+        while (record := self._record(len(found))).is_file() and all(p.is_file() for p in self._segments(len(found))):
+            part = read_json(record)
+            first = len(found) * self.settings.segment
+            frames = range(first, first + part['frames'])
+            if self.outputs.frames is not None and not all(self._png(k).is_file() for k in frames):
+                break
+            found.append(part)
+        return found
 
     def run(self) -> UpscalingReport:
         """Restore what is not done, and join the whole.
@@ -234,8 +265,10 @@ class Upscaler:
             UserError: Frames that cannot be read, or results that cannot be written.
             KeyboardInterrupt: It was interrupted. In both cases what is whole is joined and can be played.
         """
-        started, first = time.monotonic(), self.done()
-        self.report.frames = first
+        started, done = time.monotonic(), self._done()
+        first = self.report.frames = sum(part['frames'] for part in done)
+        for name, values in self.report.measured.items():
+            values[:] = [value for part in done for value in part['measured'][name]]
         scenes: queue.Queue[Scene | None] = queue.Queue(1)
         restored: queue.Queue[tuple[int, TimedFrame, np.ndarray] | None] = queue.Queue(_WAITING)
         threads = [
@@ -263,6 +296,8 @@ class Upscaler:
             error = self._errors[0]
             with contextlib.suppress(UserError):  # what is whole can be played, whatever the reason
                 self.join()
+            if isinstance(error, UserError) and not self.report.frames:  # nothing that --resume could go on with
+                shutil.rmtree(self.work, ignore_errors=True)
             raise error
         self.join()
         shutil.rmtree(self.work, ignore_errors=True)
@@ -348,7 +383,7 @@ class Upscaler:
         """Write frames as they come, segment by segment."""
         writers: list[SegmentWriter] = []
         try:
-            expected, before = first, None
+            expected, before = first, self._last_image(first)
             while (item := self._take(restored)) is not None:
                 number, frame, image = item
                 assert number == expected, (number, expected)
@@ -362,10 +397,10 @@ class Upscaler:
                 self.report.restored += 1
                 self.progress('restored', 1)
                 if (number + 1) % self.settings.segment == 0:
-                    self._finish(writers, number + 1)
+                    self._finish(writers, number + 1, before)
                     writers = []
-            if self._whole and not self._stop.is_set():
-                self._finish(writers, expected)
+            if self._whole and not self._stop.is_set() and expected % self.settings.segment and expected > first:
+                self._finish(writers, expected, before)
                 writers = []
         finally:
             for writer in writers:
@@ -388,14 +423,35 @@ class Upscaler:
         if self.outputs.frames is not None:
             write_whole(self._png(number), encode_png(np.ascontiguousarray(image[..., ::-1])), durable=False)
 
-    def _finish(self, writers: list[SegmentWriter], behind: int) -> None:
+    def _finish(self, writers: list[SegmentWriter], behind: int, last: np.ndarray | None) -> None:
         for writer in writers:
             writer.finish()
+        if self.report.measured and last is not None:
+            with whole_file(self._last(behind), durable=False) as file:
+                np.save(file, last)
+        begin = (behind - 1) // self.settings.segment * self.settings.segment
+        measured = {name: values[begin:behind] for name, values in self.report.measured.items()}
+        record = {'frames': behind - begin, 'measured': measured}
+        write_whole(self._record(begin // self.settings.segment), json.dumps(record).encode())
+        if begin:
+            self._last(begin).unlink(missing_ok=True)
         self.report.frames = behind
         for state in _states(self.work):
             scene = int(state.relative_to(self.work).parts[0].rpartition('_')[2])
             if scene + int(state.name.rpartition('_')[2]) < behind:
                 state.unlink(missing_ok=True)
+
+    def _record(self, index: int) -> Path:
+        """Written when a segment is whole, whatever it is written to."""
+        return self.work / f'done_{index:06d}.json'
+
+    def _last(self, behind: int) -> Path:
+        """The restored frame before a number, which the measures of the next one need."""
+        return self.work / f'last_{behind}.npy'
+
+    def _last_image(self, behind: int) -> np.ndarray | None:
+        path = self._last(behind)
+        return np.load(path) if behind and path.is_file() else None
 
     def _segments(self, index: int) -> list[Path]:
         kinds = (('video', self.outputs.video), ('side', self.outputs.side_by_side))

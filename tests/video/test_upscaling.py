@@ -325,7 +325,7 @@ def test_a_full_disk_leaves_what_is_whole(tmp_path, model, monkeypatch, capsys):
     real, written = segments.SegmentWriter.finish, []
 
     def finish(self):
-        written.append(self.path)
+        written.extend([self.path] * (self.path.parent == tmp_path / 'out.mp4.parts'))
         if len(written) == 3:
             raise UserError(f'{self.path} could not be written: No space left on device.')
         real(self)
