@@ -243,10 +243,9 @@ def load_weights(
             f' {k} is {tuple(loaded[k].shape)} in the file and {tuple(current[k].shape)} in the network.'
             for k in wrong_size[:3]
         )
-        message = (
-            f'{path} and {type(net).__name__} differ: the network lacks values for {_summary(missing)}; '
-            f'the file has unused {_summary(unexpected)}.{sizes}'
-        )
+        differ = [f'the network lacks values for {_summary(missing)}'] * bool(missing)
+        differ += [f'the file has unused {_summary(unexpected)}'] * bool(unexpected)
+        message = f'{path} and {type(net).__name__} differ: {"; ".join(differ)}.{sizes}'
         if strict:
             advice = ''
             if wrong_size:
