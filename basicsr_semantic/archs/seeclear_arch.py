@@ -70,7 +70,7 @@ class SeeClear(nn.Module, SemanticArch):
         dwt: Wavelets; False separates the pixels of a block instead (Table 2, row 6).
         semantic: InCAM's modulation and attention to the tokens of a frame (Eq. 10 to 13).
         mfsa: Windows over all frames of the clip in middle and decoder.
-        incam: Tokens of the clip highlight pixels (Eq. 14 and 15); needs ``semantic``.
+        incam: Pixels are modulated by tokens of the clip (Eq. 14 and 15); needs ``semantic``.
         incam_reading: ``embed``: pixels get the tokens that they activate; ``scale``: their activation scales them.
         category: The memory of textures (Eq. 16 to 20).
         skip: ``high``: the decoder gets the high bands of the encoder, as in Algorithm 1; ``full``: its features, too.
@@ -139,7 +139,7 @@ class SeeClear(nn.Module, SemanticArch):
         if unet not in ('seeclear', 'wavediff', 'swin') or skip not in ('high', 'full'):
             raise ValueError(f"unet is seeclear, wavediff or swin, and skip high or full; not '{unet}' and '{skip}'.")
         if incam and not semantic:
-            raise ValueError('incam highlights pixels that semantic has embedded: set semantic: true, or incam: false.')
+            raise ValueError('incam modulates pixels that semantic has embedded: set semantic: true, or incam: false.')
         if upscale not in (2, 4):
             raise ValueError(f'upscale is 2 or 4, not {upscale}.')
         if min(clip_length, groups, window) < 1 or mlp_ratio <= 0:
