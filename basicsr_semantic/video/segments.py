@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from ..utils.errors import UserError, full_stop
 from .sources import EXACT, Colour, Source, Timing
 
+os.environ.setdefault('SVT_LOG', '1')  # errors alone: SVT-AV1 prints a page about every segment otherwise
 PART = '.segment'
 _WORST = 63
 """The largest constant quality of any encoder."""

@@ -48,6 +48,12 @@ def test_every_frame_is_there_once_and_in_order(tmp_path, ending):
     assert nearest == list(range(18))
 
 
+def test_av1_is_written_without_a_page_about_every_segment(tmp_path, capfd):
+    source = open_source(write_video(tmp_path / 'a.mp4', moving_frames(6, 64, 64)))
+    assert through(source, tmp_path / 'out.mkv', 3, codec='av1') == []
+    assert len(decoded(tmp_path / 'out.mkv')) == 6 and 'Svt' not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(('ending', 'base'), [('mp4', Fraction(1, 600)), ('mkv', Fraction(1, 1000))])
 def test_variable_times_are_kept(tmp_path, ending, base):
     times = [0, 20, 21, 60, 61, 62, 100, 160, 161, 200, 300]
