@@ -62,6 +62,8 @@ class OptionFile:
                 twice, or no mapping; the message names file and line. Or released weights have a wrong checksum.
         """
         path = Path(path)
+        if path.is_dir():
+            raise UserError(f'{path} is a folder; give an option file.')
         if not path.is_file():
             raise UserError(f'The option file {path} does not exist.{_nearest_file(path)}')
         file = cls({}, str(path))

@@ -148,6 +148,8 @@ def test_missing_file_names_the_nearest(write):
         load_yaml(path.with_name('train_BasicVRS.yml'))
     with pytest.raises(UserError, match='Neither does the folder'):
         load_yaml(path.parent / 'no' / 'a.yml')
+    with pytest.raises(UserError, match='is a folder; give an option file'):
+        load_yaml(path.parent)
 
 
 def test_text_in_another_encoding_is_refused(tmp_path):
