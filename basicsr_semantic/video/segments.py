@@ -64,6 +64,11 @@ class Coding:
     rate: Fraction = Fraction(25)
     tag: str | None = None
 
+    @property
+    def bits(self) -> int:
+        """Of the coded numbers."""
+        return max(component.bits for component in av.VideoFormat(self.pix_fmt).components)
+
 
 def coding_for(
     source: Source, out: Path, codec: str | None = None, crf: float | None = None, pix_fmt: str | None = None

@@ -153,6 +153,8 @@ class Upscaler:
             self.coding = coding_for(source, file, self.settings.codec, self.settings.crf, self.settings.pix_fmt)
             if any(side % 2 for side in self.size) and '420' in self.coding.pix_fmt:
                 self.coding = dataclasses.replace(self.coding, pix_fmt=self.coding.pix_fmt.replace('420', '444'))
+            if source.bits > 8 >= self.coding.bits:
+                self.report.remarks.append(f'{file} has 8 bits, as {self.coding.codec} writes it; the input has more.')
         self._check_size()
         self.identity = dict(identity or {}) | {
             'size': list(self.size),

@@ -230,6 +230,13 @@ def test_videos_out_of_a_folder_keep_times_or_become_matroska(call, tmp_path):
     assert status == 2 and 'OUTPUT is the result of another video' in message
 
 
+@pytest.mark.parametrize(('pix_fmt', 'said'), [('yuv420p', True), ('yuv420p10le', False)])
+def test_bits_that_are_lost_are_said(call, tmp_path, pix_fmt, said):
+    write_video(tmp_path / 'deep.mkv', moving_frames(3), pix_fmt='yuv420p10le')
+    status, message = call('deep.mkv', 'o.mkv', '--pix-fmt', pix_fmt, '--codec', 'libx264')
+    assert status == 0 and ('o.mkv has 8 bits, as libx264 writes it; the input has more.' in message) == said
+
+
 def test_a_folder_of_frames_is_read_whatever_is_in_it_or_next_to_it(tmp_path):
     clip = tmp_path / 'some' / 'clip'
     (clip / 'sub').mkdir(parents=True)
