@@ -29,6 +29,9 @@ EXAMPLES = """examples:
   basicsr upscale in.mp4 out.mp4 --side-by-side compare.mp4         the input next to the result
 A run that was stopped goes on with --resume. What it has done can be played already.
 """
+_KEEP_TIMES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
+_OTHER_VIDEOS = ('.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.ogg', '.vob', '.gif', '.asf', '.rm', '.h264', '.y4m')
+"""Names of videos that are not written; nobody means a folder of PNG files by them."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -134,11 +137,6 @@ def _inputs(args: argparse.Namespace) -> list[tuple[Path, Path]]:
 def _result_name(video: Path) -> str:
     """Of a video out of a folder: its own, but in Matroska where its format may not keep every frame's time."""
     return video.name if video.suffix.lower() in _KEEP_TIMES else f'{video.stem}.mkv'
-
-
-_KEEP_TIMES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
-_OTHER_VIDEOS = ('.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.ogg', '.vob', '.gif', '.asf', '.rm', '.h264', '.y4m')
-"""Names of videos that are not written; nobody means a folder of PNG files by them."""
 
 
 def _check_places(args: argparse.Namespace, inputs: Sequence[tuple[Path, Path]]) -> None:

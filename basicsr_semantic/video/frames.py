@@ -41,7 +41,7 @@ def upscale(
     too. So the first frame comes when the first scene has been read.
 
     Args:
-        frames: (h, w, 3) RGB, uint8 or uint16, all of one size and type; taken one by one.
+        frames: (h, w, 3) RGB, uint8 or uint16, all of one size and type, images of PIL among them; taken one by one.
         model: What `load` takes, or what it gives.
         scenes: What finds where one ends: 'cuts', 'pyscenedetect' or 'none'.
         window: Restore windows of so many frames instead; None: only where the network cannot be streamed.
@@ -61,6 +61,8 @@ def upscale(
     Raises:
         UserError: A frame of another shape, size or type; or see `load`.
     """
+    if not isinstance(model, (str, Path, Restorer)):
+        raise UserError(f'model is a name, a file or what load gives, not {type(model).__name__}.')
     restorer = model if isinstance(model, Restorer) else open_model(str(model), None, no_priors, device)
     how = restorer_of_scenes(restorer, Plan(window, overlap, tile, ensemble, fast))
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -80,7 +82,8 @@ def _timed(frames: Iterable[np.ndarray]) -> Iterator[TimedFrame]:
     """Frames with their numbers as times, of one shape and type."""
     first = None
     for number, image in enumerate(frames):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype not in (np.uint8, np.uint16):
             raise UserError(f'Frame {number} is {image.dtype} {image.shape}; frames are (h, w, 3) uint8 or uint16.')
         first = first or (image.shape, image.dtype)
         if (image.shape, image.dtype) != first:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..inference import Restorer
+from ..utils.errors import UserError
 from .choices import Choices
 from .ensemble import EnsembleScenes
 from .fast import FastScenes
@@ -60,6 +61,8 @@ def restorer_of_scenes(
     Raises:
         UserError: The side is none that a tile can have.
     """
+    if plan.tile is not None and (not isinstance(plan.tile, int) or isinstance(plan.tile, bool)):
+        raise UserError(f'tile is a number of pixels, 0 or None, not {plan.tile!r}.')
     plain = plain_restorer(restorer, plan.window, plan.overlap)
     device, scale = plain.device, scale_of(restorer)
     scenes: SceneRestorer = plain

@@ -287,8 +287,18 @@ def test_a_loaded_network_takes_any_floating_point_type_and_says_what_it_does_no
     with pytest.raises(UserError, match='Masks are 0 and 1; the largest value of these is 255'):
         load('seem.safetensors')(lq, SemanticPriors(masks=255 * masks))
     images = moving_frames(2)
-    for how, sentence in (({'window': 0}, 'window is a number of frames'), ({'device': 'nowhere'}, 'cannot be used')):
+    mistakes = {
+        'window is a number of frames': {'window': 0},
+        'cannot be used': {'device': 'nowhere'},
+        'tile is a number of pixels': {'tile': 'auto'},
+    }
+    for sentence, how in mistakes.items():
         with pytest.raises(UserError, match=sentence):
             list(basicsr_semantic.upscale(images, 'net.safetensors', **how))
+    for frames, sentence in (([None], 'Frame 0 is object'), ([images[0][:0]], r'Frame 0 is uint8 \(0, ')):
+        with pytest.raises(UserError, match=sentence):
+            list(basicsr_semantic.upscale(frames, 'net.safetensors'))
+    with pytest.raises(UserError, match='what load gives, not BasicVSRLite'):
+        list(basicsr_semantic.upscale(images, net.net))
     with pytest.raises(UserError, match='restored in float32'):
         list(basicsr_semantic.upscale(images, load('net.safetensors').half()))
