@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from ..utils.devices import put_on
 from ..utils.errors import UserError
 from .checkpoints import read_network_file, verified_sha256
 
@@ -127,10 +128,7 @@ def load_released(
     report = CheckpointReport(name, path.name, digest, unused, LOGIT_SCALE_KEY in needed)
     net.report = report  # pyright: ignore[reportArgumentType]
     _log.info('%s', report)
-    try:
-        return net.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f'{name} cannot run on the device {device!r}: {str(error).splitlines()[0]}') from error
+    return put_on(device, net, name).eval()
 
 
 def split_state(released: Released, state: State, path: File) -> tuple[dict[str, torch.Tensor], dict[str, int]]:

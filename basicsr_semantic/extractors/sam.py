@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..utils.devices import put_on
 from ..utils.errors import UserError
 from .base import EXTRACTOR_REGISTRY, MAX_MASKS, Extractor, check_frame, check_max_masks, check_number
 from .checkpoints import read_state_dict, verified_sha256
@@ -198,12 +199,7 @@ def _load_model(path: Path, model_type: str, device: str) -> Any:
         raise UserError(
             f'The checkpoint {path} does not fit {model_type} of Segment Anything: {detail[:300]}'
         ) from error
-    try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f'Segment Anything cannot run on the device {device!r}: {str(error).splitlines()[0]}'
-        ) from error
+    return put_on(device, model, 'Segment Anything').eval()
 
 
 def _model_type_of(state: dict[str, Tensor]) -> str | None:

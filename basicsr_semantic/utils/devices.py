@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from .errors import UserError
+
+Network = TypeVar('Network', bound=nn.Module)
 
 
 def usable_device(device: str | torch.device, what: str = 'device') -> torch.device:
@@ -20,6 +25,23 @@ def usable_device(device: str | torch.device, what: str = 'device') -> torch.dev
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).tolist()  # meta has no values
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise UserError(f"The {what} '{device}' cannot be used: {str(error).splitlines()[0]}") from error
     return chosen
+
+
+def put_on(device: str | torch.device, net: Network, name: str) -> Network:
+    """A network on a device.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        net: The network.
+        name: Its name, for the message.
+
+    Raises:
+        UserError: PyTorch knows no such device, this machine has none, or it has no room.
+    """
+    try:
+        return net.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f'{name} cannot run on the device {str(device)!r}: {str(error).splitlines()[0]}') from error

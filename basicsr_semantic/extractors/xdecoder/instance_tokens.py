@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...archs.layers.instance_transformer import InstanceTransformer
+from ...utils.devices import put_on
 from ...utils.errors import UserError
 from ...utils.files import file_sha256
 from .instances import load_instance_transformer
@@ -57,12 +58,7 @@ class InstanceTokens:
         self.sha256: str | None = None
         if checkpoint:
             network = load_instance_transformer(checkpoint).requires_grad_(False)
-            try:
-                self.network = network.to(device)
-            except (RuntimeError, AssertionError) as error:
-                raise UserError(
-                    f'The instance network cannot run on the device {str(device)!r}: {str(error).splitlines()[0]}'
-                ) from error
+            self.network = put_on(device, network, 'The instance network')
             self.sha256 = file_sha256(Path(checkpoint))
 
     def check(self, num_tokens: int, token_dim: int, origin: str) -> None:
