@@ -45,9 +45,6 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: The file is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding='utf-8')))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f'{path} is damaged, so the run cannot go on; --force begins from the start.') from error
-    if not isinstance(content, dict):
-        raise UserError(f'{path} is damaged, so the run cannot go on; --force begins from the start.')
-    return content

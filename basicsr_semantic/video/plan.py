@@ -28,6 +28,9 @@ class Plan:
         tile: Side of tiles in pixels of the input; 0: whole frames; None: the largest that fits.
         ensemble: The mean of mirrorings, in both directions of time.
         fast: Half precision and compiled, where that is faster.
+
+    Raises:
+        UserError: A number of frames or pixels that is none.
     """
 
     window: int | None = None
@@ -35,6 +38,16 @@ class Plan:
     tile: int | None = None
     ensemble: bool = False
     fast: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least, what in (('window', 1, 'frames, at least 1'), ('overlap', 0, 'frames, at least 0')):
+            _check_whole(name, getattr(self, name), least, what)
+        _check_whole('tile', self.tile, None, 'pixels, 0 or None')
+
+
+def _check_whole(name: str, value: object, least: int | None, what: str) -> None:
+    if value is not None and (type(value) is not int or (least is not None and value < least)):
+        raise UserError(f'{name} is a number of {what}, not {value!r}.')
 
 
 def scale_of(restorer: Restorer) -> int:
@@ -61,8 +74,6 @@ def restorer_of_scenes(
     Raises:
         UserError: The side is none that a tile can have.
     """
-    if plan.tile is not None and (not isinstance(plan.tile, int) or isinstance(plan.tile, bool)):
-        raise UserError(f'tile is a number of pixels, 0 or None, not {plan.tile!r}.')
     plain = plain_restorer(restorer, plan.window, plan.overlap)
     device, scale = plain.device, scale_of(restorer)
     scenes: SceneRestorer = plain

@@ -127,12 +127,10 @@ class PriorMaker:
         weights = trained.get('checkpoint')
         if weights and 'checkpoint' in known and 'checkpoint' not in options:
             arguments['checkpoint'] = str(_find_weights(kind, weights))
-        if unknown := sorted(name for name in options if name not in known and not name.startswith('instance_')):
-            raise UserError(f'{kind} has no option {unknown[0]}; it has {", ".join(known)}.')
-        arguments |= options
+        arguments |= {name: value for name, value in options.items() if not name.startswith('instance_')}
         if 'device' in known:
             arguments.setdefault('device', str(device))
-        return build_extractor(kind, **{name: value for name, value in arguments.items() if name in known})
+        return build_extractor(kind, **arguments)
 
     def describe(self, scene: str, count: int, read: Callable[[int], np.ndarray]) -> ScenePriors:
         """The priors of a scene; what was made before a run was stopped is not made again.

@@ -227,12 +227,8 @@ def plain_restorer(restorer: Restorer, window: int | None, overlap: int | None) 
         overlap: Frames that windows share; None: 0 for SeeClear, whose windows are its clips, else 4.
 
     Raises:
-        UserError: Windows would share all of their frames, a number of frames that is none, or weights of another type
-            than float32.
+        UserError: Windows would share all of their frames, or weights of another type than float32.
     """
-    for name, value, least in (('window', window, 1), ('overlap', overlap, 0)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise UserError(f'{name} is a number of frames, at least {least}, not {value!r}.')
     net = restorer.net
     dtype = next(net.parameters()).dtype
     if dtype != torch.float32:

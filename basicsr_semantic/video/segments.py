@@ -28,6 +28,8 @@ _WORST = 63
 """The largest constant quality of any encoder."""
 _TRIED = 6
 """Frames of a video that is tried: enough for an encoder to write them in another order."""
+_SIDE = 256
+"""Of frames that every encoder takes."""
 _DEFAULTS: dict[str, dict[str, str]] = {
     'libx264': {'crf': '17', 'preset': 'medium'},
     'libx265': {'crf': '19', 'preset': 'medium', 'x265-params': 'log-level=error'},
@@ -227,10 +229,6 @@ def check_size(coding: Coding, height: int, width: int) -> None:
     )
 
 
-_SIDE = 256
-"""Of frames that every encoder takes."""
-
-
 def _opens(coding: Coding, height: int, width: int) -> FFmpegError | None:
     """What an encoder says against frames of a size."""
     encoder: Any = av.CodecContext.create(coding.codec, 'w')
@@ -254,6 +252,10 @@ def check_container(coding: Coding, out: Path) -> None:
     Raises:
         UserError: It does not.
     """
+    unfit = UserError(
+        f"{out}: a file {out.suffix} does not keep {coding.codec}'s frames and their times. Give a name with .mkv or "
+        '.mp4, or another encoder.'
+    )
     step = max(round(1 / (coding.rate * coding.time_base)), 1)
     wanted = [float(k * step * coding.time_base) for k in range(_TRIED)]
     with tempfile.TemporaryDirectory() as folder:
@@ -267,20 +269,14 @@ def check_container(coding: Coding, out: Path) -> None:
             with av.open(str(tried)) as container:
                 found = [float(frame.time or 0) for frame in container.decode(video=0)]
         except (UserError, FFmpegError, IndexError) as error:
-            raise UserError(_unfit(coding, out)) from error
-    shift = found[0] if found else 0.0
+            raise unfit from error
     # formats count in their own ticks, a millisecond in Matroska; AVI begins a frame late
-    if len(found) != _TRIED or any(abs(a - shift - b) > 0.002 for a, b in zip(found, wanted, strict=True)):
-        raise UserError(_unfit(coding, out))
-    if shift > wanted[1] + 0.002:
-        raise UserError(_unfit(coding, out))
-
-
-def _unfit(coding: Coding, out: Path) -> str:
-    return (
-        f"{out}: a file {out.suffix} does not keep {coding.codec}'s frames and their times. Give a name with .mkv or "
-        '.mp4, or another encoder.'
-    )
+    if (
+        len(found) != _TRIED
+        or found[0] > wanted[1] + 0.002
+        or any(abs(a - found[0] - b) > 0.002 for a, b in zip(found, wanted, strict=True))
+    ):
+        raise unfit
 
 
 def _configure(encoder: Any, coding: Coding, height: int, width: int) -> None:
