@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
-from ..utils.files import write_whole
+from ..utils.files import make_folder_of, write_whole
+from ..utils.folder_lock import FolderLock
 from ..utils.memory import peak_memory
 from ..utils.printing import complain, printable, say
 from .limits import add_max_megapixels, check_max_megapixels
@@ -127,10 +128,15 @@ def _check(args: argparse.Namespace) -> None:
 
 def _inputs(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     """What is read, and where its result goes; of a folder of videos, each."""
+    from ..data.clip_folders import is_image
     from ..data.videos import is_video
 
     folder = args.input.is_dir() and not (args.input / 'data.mdb').is_file()
-    videos = sorted(path for path in args.input.iterdir() if is_video(path.name)) if folder else []
+    names = sorted(path.name for path in args.input.iterdir()) if folder else []
+    videos = [args.input / name for name in names if is_video(name)]
+    if videos and (images := [name for name in names if is_image(name)]):
+        place = f'{args.input} has images ({images[0]}) and videos ({videos[0].name})'
+        complain(f'{printable(place)}; the videos are restored. For the images, give a folder of them alone.')
     return [(path, args.output / _result_name(path)) for path in videos] or [(args.input, args.output)]
 
 
@@ -143,7 +149,7 @@ def _check_places(args: argparse.Namespace, inputs: Sequence[tuple[Path, Path]])
     """Refuse results that would replace the input, each other or, without --force, what is there."""
     from ..data.clip_folders import is_image
     from ..data.videos import is_video
-    from ..utils.files import check_free, make_folder_of
+    from ..utils.files import check_free
 
     extra = {'--frames': args.frames, '--side-by-side': args.side_by_side, '--report': args.report}
     extra = {name: path for name, path in extra.items() if path is not None}
@@ -218,16 +224,18 @@ def _one(args: argparse.Namespace, source: Source, out: Path, restorer: Restorer
     if args.dry_run:
         _dry_run(source, upscaler)
         return
-    upscaler.prepare(args.resume, args.force)
-    try:
-        with bar:
-            bar.start(upscaler.done())
-            report = upscaler.run()
-    except KeyboardInterrupt:
-        whole = upscaler.report.frames
-        place = f'{outputs.video or outputs.frames} has {whole} frames' if whole else 'No segment is whole yet'
-        complain(f'{printable(place)}; the same call with --resume goes on.')
-        raise
+    make_folder_of(upscaler.work)
+    with FolderLock(upscaler.work, otherwise='give another OUTPUT'):
+        upscaler.prepare(args.resume, args.force)
+        try:
+            with bar:
+                bar.start(upscaler.done())
+                report = upscaler.run()
+        except KeyboardInterrupt:
+            whole = upscaler.report.frames
+            place = f'{outputs.video or outputs.frames} has {whole} frames' if whole else 'No segment is whole yet'
+            complain(f'{printable(place)}; the same call with --resume goes on.')
+            raise
     for remark in report.remarks:
         complain(remark)
     if image:
@@ -342,9 +350,16 @@ def _dry_run(source: Source, upscaler: Upscaler) -> None:
 
 def _move_image(folder: Path, out: Path) -> None:
     import cv2
+    import numpy as np
+
+    from ..video.frame_file import eight_bits
 
     made = next(folder.glob('*.png'))
     image = cv2.imread(str(made), cv2.IMREAD_UNCHANGED)
+    if image is not None and image.dtype != np.uint8 and out.suffix.lower() not in ('.png', '.tif', '.tiff'):
+        # OpenCV would take all values above 255 for white
+        image = eight_bits(image)
+        complain(f'{printable(out)} has 8 bits, as its format holds; the input has more.')
     if image is None or not cv2.imwrite(str(out), image):
         raise UserError(f'{out} could not be written.')
     made.unlink()

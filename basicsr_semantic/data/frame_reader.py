@@ -35,16 +35,22 @@ class FrameReader:
         io_backend: ``{'type': 'disk'}`` or ``{'type': 'lmdb'}`` with further arguments for BasicSR's backend. Copied.
         option: Name of the option that gave ``root``, for messages.
         max_megapixels: Larger frames are not decoded.
+        deep: Images of 16 bits keep them.
 
     Raises:
         UserError: ``root`` does not exist or does not fit the backend, or the backend is unknown.
     """
 
     def __init__(
-        self, root: str | Path, io_backend: Mapping[str, Any], option: str, max_megapixels: float = MAX_MEGAPIXELS
+        self,
+        root: str | Path,
+        io_backend: Mapping[str, Any],
+        option: str,
+        max_megapixels: float = MAX_MEGAPIXELS,
+        deep: bool = False,
     ) -> None:
         self.root = Path(root)
-        self.max_megapixels = max_megapixels
+        self.max_megapixels, self.deep = max_megapixels, deep
         self.option = option
         self.backend = str(io_backend.get('type'))
         self._arguments = {key: value for key, value in io_backend.items() if key != 'type'}
@@ -77,23 +83,30 @@ class FrameReader:
             key: ``clip/frame`` without extension, as '000/00000000'.
 
         Returns:
-            (h, w, 3) uint8 BGR.
+            (h, w, 3) BGR, uint8; uint16 for images of 16 bits, where ``deep``.
 
         Raises:
             UserError: No such frame, or a damaged one; names the file or the LMDB and the key.
         """
-        if self.backend == 'lmdb':
-            content, place = self._lmdb_value(key)
-        elif (found := self._file(key)) is not None:
-            content, place = found
-        elif (video := self._videos.get(key.rpartition('/')[0])) is not None:
-            return self._video_frame(video, key)
-        else:
+        found = self._image(key)
+        if found is None:
+            if (video := self._videos.get(key.rpartition('/')[0])) is not None:
+                return self._video_frame(video, key)
             raise UserError(f'{self.option}: there is no frame {self.root / key}.* {self._what_is_there(key)}')
+        content, place = found
         try:
-            return decode(content, self.max_megapixels)
+            return decode(content, self.max_megapixels, self.deep)
         except DamagedImageError as error:
             raise UserError(f'{self.option}: {place} cannot be used: {error}. Replace it from the source.') from error
+
+    def content(self, key: str) -> bytes | None:
+        """The bytes of an image as they lie there; None for a frame of a video.
+
+        Raises:
+            UserError: It is there and cannot be read.
+        """
+        found = self._image(key)
+        return None if found is None else found[0]
 
     def close(self) -> None:
         """Close the LMDB or the videos in this process, for all data sets; the next read opens them again."""
@@ -120,6 +133,9 @@ class FrameReader:
             raise UserError(
                 f"{self.option}: frame '{name}' of '{video}' cannot be read: {error}. Replace the video."
             ) from error
+
+    def _image(self, key: str) -> tuple[bytes, str] | None:
+        return self._lmdb_value(key) if self.backend == 'lmdb' else self._file(key)
 
     def _file(self, key: str) -> tuple[bytes, str] | None:
         """The content of an image and its place; None where there is none of that name."""

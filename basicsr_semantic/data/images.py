@@ -1,4 +1,4 @@
-"""8-bit images as bytes: sizes by their headers, decoding that notices damage, and PNG encoding."""
+"""Images as bytes: sizes by their headers, decoding that notices damage, and PNG encoding."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _png_header(file: IO[bytes]) -> tuple[int, int, int]:
     return height, width, orientation
 
 
-def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS, deep: bool = False) -> np.ndarray:
     """Decode an image.
 
     OpenCV fills the missing part of a truncated JPEG (and, in some versions, PNG) with grey, so the end marks of both
@@ -89,9 +89,11 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     Args:
         content: The bytes of the file.
         max_megapixels: Images that their header says to be larger are not decoded.
+        deep: Keep 16 bits, which otherwise become 8, as in BasicSR's data sets.
 
     Returns:
-        (h, w, 3) uint8, BGR. Grey images are repeated three times, alpha is dropped, 16 bits become 8.
+        (h, w, 3) BGR, uint8, or uint16 where ``deep`` and the image has 16 bits. Grey images are repeated three times,
+        alpha is dropped.
 
     Raises:
         DamagedImageError: Empty, truncated, too large or otherwise unreadable.
@@ -103,7 +105,8 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
     if _is_truncated(content):
         raise DamagedImageError('it is truncated')
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError(error.err) from error
@@ -111,7 +114,20 @@ def decode(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray
         raise DamagedImageError(f'it is refused by OpenCV ({error.err})') from error
     if image is None:
         raise DamagedImageError('it is corrupt or not an image')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DamagedImageError(f'its values are {image.dtype}, neither 8 nor 16 bits')
     return image
+
+
+def has_alpha(content: bytes) -> bool:
+    """Whether an image has parts that are transparent, as its header says."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return 'A' in image.getbands() or 'transparency' in image.info
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def check_megapixels(size: tuple[int, int] | None, max_megapixels: float) -> None:
@@ -127,7 +143,7 @@ def check_megapixels(size: tuple[int, int] | None, max_megapixels: float) -> Non
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encode an image (h, w, 3) uint8 BGR as PNG; equal pixels give equal bytes."""
+    """Encode an image (h, w, 3) BGR, uint8 or uint16, as PNG; equal pixels give equal bytes."""
     done, buffer = cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
     if not done:
         raise RuntimeError(f'OpenCV could not encode an image of shape {image.shape} as PNG.')

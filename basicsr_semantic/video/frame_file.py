@@ -64,3 +64,8 @@ class FrameFile:
 def eight_bits(image: np.ndarray) -> np.ndarray:
     """An image of uint8 or uint16 as uint8."""
     return image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
+
+
+def sixteen_bits(image: np.ndarray) -> np.ndarray:
+    """An image of uint8 or uint16 as uint16, over the whole range."""
+    return image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257)

@@ -18,11 +18,16 @@ from ..data.videos import is_video
 from ..utils.errors import UserError, full_stop
 from ..utils.files import why_no_file
 from ..utils.limits import MAX_MEGAPIXELS
+from ..utils.printing import complain
+from .frame_file import eight_bits, sixteen_bits
 
 UNSPECIFIED = 2
 """FFmpeg's number for a matrix, primaries or a transfer function that a file does not name."""
 BT709, SMPTE170M, RGB = 1, 6, 0
 """FFmpeg's numbers of matrices."""
+_ALPHA = 'has an alpha channel, which is left out.'
+_LOOKED_AT = 9
+"""Images of a clip that are read to know its bits."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +132,20 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
     from ..data.clip_folders import frame_names_of_folder, image_files, is_image
     from ..data.clips import ClipIndex
     from ..data.frame_reader import FrameReader
-    from ..data.images import DamagedImageError, decode
+    from ..data.images import DamagedImageError, decode, has_alpha
 
     if path.is_file():
         try:
-            image = decode(path.read_bytes(), max_megapixels)
+            content = path.read_bytes()
+            image = decode(content, max_megapixels, deep=True)
         except DamagedImageError as error:
             raise UserError(f'{path} is neither a video nor an image that can be read: {full_stop(error)}') from error
         frames = [TimedFrame(np.ascontiguousarray(image[..., ::-1]), 0)]
-        return Source(path.stem, image.shape[0], image.shape[1], 1, lambda: iter(frames), names=[path.stem])
+        (height, width), bits = image.shape[:2], 8 * image.dtype.itemsize
+        remarks = [f'{path} {_ALPHA}'] * has_alpha(content)
+        return Source(path.stem, height, width, 1, lambda: iter(frames), bits, names=[path.stem], remarks=remarks)
     lmdb = (path / 'data.mdb').is_file()
-    reader = FrameReader(path, {'type': 'lmdb' if lmdb else 'disk'}, 'INPUT', max_megapixels)
+    reader = FrameReader(path, {'type': 'lmdb' if lmdb else 'disk'}, 'INPUT', max_megapixels, deep=True)
     if not lmdb and any(is_image(one.name) and not one.is_dir() for one in path.iterdir()):
         # the folder alone is looked at, whatever is in it or next to it; missing numbers do not end a clip
         name = path.resolve().name
@@ -151,8 +159,14 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
                             f'{path} has no images.')  # fmt: skip
         name, keys = clips[0].name, list(clips[0].keys)
     height, width = reader.read(keys[0]).shape[:2]
+    # some programs write a black frame of a clip of 16 bits with 8, so that the first one alone does not tell
+    some = {keys[int(k)] for k in np.linspace(0, len(keys) - 1, _LOOKED_AT)}
+    bits = max(8 * reader.read(key).dtype.itemsize for key in some)
+    content = reader.content(keys[0])
+    remarks = [f'{keys[0]} {_ALPHA}'] * (content is not None and has_alpha(content))
 
     def read() -> Iterator[TimedFrame]:
+        told = False
         for time, key in enumerate(keys):
             image = reader.read(key)
             if image.shape[:2] != (height, width):
@@ -160,9 +174,14 @@ def _open_images(path: Path, max_megapixels: float) -> Source:
                     f'{key} is {image.shape[1]}x{image.shape[0]}, but the frames before it are {width}x{height}. '
                     'Frames of a clip have one size.'
                 )
+            if image.dtype.itemsize * 8 > bits and not told:
+                complain(f'{key} has 16 bits, and frames before it 8; all are restored with 8.')
+                told = True
+            image = sixteen_bits(image) if bits > 8 else eight_bits(image)
             yield TimedFrame(np.ascontiguousarray(image[..., ::-1]), time)
 
-    return Source(name, height, width, len(keys), read, names=[key.rpartition('/')[2] for key in keys])
+    names = [key.rpartition('/')[2] for key in keys]
+    return Source(name, height, width, len(keys), read, bits, names=names, remarks=remarks)
 
 
 def open_video(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Source:
@@ -260,8 +279,6 @@ def _read_video(path: Path, size: tuple[int, int], rotation: int) -> Iterator[Ti
             last = time
             yield TimedFrame(np.ascontiguousarray(np.rot90(as_rgb(frame), rotation // 90)), time)
     if damaged:
-        from ..utils.printing import complain
-
         complain(f'{path}: {len(damaged)} packets could not be decoded ({damaged[0]}); their frames are left out.')
 
 

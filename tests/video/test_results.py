@@ -237,6 +237,44 @@ def test_bits_that_are_lost_are_said(call, tmp_path, pix_fmt, said):
     assert status == 0 and ('o.mkv has 8 bits, as libx264 writes it; the input has more.' in message) == said
 
 
+@pytest.mark.parametrize('ending', ['png', 'tif', 'jpg', 'webp', 'bmp'])
+def test_an_image_of_sixteen_bits_is_as_bright_in_every_format(call, tmp_path, ending):
+    frame = moving_frames(1, top=65535)[0]
+    cv2.imwrite('deep.png', frame)
+    status, message = call('deep.png', f'o.{ending}')
+    made = cv2.imread(f'o.{ending}', cv2.IMREAD_UNCHANGED)
+    deep = ending in ('png', 'tif')
+    assert status == 0 and made.dtype == (np.uint16 if deep else np.uint8)
+    assert (f'o.{ending} has 8 bits, as its format holds; the input has more.' in message) != deep
+    assert made.mean() / np.iinfo(made.dtype).max == pytest.approx(frame.mean() / 65535, abs=0.02)
+
+
+def test_images_next_to_videos_are_not_passed_over_without_a_word(call, tmp_path, capsys):
+    (tmp_path / 'videos').mkdir()
+    write_video(tmp_path / 'videos' / 'a.mp4', moving_frames(2))
+    cv2.imwrite('videos/still.png', np.zeros((5, 5, 3), np.uint8))
+    assert main(['upscale', 'videos', 'out', '--model', 'net.safetensors']) == 0
+    assert 'videos has images (still.png) and videos (a.mp4); the videos are restored.' in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['a.mp4']
+
+
+def test_two_runs_to_one_place_do_not_meet(call, tmp_path, monkeypatch):
+    from basicsr_semantic.video.upscaling import Upscaler
+
+    real, inner = Upscaler.run, []
+
+    def run(self):
+        if not inner:
+            inner.append(call('in.mp4', 'out.mp4', '--force'))
+        return real(self)
+
+    monkeypatch.setattr(Upscaler, 'run', run)
+    assert call('in.mp4', 'out.mp4')[0] == 0
+    status, message = inner[0]
+    assert status == 2 and 'out.mp4.parts is in use: ' in message and message.endswith('or give another OUTPUT.')
+    assert len(decoded(tmp_path / 'out.mp4')) == 8 and not [*tmp_path.glob('.*.lock')]
+
+
 def test_a_folder_of_frames_is_read_whatever_is_in_it_or_next_to_it(tmp_path):
     clip = tmp_path / 'some' / 'clip'
     (clip / 'sub').mkdir(parents=True)

@@ -39,6 +39,67 @@ def test_ten_bits_come_as_sixteen(tmp_path):
     assert psnr(read[1], frames[1], 65535.0) > 45
 
 
+def deep_frames(count):
+    return [frame[..., ::-1] for frame in moving_frames(count, top=65535)]  # BGR, for OpenCV
+
+
+@pytest.mark.parametrize('kind', ['png', 'tif', 'one', 'lmdb'])
+def test_images_of_sixteen_bits_keep_them(tmp_path, kind):
+    frames, place = deep_frames(3), tmp_path / 'clip'
+    place.mkdir()
+    for k, frame in enumerate(frames):
+        assert cv2.imwrite(str(place / f'{k}.{"tif" if kind == "tif" else "png"}'), frame)
+    if kind == 'one':
+        place, frames = place / '0.png', frames[:1]
+    elif kind == 'lmdb':
+        from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+
+        names = [f'{k}.png' for k in range(3)]
+        make_lmdb_from_imgs(str(place), str(tmp_path / 'a.lmdb'), names, [f'clip/{k}' for k in range(3)])
+        place = tmp_path / 'a.lmdb'
+    source = open_source(place)
+    assert (source.bits, source.remarks) == (16, [])
+    for read, frame in zip(source.read(), frames, strict=True):
+        assert read.image.dtype == np.uint16 and np.array_equal(read.image, frame[..., ::-1])
+
+
+def test_frames_of_other_bits_are_brought_to_those_of_the_clip(tmp_path, capsys):
+    """ImageMagick writes a black frame with fewer bits, whatever those before it have."""
+    frames = deep_frames(20)
+    for k, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f'{k:02d}.png'), frame if k else (frame // 257).astype(np.uint8))
+    source = open_source(tmp_path)
+    read = [frame.image for frame in source.read()]
+    assert source.bits == 16 and np.array_equal(read[0], frames[0][..., ::-1] // 257 * 257)
+    assert np.array_equal(read[19], frames[19][..., ::-1]) and capsys.readouterr().err == ''
+    for k, frame in enumerate(frames):  # one of the twenty has more, and is not among those that are looked at
+        cv2.imwrite(str(tmp_path / f'{k:02d}.png'), frame if k == 1 else (frame // 257).astype(np.uint8))
+    source = open_source(tmp_path)
+    read = [frame.image for frame in source.read()]
+    assert source.bits == 8 and np.array_equal(read[1], (frames[1][..., ::-1] // 257).astype(np.uint8))
+    assert '01 has 16 bits, and frames before it 8; all are restored with 8.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('place', ['.', '0.png'])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_alpha_that_is_left_out_is_said(tmp_path, place, dtype):
+    frame = moving_frames(1, top=np.iinfo(dtype).max)[0]
+    cv2.imwrite(str(tmp_path / '0.png'), np.dstack([frame, frame[..., :1]]))
+    source = open_source(tmp_path / place)
+    assert [remark.rpartition('/')[2] for remark in source.remarks] in (
+        ['0.png has an alpha channel, which is left out.'],
+        ['0 has an alpha channel, which is left out.'],
+    )
+    assert np.array_equal(next(source.read()).image, frame[..., ::-1])
+
+
+def test_floating_point_images_are_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / '0.tif'), np.zeros((8, 8, 3), np.float32))
+    for place in (tmp_path, tmp_path / '0.tif'):
+        with pytest.raises(UserError, match='its values are float32, neither 8 nor 16 bits'):
+            open_source(place)
+
+
 @pytest.mark.parametrize('rotation', [90, 180, 270])
 def test_frames_come_upright(tmp_path, rotation):
     frames = moving_frames(2, 16, 32)
