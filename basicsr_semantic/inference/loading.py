@@ -30,6 +30,7 @@ from ..models.networks import make_network
 from ..utils.devices import usable_device
 from ..utils.errors import UserError, full_stop, reason, shown
 from ..utils.nearest import nearest
+from ..utils.printing import short
 from .restorer import Restorer, SeeClearRestorer
 
 _SAID = ('extractor', 'degradation', 'licence', 'card')
@@ -142,6 +143,10 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         UserError: There is none.
     """
     path = Path(weights_file(str(name_or_path))).expanduser()
+    try:
+        path.exists()
+    except OSError as error:  # a name longer than names may be
+        raise UserError(f'There is no checkpoint {short(path)}: {error.strerror}.') from error
     if not path.exists() and len(path.parts) == 1 and (EXPERIMENTS / path).is_dir():
         path = EXPERIMENTS / path
     if not path.is_dir():

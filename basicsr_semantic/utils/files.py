@@ -124,6 +124,21 @@ def why_no_file(path: Path) -> str | None:
     return f'it is {kinds.get(stat.S_IFMT(mode), "a device")}, not a file'
 
 
+def left_by_a_download(path: Path) -> str | None:
+    """What a file is that a download or a clone has left in place of another, by its first bytes.
+
+    Returns:
+        A clause such as 'it is empty', or None where it may be what it should be.
+    """
+    with path.open('rb') as file:
+        begin = file.read(512).lstrip()
+    if begin.startswith(b'version https://git-lfs'):
+        return 'it is a pointer of Git LFS to the file, which "git lfs pull" fetches'
+    if begin[:9].lower() == b'<!doctype' or begin[:5].lower() == b'<html':
+        return 'it is a web page, which a link to the file may give in its place'
+    return None if begin else 'it is empty'
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file as hex digits, read in pieces.
 

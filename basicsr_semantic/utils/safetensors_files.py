@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .errors import UserError, full_stop
-from .files import why_no_file, write_whole
+from .files import left_by_a_download, why_no_file, write_whole
 
 SUFFIX = '.safetensors'
 HEADER = 'basicsr_semantic'
@@ -38,7 +38,8 @@ def read_safetensors(path: Path) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         content = {} if header is None else json.loads(header)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f'{path} could not be read as safetensors: {full_stop(error)} It was not loaded.') from error
+        why = full_stop(left_by_a_download(path) or error)
+        raise UserError(f'{path} could not be read as safetensors: {why} It was not loaded.') from error
     if not isinstance(content, dict):
         raise UserError(f'{path} has a header {HEADER} that is no JSON object; it was not loaded.')
     content[_PARAMS] = {}

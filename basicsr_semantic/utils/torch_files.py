@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from .errors import UserError, full_stop, short_of_memory
-from .files import why_no_file
+from .files import left_by_a_download, why_no_file
 from .plain_values import stand_ins
 from .safetensors_files import SUFFIX, read_safetensors
 
@@ -34,13 +35,33 @@ def load_plain(path: str | os.PathLike[str]) -> Any:
         with stand_ins():
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types here
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if short_of_memory(error):
-            raise UserError(f'{path} could not be read ({first}).') from error
+            raise UserError(f'{path} could not be read ({_first_line(error)}).') from error
+        why = left_by_a_download(path) or _why_not(error)
         raise UserError(
-            f'{path} could not be read as a PyTorch checkpoint of tensors and plain containers ({first}). '
-            'It may be cut short, of another format, or made to run code; it was not loaded.'
+            f'{path} could not be read as a PyTorch checkpoint of tensors and plain containers: {why}. '
+            'It was not loaded.'
         ) from error
+
+
+def _why_not(error: Exception) -> str:
+    """torch's reason as a clause, without its advice to load the file all the same."""
+    text = str(error)
+    if (kind := re.search(r'Unsupported (?:global|class)[^\n]*?GLOBAL (\S+)', text)) is not None:
+        return (
+            f'it holds an object of {kind[1]}, and to load objects is to run what the file says. Whoever made it and '
+            'trusts it can save the state_dict of the network instead'
+        )
+    if 'TorchScript' in text:
+        return 'it is a TorchScript archive'
+    if 'weights_only' in text:
+        return 'it is of another format, or damaged'
+    detail = f' ({_first_line(error).split(". ")[0].rstrip(".")})' if isinstance(error, RuntimeError) else ''
+    return f'it is cut short, damaged or of another format{detail}'
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_readable(path: Path) -> None:

@@ -43,6 +43,36 @@ def test_files_that_are_no_weights(tmp_path, content):
         read_state_dict(tmp_path / 'a.pth')
 
 
+POINTER = b'version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n'
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [(POINTER, 'a pointer of Git LFS'), (b'\n<!DOCTYPE html><html>', 'a web page'), (b'', 'empty')],
+    ids=['pointer', 'page', 'empty'],
+)
+def test_what_a_download_has_left_is_named(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f'it is {said}'):
+        read_state_dict(tmp_path / name)
+
+
+def test_why_a_file_is_not_loaded_comes_without_advice_to_load_it_all_the_same(tmp_path):
+    """PyTorch's own message recommends weights_only=False."""
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'network.pth')
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / 'script.pth')
+    (tmp_path / 'other.pth').write_bytes(pickle.dumps({'a': 1}, protocol=4))
+    for name, said in (
+        ('network', 'it holds an object of torch.nn.modules.linear.Linear, and to load objects is to run what the'),
+        ('script', 'it is a TorchScript archive. It was not loaded.'),
+        ('other', 'it is of another format, or damaged. It was not loaded.'),
+    ):
+        with pytest.raises(UserError) as error:
+            read_state_dict(tmp_path / f'{name}.pth')
+        assert said in str(error.value) and 'weights_only' not in str(error.value)
+
+
 def test_code_in_a_file_is_never_run(tmp_path, capfd):
     torch.save({'a': Harmful()}, tmp_path / 'zip.pth')
     (tmp_path / 'plain.pth').write_bytes(pickle.dumps(Harmful(), protocol=2))

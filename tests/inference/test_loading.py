@@ -247,3 +247,9 @@ def test_a_file_is_read_once(trained, monkeypatch):
     assert read == [path]
     load(path)
     assert read == [path, path]  # and is not kept
+
+
+def test_a_name_that_is_longer_than_names_may_be(tmp_path):
+    with pytest.raises(UserError, match=r'^There is no checkpoint a+\.\.\.a+: File name too long\.$') as error:
+        load('a' * 5000)
+    assert len(str(error.value)) < 600
