@@ -187,7 +187,7 @@ class _Builder:
             try:
                 return self.loader.construct_object(node)
             except (ValueError, KeyError, IndexError):
-                raise UserError(f"{at}: '{node.value}' is not a {tag}.") from None
+                raise UserError(f"{at}: '{node.value}' is not {'an' if tag == 'int' else 'a'} {tag}.") from None
         if id(node) in self.open:
             raise UserError(f'{at} holds an alias to a mapping or list that it is itself a part of.')
         self.open.add(id(node))

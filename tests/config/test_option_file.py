@@ -124,6 +124,7 @@ def test_aliases_are_copies_and_merges_fill_in(write):
         ('a: 1\nb: [1, 2\n', r'a\.yml:\d is not valid YAML'),
         ('a: 1\n  b: 2\n', r'a\.yml:2 is not valid YAML'),
         ('a: 1\nb: !!float x\n', r"a\.yml:2: 'x' is not a float"),
+        ('a: 1\nb: !!int x\n', r"a\.yml:2: 'x' is not an int"),
         ('- 1\n- 2\n', 'holds a list'),
         ('just text', 'holds a str'),
         ('# nothing\n', 'is empty'),
