@@ -39,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
 
     load_plugins(args.imports)
     if args.schema:
+        given = {'--force_yml': args.force_yml, '--ignore-missing-files': args.ignore_missing_files}
+        if unused := [name for name, value in (given | {'--strict': args.strict}).items() if value]:
+            raise UserError(f'{unused[0]} is for option files; --schema has no use for it.')
         from .schema import write_schema
 
         return write_schema(args.output)

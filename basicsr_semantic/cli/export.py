@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..utils.errors import UserError
 from ..utils.printing import printable, say
 
 EXAMPLES = """examples:
@@ -38,6 +39,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'--card {path} cannot be read: {error.strerror}.') from error
+    except UnicodeDecodeError as error:
+        raise UserError(f'--card {path} is not a text in UTF-8.') from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Export, and say what the file holds.
 
@@ -46,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from ..inference.exporting import export
 
-    card = None if args.card is None else Path(args.card).read_text(encoding='utf-8')
+    card = None if args.card is None else _text_of(Path(args.card))
     said = export(
         args.source,
         args.out,
@@ -62,5 +72,7 @@ def run(args: argparse.Namespace) -> int:
     size = Path(args.out).stat().st_size
     priors = f'priors of {kind}' if kind else 'no priors'
     what = f'adapter of {network}' if 'tuned' in said else network
-    say(f'{printable(args.out)} is written: {what} x{said["arch"]["scale"]}, {priors}, {size / 1e6:.2f} MB.')
+    scale = said['arch'].get('scale')
+    what = what if scale is None else f'{what} x{scale}'
+    say(f'{printable(args.out)} is written: {what}, {priors}, {size / 1e6:.2f} MB.')
     return 0

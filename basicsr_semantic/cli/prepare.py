@@ -122,12 +122,11 @@ def _add_text(things: argparse._SubParsersAction) -> None:
 
 def run_text(args: argparse.Namespace) -> int:
     """Embed, and say what was written."""
-    from ..engine.checkpoint import save_atomic
+    from ..engine.checkpoint import check_checkpoint_place, save_atomic
     from ..extractors import text_embeddings
     from ..utils.errors import UserError
-    from ..utils.files import check_free
 
-    check_free(args.out, args.force)
+    check_checkpoint_place(args.out, args.force, *filter(None, (args.checkpoint, args.tokenizer, args.names)))
     if not 1 <= args.heads <= 1024:
         raise UserError(f'--heads is {args.heads}; it must be from 1 to 1024.')
     read = text_embeddings.read_names

@@ -20,6 +20,7 @@ from ..config.components import components
 from ..config.declared import declared, with_options
 from ..config.section import Built, Section, entries_of
 from ..config.signatures import arguments_of
+from ..utils.errors import UserError
 from ..utils.files import write_whole
 from ..utils.printing import say
 from .components import option_sections
@@ -66,11 +67,24 @@ def write_schema(output: str | None) -> int:
     if output is None:
         say(schema_text().removesuffix('\n'))
     else:
+        _check_replaceable(Path(output))
         write_whole(output, schema_text().encode())
         here = Path(output).resolve().as_uri()
         say(f'Wrote {output}. Editors use it for option files whose first line is:')
         say(f'# yaml-language-server: $schema={here}')
     return 0
+
+
+def _check_replaceable(path: Path) -> None:
+    """A schema may replace an older one, and nothing else."""
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or '$schema' not in content:
+        raise UserError(f'{path} exists already, and is not a JSON Schema. Give another name.')
 
 
 def _of_model(defs: dict[str, Schema], model: str, cls: type) -> Schema:

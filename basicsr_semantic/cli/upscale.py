@@ -31,7 +31,7 @@ EXAMPLES = """examples:
 A run that was stopped goes on with --resume. What it has done can be played already.
 """
 _KEEP_TIMES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm')
-_OTHER_VIDEOS = ('.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.ogg', '.vob', '.gif', '.asf', '.rm', '.h264', '.y4m')
+OTHER_VIDEOS = ('.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.ogg', '.vob', '.gif', '.asf', '.rm', '.h264', '.y4m')
 """Names of videos that are not written; nobody means a folder of PNG files by them."""
 
 
@@ -161,7 +161,7 @@ def _check_places(args: argparse.Namespace, inputs: Sequence[tuple[Path, Path]])
         if is_image(source.name) and source.is_file():
             taken[source.resolve().parent] = 'the folder of INPUT'
     for _, out in inputs:
-        if out.suffix.lower() in _OTHER_VIDEOS and not out.is_dir():
+        if out.suffix.lower() in OTHER_VIDEOS and not out.is_dir():
             raise UserError(f'{out}: videos are written as {", ".join(_KEEP_TIMES)}. Give one of these names.')
         if args.frames is not None and not is_video(out.name):
             raise UserError(f'--frames is for a video as OUTPUT; {out} is PNG files already.')

@@ -14,7 +14,8 @@ from torch import nn
 
 from ..archs.semantic_arch import arch_of
 from ..utils.errors import UserError, shown
-from ..utils.files import whole_file
+from ..utils.files import check_free, check_not_read, whole_file
+from ..utils.safetensors_files import SUFFIX
 from ..utils.torch_files import load_plain
 from .key_names import in_basicsr_names, without_generator
 
@@ -46,6 +47,23 @@ def save_atomic(content: Any, path: str | Path) -> None:
         except RuntimeError as error:  # in which torch wraps a failed write
             cause = error.__context__ if isinstance(error.__context__, OSError) else error
             raise OSError(str(cause)) from error
+
+
+def check_checkpoint_place(out: str | Path, force: bool, *sources: str | Path) -> None:
+    """Whether ``save_atomic`` may write a checkpoint that is made of others.
+
+    Args:
+        out: File to write.
+        force: Replace an existing one.
+        sources: What it is made of.
+
+    Raises:
+        UserError: It is one of them, it exists and may not be replaced, or its name promises safetensors.
+    """
+    if Path(out).suffix == SUFFIX:
+        raise UserError(f'{out} would be a file of PyTorch, not of safetensors. Give it a name that ends in .pth.')
+    check_not_read(out, *(source for source in sources if Path(source).is_file()))
+    check_free(out, force)
 
 
 _held: dict[Path, dict[Path, Any]] = {}

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError, shown
-from ..utils.files import check_free
 from ..utils.nearest import nearest
 from .checkpoint import (
     COMPANIONS,
+    check_checkpoint_place,
     check_tensors,
     holders,
     is_state_dict,
@@ -67,7 +67,7 @@ def convert_file(
         near = nearest(network, NETWORKS)
         hint = f' Did you mean {near}?' if near else ''
         raise UserError(f'{shown(network)} is no network that can be converted ({", ".join(NETWORKS)}).{hint}')
-    _check_places(Path(source), Path(out), force)
+    check_checkpoint_place(out, force, source)
     held = _read(source)
     fits = [_recognise(state, source, network) for state in held.states.values()]
     fit, key_map = fits[0], fits[0].map
@@ -116,12 +116,6 @@ class _Held:
             counts = Counter(name.partition('.')[0] for name in names)
             words = [f'{name} ({number} tensors)' if number > 1 else name for name, number in counts.items()]
             self.left.append(f'{", ".join(words)} of {where}')
-
-
-def _check_places(source: Path, out: Path, force: bool) -> None:
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UserError(f'{out} is the file to convert. Give another name for what is to be written.')
-    check_free(out, force)
 
 
 def _read(source: str | Path) -> _Held:

@@ -74,7 +74,7 @@ def _export(
     notes: Mapping[str, str | None],
 ) -> dict[str, Any]:
     path = find_checkpoint(source)
-    options = _options_next_to(path) if options is None else options
+    given, options = options, _options_next_to(path) if options is None else options
     values = {} if options is None else OptionFile.read(options).values
     content = load_file(path)
     content = content if isinstance(content, dict) else {}
@@ -86,13 +86,22 @@ def _export(
     else:
         described = isinstance(content.get(KEY), Mapping)
         restorer = load(source, network=None if described or not values else options)
+        if priors is not None and not restorer.prior_fields:
+            raise UserError(f'{path} takes no priors, so it has no use for {priors}.')
+        trained, meant = restorer.description['network']['type'], (values.get('network_g') or {}).get('type')
+        if given is not None and meant is not None and meant != trained:
+            raise UserError(f'{path} is {trained}, and {given} is about {meant}.')
         record = dict(restorer.description)
         network = with_defaults(record.pop('network'))
         said, weights = {KEY: {'network': network, 'scale': restorer.scale, **record}}, restorer.net.state_dict()
     said |= {name: content[name] for name in OF_CHECKPOINTS if name in content}
     if (extractor := _extractor(values, priors)) is not None:
-        said['extractor'] = extractor
-        said.setdefault('prior_kind', extractor['kind'])
+        kind = said.setdefault('prior_kind', extractor['kind'])
+        if kind == extractor['kind']:
+            said['extractor'] = extractor
+        elif priors is not None:
+            raise UserError(f'{path} was trained with priors of {kind!r}, and {priors} has those of another kind, '
+                            f'{extractor["kind"]!r}.')  # fmt: skip
     before = {name: content[name] for name in NOTES if isinstance(content.get(name), str)}
     said |= before | {name: note for name, note in notes.items() if note is not None}
     write_safetensors({**said, 'params': weights}, out, half)

@@ -19,10 +19,10 @@ from torch import nn
 from ..archs.adapters import merge_adapter, split
 from ..archs.seem_configuration import read_configuration
 from ..archs.semantic_arch import arch_of
-from ..engine.checkpoint import is_state_dict, load_file, read_weights, save_atomic
+from ..engine.checkpoint import check_checkpoint_place, is_state_dict, load_file, read_weights, save_atomic
 from ..engine.network_record import KEY as NETWORK
 from ..utils.errors import UserError
-from ..utils.files import check_free, file_sha256
+from ..utils.files import file_sha256
 from .networks import REFUSALS
 
 TUNED = 'tuned'
@@ -174,7 +174,7 @@ def merge_files(baseline: str | Path, adapter: str | Path, out: str | Path, forc
     Raises:
         UserError: A file that is missing, unreadable or of another network, or one that would be overwritten.
     """
-    check_free(out, force)
+    check_checkpoint_place(out, force, baseline, adapter)
     content = load_file(adapter)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         raise UserError(f"{adapter} is not an adapter: it has no 'params', as net_g_seem_*.pth has.")
@@ -215,7 +215,7 @@ def split_file(checkpoint: str | Path, out: str | Path, force: bool = False) -> 
     Raises:
         UserError: A file that is missing or unreadable, one without an adapter, or one that would be overwritten.
     """
-    check_free(out, force)
+    check_checkpoint_place(out, force, checkpoint)
     content = load_file(checkpoint)
     if not isinstance(content, dict) or not any(key in content for key in _WEIGHTS):
         content: Any = {'params': None}

@@ -91,6 +91,24 @@ def check_free(path: str | Path, force: bool) -> None:
         raise UserError(f'{path} exists already. Give another name, or --force to replace it.')
 
 
+def check_not_read(out: str | Path, *sources: str | Path) -> None:
+    """Whether a result would replace, or be put among, what it is made of.
+
+    Args:
+        out: File or folder to write.
+        sources: Files and folders that are read; names that are no paths are passed over.
+
+    Raises:
+        UserError: It would, whatever was asked for.
+    """
+    place = Path(out).resolve()
+    for source in map(Path, sources):
+        if source.exists() and place.exists() and place.samefile(source):
+            raise UserError(f'{out} is what is read. Give another name for what is to be written.')
+        if source.is_dir() and source.resolve() in place.parents:
+            raise UserError(f'{out} is in {source}, which is read. Give another place for what is to be written.')
+
+
 def make_folder_of(path: Path) -> None:
     """Make the folder that a file is to be in, before what is to be in the file is worked out.
 

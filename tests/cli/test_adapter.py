@@ -63,6 +63,24 @@ def test_an_existing_file_is_not_replaced_unasked(files, tmp_path, capsys):
     assert out.read_bytes() != b'precious'
 
 
+def test_nothing_is_written_over_what_is_read_nor_under_a_name_of_safetensors(files, tmp_path, capsys):
+    _, baseline, adapter = files
+    merged = tmp_path / 'merged.pth'
+    assert main(['adapter', 'merge', str(baseline), str(adapter), str(merged)]) == 0
+    before = {path: path.read_bytes() for path in (baseline, adapter, merged)}
+    for call in (
+        ['split', merged, merged],
+        ['merge', baseline, adapter, baseline],
+        ['merge', baseline, adapter, adapter],
+    ):
+        assert main(['adapter', *map(str, call), '--force']) == 2
+        assert 'is what is read. Give another name' in capsys.readouterr().err
+    for call in (['split', merged], ['merge', baseline, adapter]):
+        assert main(['adapter', *map(str, call), str(tmp_path / 'a.safetensors')]) == 2
+        assert 'would be a file of PyTorch, not of safetensors' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before and not (tmp_path / 'a.safetensors').exists()
+
+
 def test_wrong_files_are_refused_and_nothing_is_written(files, tmp_path):
     net, baseline, adapter = files
     narrow, cut, whole, text = (tmp_path / name for name in ('narrow.pth', 'cut.pth', 'whole.pth', 'text.pth'))

@@ -237,9 +237,11 @@ def test_an_existing_file_is_not_replaced_unasked(here, capsys):
     before = (here / 'a.pth').read_bytes()
     for out in ('a.pth', './a.pth', 'link.pth'):
         assert main(['convert', 'a.pth', out, '--to', 'mmagic', '--force']) == 2
-        assert 'is the file to convert' in capsys.readouterr().err
+        assert 'is what is read' in capsys.readouterr().err
     assert (here / 'a.pth').read_bytes() == before
     assert main(['convert', 'a.pth', 'b.pth', '--to', 'mmagic', '--force']) == 0
+    assert main(['convert', 'a.pth', 'c.safetensors', '--to', 'mmagic']) == 2
+    assert 'c.safetensors would be a file of PyTorch' in capsys.readouterr().err
     assert main(['convert', 'a.pth', 'none/b.pth', '--to', 'mmagic']) == 2
     assert 'none/b.pth' in capsys.readouterr().err
 

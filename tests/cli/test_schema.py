@@ -10,6 +10,7 @@ import pytest
 from helpers.options import stock_options
 from helpers.project import ROOT, basicsr
 
+from basicsr_semantic.cli import main
 from basicsr_semantic.cli.schema import option_schema, schema_text
 from basicsr_semantic.config.components import components
 from basicsr_semantic.config.option_file import load_yaml
@@ -50,6 +51,18 @@ def places(validator, opt) -> set[str]:
     for error in validator.iter_errors(opt):
         walk(error)
     return found
+
+
+def test_a_schema_replaces_an_older_one_and_nothing_else(tmp_path, capsys):
+    old, mine = tmp_path / 'schema.json', tmp_path / 'my.yml'
+    old.write_text('{"$schema": "x"}')
+    mine.write_text('name: mine\n')
+    assert main(['check', '--schema', '-o', str(old)]) == 0 and 'properties' in json.loads(old.read_text())
+    assert main(['check', '--schema', '-o', str(mine)]) == 2
+    assert 'my.yml exists already, and is not a JSON Schema.' in capsys.readouterr().err
+    assert mine.read_text() == 'name: mine\n'
+    assert main(['check', '--schema', '--strict']) == 2
+    assert '--strict is for option files; --schema has no use for it.' in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -39,6 +39,43 @@ def test_every_mask_has_its_colour_in_every_frame(made, tmp_path):
     assert np.abs(video[0].astype(int) - images[0][..., ::-1]).mean() < 6
 
 
+def test_nothing_is_drawn_over_what_is_there(made, tmp_path, capsys):
+    path, store = made
+    clip = tmp_path / 'frames' / 'in'
+    clip.mkdir(parents=True)
+    for k in range(3):
+        cv2.imwrite(str(clip / f'{k:08d}.png'), np.full((24, 33, 3), 100, np.uint8))
+    before = {file: file.read_bytes() for file in [*clip.iterdir(), *store.iterdir(), path]}
+    for frames, out, sentence in (
+        (clip.parent, clip, 'is in '),
+        (clip.parent, clip.parent, 'is what is read'),
+        (path, path, 'is what is read'),
+        (path, store, 'is what is read'),
+        (path, store / 'masks', 'is in '),
+        (path, tmp_path / 'masks.gif', 'masks are drawn as a video'),
+        (path, tmp_path / 'masks.png', 'masks are drawn as a video'),
+    ):
+        assert main(['show', str(store), '--frames', str(frames), '-o', str(out), '--force']) == 2
+        assert sentence in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in before} == before and len([*store.iterdir()]) + 3 + 1 == len(before)
+    call = ['show', str(store), '--frames', str(path), '-o', str(tmp_path / 'out')]
+    assert main(call) == 0
+    (tmp_path / 'out' / '00000000.png').unlink()
+    assert main(call) == 2
+    assert '00000001.png exists already. Give another name, or --force' in capsys.readouterr().err
+    assert not (tmp_path / 'out' / '00000000.png').exists() and main([*call, '--force']) == 0
+
+
+def test_frames_of_another_size_are_one_sentence(made, tmp_path, capsys):
+    _, store = made
+    (tmp_path / 'large' / 'in').mkdir(parents=True)
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / 'large' / 'in' / f'{k:08d}.png'), np.zeros((96, 132, 3), np.uint8))
+    assert main(['show', str(store), '--frames', str(tmp_path / 'large'), '-o', str(tmp_path / 'out')]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith('basicsr: ') and '33x24' in message and '132x96' in message
+
+
 def test_mistakes_are_one_sentence(made, tmp_path, capsys):
     path, store = made
     call = ['show', str(store), '--frames', str(path), '-o', str(tmp_path / 'out.mp4')]

@@ -13,6 +13,7 @@ from basicsr_semantic import load
 from basicsr_semantic.cli import main
 from basicsr_semantic.engine.checkpoint import load_file, read_weights
 from basicsr_semantic.inference.exporting import export
+from basicsr_semantic.priors import PriorStoreWriter, store_metadata
 from basicsr_semantic.utils.errors import UserError
 from basicsr_semantic.utils.files import file_sha256
 from basicsr_semantic.utils.safetensors_files import read_safetensors, write_safetensors
@@ -152,19 +153,41 @@ def test_older_files_take_their_network_from_the_option_file(trained, tmp_path, 
     assert load('a.safetensors').net.num_feat == 8
 
 
+def test_a_network_that_names_no_scale_has_none_in_the_message(tmp_path, capsys):
+    network = {'type': 'BasicVSR', 'num_feat': 8, 'num_block': 1}
+    record = {'network': network, 'model_type': 'VideoRecurrentModel', 'version': '0'}
+    torch.save({'params': build_network(network).state_dict(), 'arch': record}, tmp_path / 'a.pth')
+    assert main(['export', str(tmp_path / 'a.pth'), str(tmp_path / 'a.safetensors')]) == 0
+    assert 'is written: BasicVSR, no priors, ' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
         (['net_g_5.pth', 'out.pth'], 'does not end in .safetensors'),
         (['nowhere.pth', 'out.safetensors'], 'nowhere.pth'),
         (['net_g_5.pth', 'out.safetensors', '--priors', 'none.lmdb'], 'none.lmdb'),
-        (['net_g_5.pth', 'out.safetensors', '--card', 'none.md'], 'none.md'),
+        (['net_g_5.pth', 'out.safetensors', '--card', 'none.md'], '--card none.md cannot be read: No such file'),
+        (['net_g_5.pth', 'out.safetensors', '--card', 'latin.md'], '--card latin.md is not a text in UTF-8.'),
+        (
+            ['net_g_5.pth', 'out.safetensors', '--priors', 'regions'],
+            'takes no priors, so it has no use for regions.',
+        ),
+        (
+            ['seem.pth', 'out.safetensors', '--priors', 'regions'],
+            "priors of 'sam', and regions has those of another",
+        ),
+        (['net_g_5.pth', 'out.safetensors', '-opt', 'o.yml'], 'net_g_5.pth is BasicVSRLite, and o.yml is about EDVR.'),
         (['net_g_5.pth', 'out.safetensors', '--adapter', 'none.pth'], 'none.pth'),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(trained, tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     trained()
+    trained(SEEM, 'seem.pth', prior_kind='sam')
+    (tmp_path / 'latin.md').write_bytes('Café'.encode('latin-1'))
+    (tmp_path / 'o.yml').write_text('network_g: {type: EDVR}\n')
+    PriorStoreWriter('regions', store_metadata('regions')).close()
     assert main(['export', *arguments]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert sentence in message and message.startswith('basicsr: ')
