@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -109,7 +110,7 @@ class DavisMasks:
             raise UserError(f'{path} has no PNG files one folder below, as CLIP/00000.png. Is it Annotations/480p?')
         self._first = first.relative_to(path).with_suffix('').as_posix()
         self._count = cache(self._count_instances)
-        self.parameters = {'form': 'davis', 'folder': path.name}
+        self.parameters = {'form': 'davis', 'folder': path.name, 'sha256': _sha256_of_folder(path)}
 
     def masks(self, key: str) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
         """Masks of one frame.
@@ -133,6 +134,14 @@ class DavisMasks:
     @staticmethod
     def _count_instances(folder: Path) -> int:
         return max(int(_read_labels(path).max(initial=0)) for path in folder.glob('*.png'))
+
+
+def _sha256_of_folder(path: Path) -> str:
+    """Of all its PNG files and their places; folders of other annotations have the same name, as Annotations/480p."""
+    digest = hashlib.sha256()
+    for file in sorted(path.glob('*/*.png')):
+        digest.update(f'{file.relative_to(path).as_posix()} {file_sha256(file)}\n'.encode('utf-8', 'surrogatepass'))
+    return digest.hexdigest()
 
 
 def _read_labels(path: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -108,7 +108,10 @@ def extract(
     made = 0
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
-        _check_same_frames(store, seen, keys, read)
+        clips = {key: key.rpartition('/')[0] for unit in mine for key in unit}
+        _check_same_frames(store, [*dict.fromkeys(clips.values())], set(keys), read)
+        first = {key.rpartition('/')[0]: key for key in reversed(keys)}  # that of every clip, whatever the shard
+        known = {clip for clip in clips.values() if store.seen(clip) is not None}
         done = store.keys()
         todo = [unit for unit in mine if not done.issuperset(unit)]
         total, left = sum(map(len, mine)), sum(map(len, todo))
@@ -124,6 +127,10 @@ def extract(
                     else:
                         _put_frame(store, extractor, unit[0], frames, names or {})
                     made += len(unit)
+                    clip = clips[unit[0]]
+                    if clip not in known and (now := _seen(read, first[clip]) or _seen(read, unit[0])) is not None:
+                        store.put_seen(clip, **now)
+                        known.add(clip)
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
@@ -149,25 +156,31 @@ def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
 
 
 def _check_same_frames(
-    store: PriorStoreWriter,
-    seen: dict[str, str] | None,
-    keys: Sequence[str],
-    read: Callable[[str], np.ndarray],
+    store: PriorStoreWriter, clips: Sequence[str], keys: Container[str], read: Callable[[str], np.ndarray]
 ) -> None:
-    """Frames of another degradation may have the keys of those that the store describes.
+    """Frames of another degradation, or another clip, may have the keys of those that the store describes.
+
+    One frame of each clip is compared: all of them would take as long as reading the data set.
+
+    Args:
+        store: the store.
+        clips: names of those that are to be in it.
+        keys: all frames that are there.
+        read: gives a frame.
 
     Raises:
-        UserError: The frame that the store recorded has other pixels now.
+        UserError: A frame that the store recorded has other pixels now.
     """
-    stored = store.meta.get('seen')
-    if stored is None or stored['key'] not in set(keys):
-        return
-    now = seen if seen is not None and seen['key'] == stored['key'] else _seen(read, stored['key'])
-    if now is not None and now != stored:
-        raise UserError(
-            f'The store {store.path} was made of other frames: {stored["key"]} has other pixels now. Choose another '
-            '--out, or delete the store.'
-        )
+    recorded = [store.seen(clip) for clip in clips]
+    for stored in filter(None, [store.meta.get('seen'), *recorded]):
+        if stored['key'] not in keys:
+            continue
+        now = _seen(read, stored['key'])
+        if now is not None and now != stored:
+            raise UserError(
+                f'The store {store.path} was made of other frames: {stored["key"]} has other pixels now. Choose '
+                'another --out, or delete the store.'
+            )
 
 
 class _UnreadableError(Exception):

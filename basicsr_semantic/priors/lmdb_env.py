@@ -152,7 +152,7 @@ class GrowingEnv:
         map_size: size of the map in bytes to begin with.
 
     Raises:
-        UserError: The folder cannot be made or opened.
+        UserError: The folder cannot be made or opened, or holds other things.
     """
 
     def __init__(self, path: Path, map_size: int = 1 << 26) -> None:
@@ -160,6 +160,11 @@ class GrowingEnv:
         with lmdb_errors(path, 'make the store'):
             path.mkdir(parents=True, exist_ok=True)
             is_new = not (path / 'data.mdb').exists()
+            others = sorted(one.name for one in path.iterdir() if one.name[:1] != '.' and one.suffix != '.mdb')
+            if is_new and others:
+                raise UserError(
+                    f'Could not make the store {path}: the folder holds {others[0]}. Choose a folder of its own for it.'
+                )
             self._env = lmdb.open(str(path), map_size=map_size, readahead=False, max_readers=512)
         if not is_new:
             _check_whole(self._env, path)

@@ -15,7 +15,7 @@ from .lmdb_env import SharedReadEnv, lmdb_errors
 from .records import decode_records
 from .run_lengths import Box
 from .semantic_priors import CELL
-from .store_layout import feature_key, frame_keys, mask_key, read_meta, token_key
+from .store_layout import clips_seen, feature_key, frame_keys, mask_key, read_meta, token_key
 from .store_meta import feature_dim, token_shape
 from .store_writer import PriorStoreWriter
 from .token_records import decode_tokens
@@ -73,8 +73,8 @@ class PriorStore:
     def __len__(self) -> int:
         if self.has_tokens or self.has_features:
             return len(self.keys())
-        with lmdb_errors(self.path, 'read the store'):
-            return self._shared.get().stat()['entries'] - 1
+        with lmdb_errors(self.path, 'read the store'), self._shared.get().begin() as transaction:
+            return transaction.stat()['entries'] - 1 - clips_seen(transaction)
 
     def __contains__(self, key: str) -> bool:
         return self._get(key) is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,9 @@ from .store_meta import FORMAT, META_KEY, wrong_metadata
 LONGEST_KEY = 511  # bytes; LMDB's own limit
 TOKENS = b'__tokens__/'
 FEATURES = b'__features__/'
+SEEN = b'__seen__/'
 #: Prefix of everything other than masks -> the first key after it.
-_AFTER_PREFIX = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES)}
+_AFTER_PREFIX = {prefix: prefix[:-1] + bytes([prefix[-1] + 1]) for prefix in (TOKENS, FEATURES, SEEN)}
 
 
 def is_text(value: str) -> bool:
@@ -39,6 +42,11 @@ def feature_key(key: str) -> bytes:
     return FEATURES + mask_key(key)
 
 
+def seen_key(clip: str) -> bytes:
+    """Where it is said of which pixels the priors of a clip were made; its name may be as long as a key may be."""
+    return SEEN + hashlib.sha256(mask_key(clip)).hexdigest().encode()
+
+
 def is_mask_key(place: bytes) -> bool:
     """Whether masks are there."""
     return place != META_KEY and not place.startswith(tuple(_AFTER_PREFIX))
@@ -57,8 +65,17 @@ def check_key(key: str, has_tokens: bool, has_features: bool = False) -> None:
     if not 1 <= len(encoded) <= longest or not is_mask_key(encoded):
         raise UserError(
             f'The frame key {key!r} cannot be stored: a key has 1 to {longest} bytes, is not {META_KEY.decode()!r} '
-            f'and does not begin with {TOKENS.decode()!r} or {FEATURES.decode()!r}. Rename the frame.'
+            f'and does not begin with {TOKENS.decode()!r}, {FEATURES.decode()!r} or {SEEN.decode()!r}. Rename the '
+            'frame.'
         )
+
+
+def clips_seen(transaction: lmdb.Transaction) -> int:
+    """Of how many clips it is said which pixels they had."""
+    cursor = transaction.cursor()
+    if not cursor.set_range(SEEN):
+        return 0
+    return sum(1 for _ in itertools.takewhile(lambda key: bytes(key).startswith(SEEN), cursor.iternext(values=False)))
 
 
 def frame_keys(transaction: lmdb.Transaction, path: Path) -> Iterator[str]:

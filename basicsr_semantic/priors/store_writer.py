@@ -17,7 +17,16 @@ from ..utils.errors import UserError
 from .feature_records import encode_features
 from .lmdb_env import GrowingEnv
 from .records import encode_record
-from .store_layout import check_key, feature_key, frame_keys, is_mask_key, mask_key, read_meta, token_key
+from .store_layout import (
+    check_key,
+    feature_key,
+    frame_keys,
+    is_mask_key,
+    mask_key,
+    read_meta,
+    seen_key,
+    token_key,
+)
 from .store_meta import META_KEY, differences, feature_dim, store_metadata, token_shape
 from .token_records import encode_tokens
 
@@ -65,6 +74,7 @@ class PriorStoreWriter:
         self._batch_seconds = batch_seconds
         self._pending: dict[bytes, bytes] = {}
         self._together = False
+        self._agreed: bytes | None = None
         self._last_write = time.monotonic()
         self._env = GrowingEnv(self.path, map_size)
         try:
@@ -131,6 +141,22 @@ class PriorStoreWriter:
             )
         self._put(key, feature_key(key), encode_features(features))
 
+    def put_seen(self, clip: str, key: str, sha256: str) -> None:
+        """Say of which pixels the priors of a clip were made.
+
+        Args:
+            clip: its name, the keys of its frames up to their last '/'.
+            key: key of one of its frames.
+            sha256: hex digits of the pixels of that frame.
+        """
+        self._pending[seen_key(clip)] = json.dumps({'key': key, 'sha256': sha256}).encode()
+
+    def seen(self, clip: str) -> dict[str, str] | None:
+        """What ``put_seen`` was given of a clip; None where nothing was, as in stores of before."""
+        place = seen_key(clip)
+        record = self._pending.get(place) or self._env.read(lambda transaction: transaction.get(place))
+        return None if record is None else json.loads(bytes(record))
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Write everything that is put inside in one transaction at the end, and nothing of it after an exception."""
@@ -165,7 +191,7 @@ class PriorStoreWriter:
         batch, self._pending = self._pending, {}
         self._last_write = time.monotonic()
         if batch:
-            self._env.write(lambda transaction: _put_all(transaction, batch), sum(map(len, batch.values())))
+            self._env.write(lambda transaction: self._put_batch(transaction, batch), sum(map(len, batch.values())))
 
     def __contains__(self, key: str) -> bool:
         place = mask_key(key)
@@ -198,20 +224,28 @@ class PriorStoreWriter:
         self.close()
 
     def _agree(self, transaction: lmdb.Transaction) -> None:
-        """Write the metadata into an empty store, or check that those of the store are the same."""
-        if transaction.stat()['entries'] == 0:
-            transaction.put(META_KEY, json.dumps(self.meta).encode())
+        """Write the metadata into a store without frames, or check that those of the store are the same."""
+        entries = transaction.stat()['entries']
+        stored = read_meta(transaction, self.path) if entries else {}
+        found = differences(stored, self.meta) if entries else []
+        if not entries or (found and entries == 1):  # metadata alone: the run that wrote them failed
+            self._agreed = json.dumps(self.meta).encode()
+            transaction.put(META_KEY, self._agreed)
             return
-        stored = read_meta(transaction, self.path)
+        self._agreed = transaction.get(META_KEY)
         self.meta.pop('seen', None)
         if 'seen' in stored:
             self.meta['seen'] = stored['seen']
-        found = differences(stored, self.meta)
         if found:
             raise UserError(
                 f'The store {self.path} was made otherwise: {"; ".join(found)}. Use the same arguments, '
                 f'choose another --out, or delete the store.'
             )
+
+    def _put_batch(self, transaction: lmdb.Transaction, batch: dict[bytes, bytes]) -> None:
+        if transaction.get(META_KEY) != self._agreed:  # two began at once, before either had a frame
+            raise UserError(f'The store {self.path} is filled by another process, otherwise. Choose another --out.')
+        _put_all(transaction, batch)
 
 
 def _put_all(transaction: lmdb.Transaction, batch: dict[bytes, bytes]) -> None:

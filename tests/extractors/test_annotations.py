@@ -269,6 +269,17 @@ def test_davis_2016(tmp_path):
     assert np.array_equal(masks, square(4, 4)[None, ::4, ::4])
 
 
+def test_davis_folders_are_known_by_their_content(tmp_path):
+    """DAVIS has Annotations/480p and Annotations_unsupervised/480p; stores of one do not take the other's masks."""
+    places = [tmp_path / name / '480p' for name in ('Annotations', 'Annotations_unsupervised', 'copy')]
+    for place, corner in zip(places, (0, 8, 0), strict=True):
+        indexed(place / 'a' / '00000.png', square(corner, corner) * 1)
+    first, other, copy = (build_extractor('annotations', annotations=str(place)).parameters for place in places)
+    assert first == copy and first['sha256'] != other['sha256']
+    (places[2] / 'a').rename(places[2] / 'b')
+    assert build_extractor('annotations', annotations=str(places[2])).parameters != first
+
+
 def test_davis_folders_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match=r'has no PNG files one folder below.* Annotations/480p'):
         build_extractor('annotations', annotations=str(tmp_path))

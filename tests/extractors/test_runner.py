@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from basicsr_semantic.extractors import Extractor
 from basicsr_semantic.extractors.runner import extract, parse_shard
-from basicsr_semantic.priors import PriorStore
+from basicsr_semantic.priors import PriorStore, PriorStoreWriter, store_metadata
 from basicsr_semantic.utils.errors import UserError
 
 KEYS = [f'{clip}/{frame:08d}' for clip in ('000', '001') for frame in range(15)]
@@ -78,9 +78,66 @@ def test_other_frames_under_the_same_keys_are_refused(whole, tmp_path):
 
     with pytest.raises(UserError, match=r'was made of other frames: 000/00000000 has other pixels now'):
         extract(Thresholds(), KEYS, blurred, tmp_path / 'whole', progress=False)
+    with pytest.raises(UserError, match=r'was made of other frames: 001/00000000 has other pixels now'):
+        extract(Thresholds(), KEYS[15:], blurred, tmp_path / 'whole', progress=False)
     assert content(tmp_path / 'whole') == whole
-    more = extract(Thresholds(), KEYS[15:], blurred, tmp_path / 'whole', progress=False)  # that frame is not among them
-    assert (more.made, more.skipped) == (0, 15)
+    more = extract(Thresholds(), KEYS[16:], blurred, tmp_path / 'whole', progress=False)  # one frame a clip is compared
+    assert (more.made, more.skipped) == (0, 14)
+
+
+def test_one_clip_of_other_frames_is_refused_whichever_shard_looks(whole, tmp_path):
+    def one_replaced(key: str) -> np.ndarray:
+        return read(key) // (2 if key.startswith('001') else 1)
+
+    for shard in ((1, 1), (1, 2), (2, 2)):
+        with pytest.raises(UserError, match=r'was made of other frames: 001/00000000 has other pixels now'):
+            extract(Thresholds(), KEYS, one_replaced, tmp_path / 'whole', shard, progress=False)
+    assert content(tmp_path / 'whole') == whole
+
+
+def test_other_frames_are_refused_also_where_the_first_one_could_not_be_read(tmp_path):
+    def damaged(key: str) -> np.ndarray:
+        if key == KEYS[0]:
+            raise UserError('damaged')
+        return read(key)
+
+    with pytest.raises(UserError, match='1 of 30 frames could not be read'):
+        extract(Thresholds(), KEYS, damaged, tmp_path / 's', progress=False)
+    with pytest.raises(UserError, match='000/00000001 has other pixels now'):
+        extract(Thresholds(), KEYS, lambda key: read(key) // 2, tmp_path / 's', progress=False)
+    assert extract(Thresholds(), KEYS, read, tmp_path / 's', progress=False).made == 1
+
+
+def test_a_store_without_frames_takes_other_arguments(tmp_path):
+    """A run that failed at its first frame has left it, and is repeated with what was wrong put right."""
+
+    def refuses(frame: np.ndarray, key: str) -> tuple[np.ndarray, np.ndarray]:
+        raise UserError('not this frame')
+
+    wrong = Thresholds(step=30)
+    wrong.__class__ = type('Refusing', (Thresholds,), {'__call__': lambda self, frame, key: refuses(frame, key)})
+    with pytest.raises(UserError, match='not this frame'):
+        extract(wrong, KEYS, read, tmp_path / 's', progress=False)
+    assert extract(Thresholds(), KEYS, read, tmp_path / 's', progress=False).made == 30
+    assert PriorStore(tmp_path / 's').meta['parameters'] == {'step': 40}
+
+
+def test_two_that_begin_at_once_with_other_arguments_do_not_mix(tmp_path):
+    meta = [store_metadata('thresholds', {'step': step}) for step in (30, 40)]
+    masks = np.zeros((1, 4, 4), bool)
+    with PriorStoreWriter(tmp_path / 's', meta[0]) as second, pytest.raises(UserError, match='by another process, oth'):
+        second._agreed = b'{"step": 20}'  # what the store had before that process replaced it
+        second.put('a/0', masks)
+        second.flush()
+    assert PriorStore(tmp_path / 's').keys() == []
+
+
+def test_a_folder_of_other_things_is_no_store(tmp_path):
+    (tmp_path / 'clip').mkdir()
+    (tmp_path / 'clip' / '0.png').write_bytes(b'frame')
+    with pytest.raises(UserError, match=r'Could not make the store .*clip: the folder holds 0\.png\.'):
+        extract(Thresholds(), KEYS, read, tmp_path / 'clip', progress=False)
+    assert [path.name for path in (tmp_path / 'clip').iterdir()] == ['0.png']
 
 
 def test_a_second_run_does_nothing(whole, tmp_path):

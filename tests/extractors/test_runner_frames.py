@@ -55,7 +55,7 @@ def whole(tmp_path) -> dict[bytes, bytes]:
 
 
 def test_every_frame_has_tokens_and_features(whole, tmp_path):
-    assert len(whole) == 1 + 3 * 12
+    assert len(whole) == 1 + 2 + 3 * 12  # metadata, what was seen of the two clips, and what was made of each frame
     reader = PriorStore(tmp_path / 'whole')
     assert (reader.keys(), reader.has_masks, reader.meta['features']) == (KEYS, False, Colours.features)
     expected = read(KEYS[7]).reshape(3, 4, 2, 4, 3).mean((1, 3)).transpose(2, 0, 1)

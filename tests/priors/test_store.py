@@ -395,7 +395,8 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
     def meta(file: str, sha256: str) -> dict:
         return store_metadata('sam', checkpoint={'file': file, 'sha256': sha256})
 
-    PriorStoreWriter(tmp_path / 's', meta('a.pth', '00')).close()
+    with PriorStoreWriter(tmp_path / 's', meta('a.pth', '00')) as writer:
+        writer.put('a', some_masks(0))
     PriorStoreWriter(tmp_path / 's', meta('b.pth', '00')).close()
     with pytest.raises(UserError, match=r'checkpoint.sha256 is "00" in the store and "11" now'):
         PriorStoreWriter(tmp_path / 's', meta('a.pth', '11'))

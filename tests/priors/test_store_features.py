@@ -136,7 +136,7 @@ def test_features_of_another_width_are_refused_when_written(tmp_path):
             writer.put_features('a', np.zeros((4, 6, 9)))
         with pytest.raises(UserError, match='1 to 498 bytes'):
             writer.put_features('x' * 499, some_features(0))
-        with pytest.raises(UserError, match="does not begin with '__tokens__/' or '__features__/'"):
+        with pytest.raises(UserError, match="does not begin with '__tokens__/', '__features__/' or '__seen__/'"):
             writer.put('__features__/a', NO_MASKS)
     sam = PriorStoreWriter(tmp_path / 'masks', store_metadata('sam'))
     with sam as writer, pytest.raises(ValueError, match='name no pixel features'):
