@@ -67,8 +67,7 @@ def _check(path: str, overrides: list[str] | None, ignore_missing: bool, strict:
     except UserError as error:
         say(short(with_remedy(str(error), error)))
         return False
-    found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
-    problems = with_remedies(found, file)
+    problems = with_remedies([*checked.problems, *check_building(file, checked)], file)
     missing = [problem for problem in problems if problem.missing_file]
     refused = [one for one in problems if not one.warning or (strict and not one.note)]
     wrong = [one for one in refused if not (ignore_missing and one.missing_file)]

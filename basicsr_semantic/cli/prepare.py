@@ -92,7 +92,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         choices=('BI', 'BD', 'BD_DUF'),
         help='how LQ is made: MATLAB bicubic, Gaussian as BasicVSR, Gaussian as DUF (default: %(default)s)',
     )
-    parser.add_argument('--scale', type=int, default=4, help='how many times smaller LQ is (default: %(default)s)')
+    parser.add_argument(
+        '--scale',
+        type=int,
+        default=4,
+        help='how many times smaller LQ is: 2, 3 or 4, with BD 4 alone (default: %(default)s)',
+    )
     parser.add_argument(
         '--strict', action='store_true', help='refuse frames that cannot be used instead of skipping them'
     )

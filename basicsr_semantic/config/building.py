@@ -39,7 +39,7 @@ class _LoadsWeightsError(Exception):
 
 
 def check_building(file: OptionFile, checked: Checked, before_run: bool = False) -> list[Problem]:
-    """Build what an option file without errors configures, and say what refuses.
+    """Build what an option file configures, and say what refuses; of one with errors, the parts without any.
 
     Args:
         file: The option file, for places.
@@ -52,9 +52,12 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
     """
     opt, built, found = deepcopy(checked.values), {}, []
     absent = {tuple(one.key.split(':'))[:2] for one in checked.problems if one.missing_file}
+    wrong = [tuple(one.key.split(':')) for one in checked.errors]
     for path, target in checked.classes.items():
         is_data = path[0] == 'datasets'
         if (path in absent and is_data) or (before_run and (is_data or package_of(target) not in _KNOWN)):
+            continue
+        if any(place[: len(path)] == path[: len(place)] for place in wrong):
             continue
         section: Any = opt
         for key in path:
@@ -64,6 +67,8 @@ def check_building(file: OptionFile, checked: Checked, before_run: bool = False)
         except Exception as error:  # code of others: whatever it raises would end the run
             message = error if isinstance(error, UserError) else f'{target.__name__} cannot be built: {reason(error)}'
             found.append(((*path, *(() if is_data else _at_fault(target, section))), message))
+    if wrong:  # whether parts go together shows when all are in order
+        return [problem_of(file, path, message) for path, message in found]
     net, model = built.get(('network_g',)), find('model', opt.get('model_type'))
     if net is not None:
         found += contradictions(opt, net)

@@ -232,7 +232,7 @@ class PriorStoreWriter:
             self._agreed = json.dumps(self.meta).encode()
             transaction.put(META_KEY, self._agreed)
             return
-        self._agreed = transaction.get(META_KEY)
+        self._agreed = bytes(transaction.get(META_KEY) or b'')
         self.meta.pop('seen', None)
         if 'seen' in stored:
             self.meta['seen'] = stored['seen']
@@ -243,7 +243,7 @@ class PriorStoreWriter:
             )
 
     def _put_batch(self, transaction: lmdb.Transaction, batch: dict[bytes, bytes]) -> None:
-        if transaction.get(META_KEY) != self._agreed:  # two began at once, before either had a frame
+        if bytes(transaction.get(META_KEY) or b'') != self._agreed:  # two began at once, before either had a frame
             raise UserError(f'The store {self.path} is filled by another process, otherwise. Choose another --out.')
         _put_all(transaction, batch)
 

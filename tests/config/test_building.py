@@ -49,5 +49,11 @@ def test_data_and_network_count_the_same_masks():
     assert f'datasets:train:num_masks: {message}' in problems
 
 
+def test_parts_that_are_in_order_are_built_whatever_else_is_wrong():
+    problems = found('seem/tune_BasicVSRSEEM_REDS.yml', 'network_g:num_feat=0', 'val:val_freq=0', 'scale=x')
+    assert [one.partition(': ')[0] for one in problems] == ['scale', 'val:val_freq', 'network_g:num_feat']
+    assert 'num_feat, num_masks and num_in_ch must be positive; they are 0, 64 and 3' in problems[2]
+
+
 def test_nothing_is_wrong_with_the_file_itself():
     assert found('seem/tune_BasicVSRSEEM_REDS.yml') == []

@@ -218,6 +218,6 @@ def problems_of(opt: OptionFile | Mapping[str, Any], is_train: bool, warnings: b
     """What `basicsr check` says about options; of the warnings only where they are asked for."""
     file = opt if isinstance(opt, OptionFile) else OptionFile(dict(opt), 'a.yml')
     checked = check_options(file, is_train)
-    found = checked.problems if checked.errors else [*checked.problems, *check_building(file, checked)]
+    found = [*checked.problems, *check_building(file, checked)]
     found = with_remedies(found, file)
     return [problem for problem in found if warnings or not problem.warning]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -108,6 +110,7 @@ def prepare_found(
                 f'is {first["source"]}: {first["reason"]}.'
             )
         return finished
+    begun = any((target / name).is_file() for name in (UNFINISHED, MANIFEST))
     with lmdb_errors(target, 'write to'):
         target.mkdir(parents=True, exist_ok=True)
         write_whole(target / UNFINISHED, wanted.to_json().encode())
@@ -120,17 +123,27 @@ def prepare_found(
         wanted.skipped += [{'source': folder, 'reason': reason} for folder, reason in left_out]
         _write_clips(clips, wanted, writer, strict, workers or min(os.cpu_count() or 1, 8))
         writer.flush()
-        if not wanted.clips:
-            first = wanted.skipped[0]
-            raise UserError(f"No frame of '{source}' can be used. {first['source']}: {first['reason']}.")
         writer.keep_only(set(wanted.keys()))
     finally:
         writer.close()
+    if not wanted.clips:
+        if not begun:  # or the folder would be that of this source from now on
+            _remove_made(target)
+        first = wanted.skipped[0]
+        raise UserError(f"No frame of '{source}' can be used. {first['source']}: {first['reason']}.")
     for name, text in wanted.lists().items():
         write_whole(target / name, text.encode())
     write_whole(target / MANIFEST, wanted.to_json().encode())
     (target / UNFINISHED).unlink()
     return wanted
+
+
+def _remove_made(target: Path) -> None:
+    for side in SIDES:
+        shutil.rmtree(target / f'{side}.lmdb', ignore_errors=True)
+    (target / UNFINISHED).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # what else is in it is not ours
+        target.rmdir()
 
 
 def verify_clips(target: Path) -> Prepared:
@@ -216,9 +229,28 @@ def _compare(wanted: Prepared, target: Path) -> tuple[set[str], Prepared | None]
             f"'{target}' was prepared from '{earlier.source}' with the clip '{example}'; in '{wanted.source}' {what}. "
             'Choose another folder for other clips, or delete it.'
         )
-    complete = found.name == MANIFEST and all((target / f'{side}.lmdb' / 'data.mdb').is_file() for side in SIDES)
     same = not changed and earlier.fingerprints.keys() == wanted.fingerprints.keys()
-    return changed, earlier if complete and same else None
+    return changed, earlier if same and found.name == MANIFEST and _is_whole(target, earlier) else None
+
+
+def _is_whole(target: Path, prepared: Prepared) -> bool:
+    """Whether what a manifest names is there, as far as that shows without reading every frame.
+
+    Raises:
+        UserError: An LMDB is damaged.
+    """
+    for side in SIDES:
+        if not (target / f'{side}.lmdb' / 'data.mdb').is_file():
+            return False
+        shared = SharedReadEnv(target / f'{side}.lmdb')
+        try:
+            with lmdb_errors(shared.path, 'read'), shared.get().begin() as transaction:
+                if transaction.stat()['entries'] != prepared.frames:
+                    return False
+        finally:
+            shared.close()
+    lists = {target / name: text.encode() for name, text in prepared.lists().items()}
+    return all(path.is_file() and path.read_bytes() == text for path, text in lists.items())
 
 
 def _write_clips(

@@ -439,6 +439,45 @@ def test_sources_that_hold_nothing_are_named(tmp_path):
         prepare_clips(source, tmp_path / 'dst')
 
 
+def test_a_source_without_a_usable_frame_leaves_the_folder_free(tmp_path):
+    source, target = tmp_path / 'bad', tmp_path / 'dst'
+    (source / 'a').mkdir(parents=True)
+    (source / 'a' / '0.png').write_bytes(b'')
+    target.mkdir()
+    (target / 'notes.txt').write_text('mine')
+    for _ in range(2):
+        with pytest.raises(UserError, match='No frame of'):
+            prepare_clips(source, target)
+        assert [path.name for path in target.iterdir()] == ['notes.txt']
+    (target / 'notes.txt').unlink()
+    with pytest.raises(UserError, match='No frame of'):
+        prepare_clips(source, target)
+    assert not [*target.iterdir()]
+    good = make_source(tmp_path / 'good', [('b', 2)])
+    assert prepare_clips(good, target).frames == 2
+    (good / 'b' / 'frame0.png').write_bytes(b'')
+    (good / 'b' / 'frame1.png').write_bytes(b'')
+    with pytest.raises(UserError, match='No frame of'):
+        prepare_clips(good, target)
+    assert (target / 'gt.lmdb').is_dir()  # of a preparation that was there before
+
+
+def test_a_finished_folder_that_was_damaged_is_completed_or_told(tmp_path):
+    source, target = make_source(tmp_path / 'src', [('a', 2), ('b', 2)]), tmp_path / 'dst'
+    lists = {path: path.read_bytes() for path in (target / name for name in prepare_clips(source, target).lists())}
+    for path in lists:
+        path.write_text('rubbish')
+        prepare_clips(source, target)
+        path.unlink()
+        prepare_clips(source, target)
+    assert {path: path.read_bytes() for path in lists} == lists
+    verify_clips(target)
+    data = target / 'lq.lmdb' / 'data.mdb'
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(UserError, match=r'lq\.lmdb is damaged: data\.mdb has [0-9]+ bytes where [0-9]+ are expected'):
+        prepare_clips(source, target)
+
+
 def test_a_part_never_takes_the_name_of_another_clip(tmp_path):
     source = make_source(tmp_path / 'src', [('a', 3), ('a_from_00002', 1)])
     (source / 'a' / 'frame1.png').write_bytes(b'')
