@@ -67,7 +67,7 @@ def whole(tmp_path) -> dict[bytes, bytes]:
 
 
 def test_every_clip_is_in_the_store_with_masks_and_tokens(whole, tmp_path):
-    assert len(whole) == 1 + 2 * 13
+    assert len(whole) == 1 + 4 + 2 * 13  # metadata, what was seen of the four clips, and what was made of each frame
     reader = PriorStore(tmp_path / 'whole')
     assert reader.keys() == sorted(KEYS)
     assert reader.meta['order'] == 'id' and reader.meta['tokens'] == Means.tokens
