@@ -213,7 +213,7 @@ def _tell(args: argparse.Namespace, prepared: Prepared) -> None:
     if len(prepared.skipped) > 20:
         say(f'skipped {len(prepared.skipped) - 20} more')
     if prepared.skipped:
-        say(f'Clips are cut where frames were skipped; {target / MANIFEST} says how and lists all.')
+        say(f'{target / MANIFEST} lists all that was skipped. A clip is cut where frames of it were, as it says.')
     say(f'{target} has {len(prepared.clips)} clips of {prepared.frames} frames, GT and LQ ({args.degradation}).')
 
 
