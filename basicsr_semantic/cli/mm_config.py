@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: The option file has mistakes or no counterpart, or the file to write exists.
     """
+    from ..config.option_file import OptionFile
     from ..mm.config import config_text
     from ..utils.files import write_whole
 
@@ -48,5 +49,6 @@ def run(args: argparse.Namespace) -> int:
     if out.exists() and not args.force:
         raise UserError(f'{out} exists; give another name, or --force to replace it.')
     write_whole(out, text.encode())
-    say(f'{printable(out)} is written: python -m basicsr_semantic.mm.train {printable(out)}')
+    verb = 'train' if 'train' in OptionFile.read(args.options).values else 'test'
+    say(f'{printable(out)} is written: python -m basicsr_semantic.mm.{verb} {printable(out)}')
     return 0

@@ -28,6 +28,8 @@ from .signatures import arguments_of, package_of
 
 _VERY_NEAR = 0.85
 """Similarity of names from which a key that may be unknown is taken for a misspelling."""
+_ONE_LETTER = 0.95
+"""The same where the right name is present as well: one letter of a long name."""
 GIVEN = {'extractor': {'device'}, 'optimiser': {'params'}, 'schedule': {'optimizer', 'last_epoch'}}
 GIVEN |= {'io_backend': {'db_paths', 'client_keys'}}
 """Arguments that an option file does not contain."""
@@ -83,6 +85,7 @@ class _Checker:
             self.add(('model_type',), wrong, warning=True)  # the training script of its own project can
         self.top(known['top'])
         self.datasets(opt.get('datasets'))
+        self.names_of_tests(opt.get('datasets'), package_of(model) != 'basicsr_semantic')
         for name in ('train', 'val', 'path') if self.is_train else ('val', 'path'):
             if opt.get(name) is not None:
                 self.keys((name,), opt[name], known[name], sections.PREPARED if name == 'path' else ())
@@ -189,7 +192,7 @@ class _Checker:
         for key in map(str, keys):
             # a name that is present as well is not what was meant, at least where the key does no harm
             free = [name for name in names if strict or name not in present]
-            very_near = nearest(key, free, _VERY_NEAR)
+            very_near = nearest(key, free, _VERY_NEAR) or nearest(key, names, _ONE_LETTER)
             near = very_near if known.unknown in ('its own', 'taken') else nearest(key, free)
             if known.unknown in ('its own', 'taken') and near is None:
                 left.append(key)
@@ -271,6 +274,20 @@ class _Checker:
             given = {'type'} | ({'scale'} if 'scale' in self.opt else set())
             if self.keys(path, dataset, declared(found, 'dataset'), given) and found is not None:
                 self.classes[path] = found
+
+    def names_of_tests(self, datasets: Any, foreign: bool) -> None:
+        """Figures and pictures of a test go by the name of its data set; of two with one name the first are lost."""
+        first: dict[str, str] = {}
+        for key, dataset in datasets.items() if isinstance(datasets, Mapping) else ():
+            phase, name = str(key).split('_')[0], dataset.get('name') if isinstance(dataset, Mapping) else None
+            if phase == ('val' if self.is_train else 'test') and isinstance(name, str):
+                if name in first:
+                    message = (
+                        f'datasets:{first[name]} is called {shown(name)}, too, and the results of one would replace'
+                    )
+                    message += " the other's. Give it another name."
+                    self.add(('datasets', str(key), 'name'), message, warning=foreign)
+                first.setdefault(name, str(key))
 
     def parts_of_train(self, train: Mapping[str, Any], model: type | None) -> None:
         """Losses, optimisers and the schedule."""

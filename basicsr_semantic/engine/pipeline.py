@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import importlib.util
 import random
 import shutil
 import signal
@@ -127,6 +128,8 @@ def _train(run: Run, option_file: str, dry_folder: str | None = None) -> None:
             model.resume_training(resume)
             logger.info(f'Resuming after iteration {start_iter}.')
     _check_data(model, [loader, *val_loaders])
+    if dry_folder is None:
+        _check_loggers(run)
     for path, sentence in contradictions(opt, model.get_bare_model(model.net_g)) if hasattr(model, 'net_g') else ():
         raise UserError(f'{":".join(path)}: {sentence}')
 
@@ -171,7 +174,8 @@ def _loop(run, model, loader, sampler, val_loaders, tb_logger, start_iter: int, 
     """Iterate from ``start_iter`` to ``train:total_iter``, saving and validating on the way."""
     opt, logger, val = run.opt, get_root_logger(), run.val
     total_iter = run.train.total_iter
-    messages = MessageLogger(opt, start_iter, tb_logger)
+    written = {**opt['logger'], 'use_tb_logger': tb_logger is not None}  # what MessageLogger goes by
+    messages = MessageLogger({**opt, 'logger': written}, start_iter, tb_logger)
     messages.max_iters = total_iter + 1  # basicsr/utils/logger.py subtracts one too many from the time that is left
     prefetcher = make_prefetcher(loader, run.loaders['train'], opt)
     stop, skipped = _StopRequest(), SkippedSteps(getattr(model, 'scaler', None))
@@ -405,11 +409,25 @@ def _writes_tensorboard(run: Run) -> bool:
     return run.logger.use_tb_logger and 'debug' not in run.opt['name']
 
 
+def _uses_wandb(run: Run) -> bool:
+    return bool((run.logger.wandb or {}).get('project')) and 'debug' not in run.opt['name']
+
+
+def _check_loggers(run: Run) -> None:
+    """Refuse loggers that cannot be started, before a folder is made or moved.
+
+    Raises:
+        UserError: W&B without TensorBoard, or without its package.
+    """
+    if _uses_wandb(run) and not run.logger.use_tb_logger:
+        raise UserError('logger:wandb follows TensorBoard: set logger:use_tb_logger: true.')
+    if _uses_wandb(run) and importlib.util.find_spec('wandb') is None:
+        raise UserError('logger:wandb needs the package wandb: pip install wandb. Or set logger:wandb:project: ~.')
+
+
 def _tensorboard(run: Run):
     opt = run.opt
-    if (run.logger.wandb or {}).get('project') and 'debug' not in opt['name']:
-        if not run.logger.use_tb_logger:
-            raise UserError('logger:wandb follows TensorBoard: set logger:use_tb_logger: true.')
+    if _uses_wandb(run):
         init_wandb_logger(opt)
     if not _writes_tensorboard(run):
         return None

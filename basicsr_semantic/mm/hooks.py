@@ -113,6 +113,29 @@ class PlainCheckpoint(Hook):
             model.read_record(str(file), checkpoint, resumed=bool(runner._resume))
 
 
+@HOOKS.register_module()
+class WholeWeights(Hook):
+    """Refuses a checkpoint of another network, of which MMEngine takes the tensors that fit, with a line in the log."""
+
+    priority = 'VERY_HIGH'  # before the average is loaded
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """See MMEngine.
+
+        Raises:
+            UserError: A tensor is missing, too many, or of another shape.
+        """
+        wanted, found = bare_model(runner.model).state_dict(), checkpoint.get('state_dict', {})
+        differ = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
+        parts = {name.partition('.')[0] for name in wanted}  # a training has others, as that of a perceptual loss
+        differ += [name for name in found if name not in wanted and name.partition('.')[0] in parts]
+        if differ:
+            raise UserError(
+                f'{runner._load_from or "The last checkpoint"} is not of the model of this configuration: '
+                f'{len(differ)} tensors are missing, too many or of another shape, {differ[0]} for one.'
+            )
+
+
 def _as_lists(buffer: HistoryBuffer) -> tuple[list[float], list[int], int]:
     """What a history is made of."""
     values, counts = buffer.data

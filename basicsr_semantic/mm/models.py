@@ -101,6 +101,7 @@ class _Bridge(BaseModel):
         opt = {
             'model_type': kind.model_type,
             'is_train': train_cfg is not None,
+            'weights_follow': True,
             **place,
             **{k: v for k, v in sections.items() if v is not None},
         }

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from ..config.plugins import load_plugins
 from ..engine.checkpoint import load_file
 from ..engine.distributed import init_distributed
-from ..utils.errors import UserError, full_stop
+from ..utils.errors import UserError, full_stop, reason
 from ..utils.printing import complain
 
 
@@ -79,6 +79,11 @@ def check_checkpoint(path: str) -> None:
         )
 
 
+def take_whole(config: Config) -> None:
+    """Let the checkpoint of a test, or of a run that goes on, be taken as a whole or not at all."""
+    config.custom_hooks = [*config.get('custom_hooks', []), {'type': 'basicsr_semantic.WholeWeights'}]
+
+
 def runner_of(config: Config) -> Any:
     """The runner; a configuration of FlexibleRunner's, with a strategy, gets that.
 
@@ -96,11 +101,17 @@ def runner_of(config: Config) -> Any:
             wrapper['find_unused_parameters'] = config.get('find_unused_parameters', False)
             config.setdefault('model_wrapper_cfg', wrapper)
     config.setdefault('env_cfg', {'dist_cfg': {'backend': 'nccl'}})  # FlexibleRunner has no default
+    kind: Any = Runner
     if 'strategy' in config:
         from mmengine.runner import FlexibleRunner
 
-        return FlexibleRunner.from_cfg(config)
-    return Runner.from_cfg(config)
+        kind = FlexibleRunner
+    try:
+        return kind.from_cfg(config)
+    except (TypeError, ValueError, KeyError, AssertionError, ImportError, OSError) as error:
+        if os.environ.get('BASICSR_TRACEBACK') or isinstance(error, UserError):
+            raise
+        raise UserError(f'The runner cannot be built: {reason(error)}') from error
 
 
 def in_a_sentence(run: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ import argparse
 import sys
 
 from ..utils.errors import UserError
-from .running import check_checkpoint, main_of, read_config, runner_of
+from ..utils.printing import complain
+from .running import check_checkpoint, main_of, read_config, runner_of, take_whole
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,11 @@ def _run(args: argparse.Namespace) -> None:
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
         config.load_from = args.checkpoint
+        take_whole(config)
+        if 'weights' in config.get('model', {}):  # replaced, and perhaps not there
+            config.model.weights = None
+    elif not config.get('load_from') and not (config.get('model', {}).get('weights') or {}).get('pretrain_network_g'):
+        complain(f'{args.config} names no weights, and no checkpoint is given, so random weights are tested.')
     runner_of(config).test()
 
 

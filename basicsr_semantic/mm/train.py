@@ -14,7 +14,7 @@ import sys
 from mmengine.device import get_device
 
 from ..utils.errors import UserError
-from .running import check_checkpoint, main_of, read_config, runner_of
+from .running import check_checkpoint, main_of, read_config, runner_of, take_whole
 
 
 def _add(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,8 @@ def _run(args: argparse.Namespace) -> None:
             "MMEngine's mixed precision (AmpOptimWrapper, --amp) needs a GPU, and there is none. Train without it, or "
             "in BasicSR's loop, whose amp: bf16 runs on a CPU."
         )
+    if args.resume:
+        take_whole(config)
     if args.resume == 'auto':
         config.resume, config.load_from = True, None
     elif args.resume:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
 from torch import nn
 
 from ..archs.adapters import merge_adapter, split
@@ -130,6 +131,20 @@ class PartOf(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
         return {key: value for key, value in self._net[0].state_dict().items() if key in self._keys}
+
+
+def key_of_base(adapter: str | Path | None, param_key: str | None) -> str | None:
+    """Which weights of the base's file an adapter goes onto: those that it was trained on, or what an option says.
+
+    Args:
+        adapter: The adapter's file, if there is one.
+        param_key: What the option says of both files.
+    """
+    tuning = None if adapter is None else Tuning.read(load_file(adapter))
+    if tuning is None or tuning.base_key is None or tuning.base_key == param_key:
+        return param_key
+    get_root_logger().info(f'{adapter} was trained on the {tuning.base_key} of its base, which are used.')
+    return tuning.base_key
 
 
 def load_adapter(net: nn.Module, path: str, param_key: str | None, base: str | None) -> None:

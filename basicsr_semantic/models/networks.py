@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from basicsr.archs import build_network
@@ -35,7 +36,12 @@ def make_network(section: dict[str, Any], scale: int | None, name: str = 'networ
     return net
 
 
-def warn_without_weights(is_train: bool, checkpoint: str | None) -> None:
-    """Warn of a test of random weights, which is most often a mistake."""
-    if not is_train and not checkpoint:
+def warn_without_weights(opt: Mapping[str, Any], checkpoint: str | None) -> None:
+    """Warn of a test of random weights, which is most often a mistake.
+
+    Args:
+        opt: The options; ``weights_follow`` is put there where somebody else loads weights, as MMEngine does.
+        checkpoint: What is loaded now.
+    """
+    if not opt['is_train'] and not checkpoint and not opt.get('weights_follow'):
         get_root_logger().warning('path:pretrain_network_g names no checkpoint, so random weights are tested.')

@@ -40,6 +40,16 @@ def wrong_groups(opt: Mapping[str, Any], net: nn.Module) -> Said:
         yield ('train', 'optim_g', 'groups'), f'It {str(error).removeprefix("train:optim_g:groups ")}'
 
 
+def wrong_accumulate(opt: Mapping[str, Any]) -> Said:
+    """A ``train:accumulate`` that does not divide the batch of a process."""
+    parts = (opt.get('train') or {}).get('accumulate')
+    batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
+    number = opt.get('num_gpu')
+    gpus = max(number, 1) if isinstance(number, int) and not opt.get('dist') else 1
+    if isinstance(parts, int) and isinstance(batch, int) and parts > 0 and batch * gpus % parts and batch % parts:
+        yield ('train', 'accumulate'), f'It is {parts}, which does not divide the batch of {batch * gpus}.'
+
+
 def wrong_dropout(opt: Mapping[str, Any], net: nn.Module) -> Said:
     """A ``train:prior_dropout`` of a network that takes no priors."""
     probability = (opt.get('train') or {}).get('prior_dropout')

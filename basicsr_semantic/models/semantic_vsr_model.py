@@ -29,12 +29,13 @@ from ..priors import SemanticPriors
 from ..utils.errors import MissingError, UserError
 from ..utils.nearest import nearest
 from . import semantic_vsr_options as options
-from .adapter_files import PartOf, Tuning, load_adapter
+from .adapter_files import PartOf, Tuning, key_of_base, load_adapter
 from .common_options import read_path
 from .networks import make_network, warn_without_weights
 from .padding import run_padded
 from .part_checks import (
     Said,
+    wrong_accumulate,
     wrong_adapter,
     wrong_dropout,
     wrong_groups,
@@ -90,6 +91,7 @@ class SemanticVSRModel(VideoBaseModel):
         """
         yield from list(wrong_trainable(opt, net)) or wrong_groups(opt, net)
         yield from wrong_dropout(opt, net)
+        yield from wrong_accumulate(opt)
         yield from wrong_weights(opt, net)
         yield from wrong_adapter(opt, net)
         yield from wrong_priors(opt, net, datasets)
@@ -105,11 +107,11 @@ class SemanticVSRModel(VideoBaseModel):
 
         net = make_network(opt['network_g'], opt.get('scale'))
         self.arch = arch_of(net)
-        warn_without_weights(self.is_train, self.path_options.pretrain_network_g)
+        warn_without_weights(self.opt, self.path_options.pretrain_network_g)
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:
-            for keys, sentence in wrong_dropout(opt, net):
+            for keys, sentence in (*wrong_dropout(opt, net), *wrong_accumulate(opt)):
                 raise UserError(f'{":".join(keys)}: {sentence}')
             self._freeze(net)
             if self.train_options.ema_decay > 0:
@@ -141,8 +143,9 @@ class SemanticVSRModel(VideoBaseModel):
     def _load(self, net: nn.Module) -> None:
         """Load baseline and adapter, and remember the priors that the network was trained with."""
         path, missing = self.path_options, []
+        key = key_of_base(path.pretrain_adapter_g, path.param_key_g)
         if path.pretrain_network_g:
-            missing, _ = load_weights(net, path.pretrain_network_g, path.strict_load_g, path.param_key_g)
+            missing, _ = load_weights(net, path.pretrain_network_g, path.strict_load_g, key)
             self._remember_file(path.pretrain_network_g)
         if path.pretrain_adapter_g:
             load_adapter(net, path.pretrain_adapter_g, path.param_key_g, path.pretrain_network_g)
@@ -150,7 +153,7 @@ class SemanticVSRModel(VideoBaseModel):
         trainable = self.train_options.trainable if self.train_options else None
         if trainable and not (self.tuning and path.resume_state):
             base = None if path.resume_state else path.pretrain_network_g
-            self.tuning = Tuning.of(net, trainable, missing, base, path.param_key_g)
+            self.tuning = Tuning.of(net, trainable, missing, base, key)
 
     def _make_source(self, net: nn.Module) -> SemanticSource | None:
         """What makes priors in the run; not a part of ``net``, so that nothing saves, averages or trains it."""

@@ -145,7 +145,7 @@ class VideoInstanceModel(VideoBaseModel):
     def _build_instances(self) -> InstanceTransformer:
         path = self.path_options
         net = make_network(self.opt['network_g'], None)
-        warn_without_weights(self.is_train, path.pretrain_network_g)
+        warn_without_weights(self.opt, path.pretrain_network_g)
         if not isinstance(net, InstanceTransformer):
             raise UserError(f'network_g: {_wrong_network(net)}')
         if path.pretrain_network_g:

@@ -211,6 +211,21 @@ def test_another_base_is_refused(tuned, tmp_path):
     assert not list(wrong_adapter({**opt, 'path': {**paths, 'pretrain_network_g': str(base)}}, BasicVSRSEEM(**SMALL)))
 
 
+def test_an_adapter_goes_onto_the_weights_that_it_was_trained_on(tuned, options, tmp_path):
+    """An option file names one key for both files, as param_key_g: params_ema of a test; merge goes by the record."""
+    trainable = ['sam_embed', 'seem_', 'upconv']
+    _, base = tuned(SEEM, trainable)
+    adapter, merged = tmp_path / 'net_g_seem_2.pth', tmp_path / 'merged.pth'
+    assert main(['adapter', 'merge', str(base), str(adapter), str(merged)]) == 0
+    whole = torch.load(merged, weights_only=True)['params_ema']
+    adapter.rename(tmp_path / 'adapter.pth')
+    opt = options(network_g=SEEM) | {'is_train': False, 'dist': False, 'rank': 0, 'world_size': 1}
+    opt['path'] |= {'pretrain_network_g': str(base), 'strict_load_g': False}
+    opt['path'] |= {'pretrain_adapter_g': str(tmp_path / 'adapter.pth'), 'param_key_g': 'params_ema'}
+    net = SemanticVSRModel(opt).net_g.state_dict()
+    assert net.keys() == whole.keys() and all(torch.equal(value, whole[name]) for name, value in net.items())
+
+
 def test_a_resumed_run_remembers_its_base(tuned, tmp_path):
     first, base = tuned(SEEM, ['sam_embed', 'seem_', 'upconv'])
     (tmp_path / 'net_g_2.pth').rename(tmp_path / 'net_g_1.pth')

@@ -156,6 +156,22 @@ def test_a_misspelt_key_is_named_with_its_line(check, data, name, old, new, key,
     assert str(problem).startswith(f'{problem.file}:{problem.line}: {key}: ')
 
 
+def test_a_misspelt_key_is_named_also_where_the_right_one_is_there(check):
+    problem = check('rcan', 'val:metrics:psnr:test_y_chanel=true', warnings=True)['val:metrics:psnr:test_y_chanel']
+    assert problem.warning and problem.suggestion == 'Did you mean test_y_channel?'
+
+
+@pytest.mark.parametrize(('model', 'refused'), [('SemanticVSRModel', True), ('SRModel', False)])
+def test_two_data_sets_of_one_name_are_told(check, model, refused):
+    """The files of one would replace those of the other; BasicSR's own models did so, and go on."""
+    entries = [
+        f'model_type={model}',
+        'datasets:val_2={name: Set5, type: PairedImageDataset, dataroot_gt: ., dataroot_lq: .}',
+    ]
+    problem = check('rcan', 'datasets:val:name=Set5', *entries, warnings=True)['datasets:val_2:name']
+    assert 'datasets:val is called' in problem.message and problem.warning != refused
+
+
 FREE_NAMES = {'conv5_4', 'psnr', 'ssim'}
 """Keys that are names of one's choice."""
 

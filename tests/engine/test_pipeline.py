@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -77,7 +78,11 @@ def test_runs_of_one_second_are_archived_under_names_of_their_own(options, tmp_p
 
 
 def test_a_dry_run_trains_once_and_keeps_nothing(options, tmp_path):
-    opt = options(name='dry', val={'val_freq': 3, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}})
+    opt = options(
+        name='dry',
+        logger={'print_freq': 1, 'use_tb_logger': True},
+        val={'val_freq': 3, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 0}}},
+    )
     opt['datasets']['val'] = {k: v for k, v in opt['datasets']['train'].items() if k.startswith(('data', 'io'))}
     opt['datasets']['val'] |= {'name': 'held_out', 'type': 'SemanticClipTestDataset'}
     opt_file = write_options(opt, tmp_path / 'dry.yml')
@@ -88,10 +93,45 @@ def test_a_dry_run_trains_once_and_keeps_nothing(options, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['dry.yml']
 
 
+BROKEN = """
+from basicsr.utils.registry import ARCH_REGISTRY
+from tiny_archs import TinyVSR
+
+@ARCH_REGISTRY.register()
+class BrokenVSR(TinyVSR):
+    def forward(self, lq):
+        raise ValueError('not these frames')
+"""
+
+
 def test_a_dry_run_finds_what_only_a_step_shows(options, tmp_path):
-    opt_file = write_options(options(train={'accumulate': 3}), tmp_path / 'bad.yml')
-    result = train(opt_file, tmp_path, '--dry-run')
-    assert result.returncode == 2 and 'train:accumulate: 3 does not divide the batch of 2' in result.stderr
+    (tmp_path / 'broken.py').write_text(BROKEN)
+    opt_file = write_options(options(network_g={'type': 'BrokenVSR'}), tmp_path / 'bad.yml')
+    result = basicsr('train', '--import', 'broken', '-opt', str(opt_file), '--dry-run', cwd=tmp_path)
+    assert result.returncode == 2
+    assert 'The training with SemanticVSRModel ended: ValueError: not these frames' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'train': {'accumulate': 3}}, 'train:accumulate: It is 3, which does not divide the batch of 2.'),
+        ({'logger': {'wandb': {'project': 'x'}, 'use_tb_logger': False}}, 'logger:wandb follows TensorBoard'),
+        ({'logger': {'wandb': {'project': 'x'}, 'use_tb_logger': True}}, 'logger:wandb needs the package wandb'),
+    ],
+    ids=['accumulate', 'no TensorBoard', 'no wandb'],
+)
+def test_what_cannot_begin_moves_no_earlier_run(options, tmp_path, monkeypatch, capsys, changes, said):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *rest: None if name == 'wandb' else real(name, *rest))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'experiments' / 'tiny').mkdir(parents=True)
+    (tmp_path / 'experiments' / 'tiny' / 'mine.txt').touch()
+    opt_file = write_options(options(name='tiny', **changes), tmp_path / 'a.yml')
+    assert main(['train', '-opt', str(opt_file), '--import', 'tiny_archs']) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / 'experiments').iterdir() if path.name[0] != '.'] == ['tiny']
+    assert [path.name for path in (tmp_path / 'experiments' / 'tiny').iterdir()] == ['mine.txt']
 
 
 def test_what_code_of_others_raises_over_the_options_is_a_sentence(options, tmp_path):

@@ -168,6 +168,9 @@ def test_the_command_writes_prints_and_replaces_nothing(tmp_path, capsys):
     assert main(['mm-config', source]) == 0
     printed = capsys.readouterr().out
     assert main(['mm-config', source, '-o', str(out)]) == 0 and out.read_text() == printed
+    assert f'python -m basicsr_semantic.mm.train {out}' in capsys.readouterr().out
+    assert main(['mm-config', str(OPTIONS / 'demo/test_BasicVSR_demo.yml'), '-o', str(tmp_path / 'b.py')]) == 0
+    assert f'python -m basicsr_semantic.mm.test {tmp_path / "b.py"}' in capsys.readouterr().out
     assert main(['mm-config', source, '-o', str(out)]) == 2
     assert '--force' in capsys.readouterr().err
     assert main(['mm-config', source, '-o', str(out), '--force']) == 0

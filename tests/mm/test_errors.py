@@ -52,6 +52,21 @@ def test_a_configuration_that_lacks_something(tmp_path, monkeypatch, capsys, tex
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (['--work-dir', 'a.py'], "FileExistsError: [Errno 17] File exists: '"),
+        (['--cfg-options', 'model.generator.num_blok=2'], "unexpected keyword argument 'num_blok'"),
+    ],
+)
+def test_a_runner_that_cannot_be_built(tmp_path, monkeypatch, capsys, flags, said):
+    monkeypatch.chdir(tmp_path)
+    Path('a.py').write_text(f'model = {MODEL}\ntest_dataloader = test_evaluator = test_cfg = dict()')
+    assert mm_test.main(['a.py', *flags]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert 'The runner cannot be built: ' in message and said in message
+
+
 @pytest.mark.parametrize('main', [train_main, mm_test.main])
 def test_a_checkpoint_of_the_other_side(tmp_path, monkeypatch, capsys, main):
     """MMEngine would load nothing of it, and go on."""

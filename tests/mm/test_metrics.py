@@ -146,6 +146,30 @@ def test_a_test_with_priors_of_another_kind_is_refused(seem, tmp_path, capsys):
     assert REFUSED in capsys.readouterr().err
 
 
+def test_a_checkpoint_of_another_network_is_refused(seem, tmp_path, capsys):
+    """MMEngine takes the tensors that fit and says so in one line of its log."""
+    opt, _ = seem
+    opt['train']['total_iter'] = 2
+    mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run')
+    checkpoint = str(tmp_path / 'run/iter_2.pth')
+    for_test = {name: opt[name] for name in ('model_type', 'scale', 'val')}
+    for_test |= {'name': 'other', 'datasets': {'test_1': opt['datasets']['val']}}
+    for change in ({'num_feat': 16}, {'num_extract_block': 2}, {'num_reconstruct_block': 2}):
+        config = mm_runs.configuration(for_test | {'network_g': SEEM | change, 'path': {}}, tmp_path)
+        assert mm_test.main([str(config), checkpoint, '--work-dir', str(tmp_path / 'tested')]) == 2
+        assert 'iter_2.pth is not of the model of this configuration: ' in capsys.readouterr().err
+    # weights that the file names, and that one who trained under MMEngine lacks, are not asked for
+    absent = {'pretrain_network_g': 'experiments/mine/models/net_g_2.pth'}
+    config = mm_runs.configuration(for_test | {'network_g': SEEM, 'path': absent}, tmp_path)
+    assert mm_test.main([str(config), checkpoint, '--work-dir', str(tmp_path / 'tested')]) == 0
+    opt['train']['total_iter'] = 4
+    opt['network_g'] = SEEM | {'num_feat': 16}
+    opt['path'] = {}
+    with pytest.raises(AssertionError):
+        mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run', '--resume')
+    assert 'iter_2.pth is not of the model of this configuration: ' in capsys.readouterr().err
+
+
 def test_a_diffusion_goes_on_as_it_was_trained():
     model = MODELS.build(CLEAR)
     record = model.record()
