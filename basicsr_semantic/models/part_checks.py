@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..archs.semantic_arch import arch_of
+from ..config.section import subsection
 from ..engine.checkpoint import load_weights
 from ..engine.freezing import group_of_each, train_only
 from ..extractors import EXTRACTOR_REGISTRY
@@ -42,12 +43,14 @@ def wrong_groups(opt: Mapping[str, Any], net: nn.Module) -> Said:
 
 def wrong_accumulate(opt: Mapping[str, Any]) -> Said:
     """A ``train:accumulate`` that does not divide the batch of a process."""
-    parts = (opt.get('train') or {}).get('accumulate')
-    batch = ((opt.get('datasets') or {}).get('train') or {}).get('batch_size_per_gpu')
-    number = opt.get('num_gpu')
-    gpus = max(number, 1) if isinstance(number, int) and not opt.get('dist') else 1
-    if isinstance(parts, int) and isinstance(batch, int) and parts > 0 and batch * gpus % parts and batch % parts:
-        yield ('train', 'accumulate'), f'It is {parts}, which does not divide the batch of {batch * gpus}.'
+    parts = subsection(opt, 'train').get('accumulate')
+    batch = subsection(subsection(opt, 'datasets'), 'train').get('batch_size_per_gpu')
+    if type(parts) is not int or type(batch) is not int or parts < 1:
+        return
+    gpus = opt.get('num_gpu')
+    whole = batch * max(gpus, 1) if type(gpus) is int else batch  # of DataParallel
+    if batch % parts and whole % parts:
+        yield ('train', 'accumulate'), f'It is {parts}, which does not divide the batch of {batch}.'
 
 
 def wrong_dropout(opt: Mapping[str, Any], net: nn.Module) -> Said:

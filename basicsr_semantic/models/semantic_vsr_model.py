@@ -79,6 +79,7 @@ class SemanticVSRModel(VideoBaseModel):
             misspelt = [name for name in train if name not in losses and nearest(name, losses, 0.8)]
             if not misspelt:  # which is reported already
                 yield ('train',), 'There is no loss: give pixel_opt or perceptual_opt.'
+        yield from wrong_accumulate(opt) if is_train else ()
 
     @staticmethod
     def check_parts(opt: Mapping[str, Any], net: nn.Module, datasets: Mapping[str, Any]) -> Said:
@@ -91,7 +92,6 @@ class SemanticVSRModel(VideoBaseModel):
         """
         yield from list(wrong_trainable(opt, net)) or wrong_groups(opt, net)
         yield from wrong_dropout(opt, net)
-        yield from wrong_accumulate(opt)
         yield from wrong_weights(opt, net)
         yield from wrong_adapter(opt, net)
         yield from wrong_priors(opt, net, datasets)
@@ -111,7 +111,7 @@ class SemanticVSRModel(VideoBaseModel):
         self._load(net)
         self.source = self._make_source(net)
         if self.train_options is not None:
-            for keys, sentence in (*wrong_dropout(opt, net), *wrong_accumulate(opt)):
+            for keys, sentence in wrong_dropout(opt, net):
                 raise UserError(f'{":".join(keys)}: {sentence}')
             self._freeze(net)
             if self.train_options.ema_decay > 0:
