@@ -282,11 +282,8 @@ class _Checker:
             phase, name = str(key).split('_')[0], dataset.get('name') if isinstance(dataset, Mapping) else None
             if phase == ('val' if self.is_train else 'test') and isinstance(name, str):
                 if name in first:
-                    message = (
-                        f'datasets:{first[name]} is called {shown(name)}, too, and the results of one would replace'
-                    )
-                    message += " the other's. Give it another name."
-                    self.add(('datasets', str(key), 'name'), message, warning=foreign)
+                    message = f'datasets:{first[name]} is called {shown(name)}, too; its results would be replaced.'
+                    self.add(('datasets', str(key), 'name'), message, 'Give it another name.', warning=foreign)
                 first.setdefault(name, str(key))
 
     def parts_of_train(self, train: Mapping[str, Any], model: type | None) -> None:

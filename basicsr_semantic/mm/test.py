@@ -25,13 +25,16 @@ def _run(args: argparse.Namespace) -> None:
     config = read_config(args)
     if 'test_dataloader' not in config:
         raise UserError(f'{args.config} has no test_dataloader. basicsr mm-config makes one from a test file.')
+    model = config.get('model') or {}
+    ours = str(model.get('type')).startswith('basicsr_semantic.')
+    weights = (model.get('weights') or {}) if ours else {}
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
         config.load_from = args.checkpoint
         take_whole(config)
-        if 'weights' in config.get('model', {}):  # replaced, and perhaps not there
-            config.model.weights = None
-    elif not config.get('load_from') and not (config.get('model', {}).get('weights') or {}).get('pretrain_network_g'):
+        for name in ('pretrain_network_g', 'pretrain_adapter_g'):  # replaced, and perhaps not there
+            weights.pop(name, None)
+    elif ours and not config.get('load_from') and not weights.get('pretrain_network_g'):
         complain(f'{args.config} names no weights, and no checkpoint is given, so random weights are tested.')
     runner_of(config).test()
 
