@@ -109,8 +109,7 @@ class PlainCheckpoint(Hook):
             }
         model = bare_model(runner.model)
         if hasattr(model, 'read_record'):
-            file = runner._load_from or f'The last checkpoint in {runner.work_dir}'
-            model.read_record(str(file), checkpoint, resumed=bool(runner._resume))
+            model.read_record(_checkpoint_of(runner), checkpoint, resumed=bool(runner._resume))
 
 
 @HOOKS.register_module()
@@ -131,9 +130,14 @@ class WholeWeights(Hook):
         differ += [name for name in found if name not in wanted and name.partition('.')[0] in parts]
         if differ:
             raise UserError(
-                f'{runner._load_from or "The last checkpoint"} is not of the model of this configuration: '
+                f'{_checkpoint_of(runner)} is not of the model of this configuration: '
                 f'{len(differ)} tensors are missing, too many or of another shape, {differ[0]} for one.'
             )
+
+
+def _checkpoint_of(runner: Any) -> str:
+    """What a run loads, for a message."""
+    return str(runner._load_from or f'The last checkpoint in {runner.work_dir}')
 
 
 def _as_lists(buffer: HistoryBuffer) -> tuple[list[float], list[int], int]:

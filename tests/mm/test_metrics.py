@@ -167,7 +167,10 @@ def test_a_checkpoint_of_another_network_is_refused(seem, tmp_path, capsys):
     opt['path'] = {}
     with pytest.raises(AssertionError):
         mm_runs.train(mm_runs.configuration(opt, tmp_path), tmp_path / 'run', '--resume')
-    assert 'iter_2.pth is not of the model of this configuration: ' in capsys.readouterr().err
+    assert (
+        f'The last checkpoint in {tmp_path / "run"} is not of the model of this configuration: '
+        in capsys.readouterr().err
+    )
 
 
 def test_a_diffusion_goes_on_as_it_was_trained():
