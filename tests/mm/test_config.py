@@ -153,7 +153,7 @@ def changed(tmp_path: Path, name: str, **changes) -> Path:
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'train__accumulate': 2}, 'accumulative_counts'),
+        ({'train__accumulate': 2, 'datasets__train__batch_size_per_gpu': 2}, 'accumulative_counts'),
         ({'model_type': 'VideoRecurrentModel'}, 'SemanticVSRModel'),
         ({'network_g__num_feet': 64}, 'num_feat'),
     ],
