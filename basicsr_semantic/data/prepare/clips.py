@@ -159,11 +159,7 @@ def verify_clips(target: Path) -> Prepared:
         state = 'is not finished' if (target / UNFINISHED).is_file() else 'has no manifest.json'
         raise MissingError(f"'{target}' {state}. Prepare it of its source folder first.", 'clips', folder=target)
     prepared = Prepared.from_json(target / MANIFEST)
-    wrong = [
-        f'{name} differs from the manifest'
-        for name, text in prepared.lists().items()
-        if not (target / name).is_file() or (target / name).read_text() != text
-    ]
+    wrong = [f'{name} differs from the manifest' for name in _wrong_lists(target, prepared)]
     with tqdm(total=2 * prepared.frames, unit='frame', desc='Verify') as bar:
         for side in SIDES:
             wrong += _verify_lmdb(target / f'{side}.lmdb', prepared, side, bar)
@@ -173,6 +169,16 @@ def verify_clips(target: Path) -> Prepared:
             f"'{target}' is damaged in {len(wrong)} places:\n  {listed}\nDelete the folder and prepare the clips again."
         )
     return prepared
+
+
+def _wrong_lists(target: Path, prepared: Prepared) -> list[str]:
+    """Names of the lists that are not there, or not as the manifest has them."""
+    lists = {target / name: text for name, text in prepared.lists().items()}
+    return [
+        path.name
+        for path, text in lists.items()
+        if not path.is_file() or path.read_text(encoding='utf-8', errors='replace') != text
+    ]
 
 
 def _verify_lmdb(path: Path, prepared: Prepared, side: str, bar: tqdm) -> Iterator[str]:
@@ -249,8 +255,7 @@ def _is_whole(target: Path, prepared: Prepared) -> bool:
                     return False
         finally:
             shared.close()
-    lists = {target / name: text.encode() for name, text in prepared.lists().items()}
-    return all(path.is_file() and path.read_bytes() == text for path, text in lists.items())
+    return not _wrong_lists(target, prepared)
 
 
 def _write_clips(
