@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -109,9 +109,9 @@ def extract(
     start = time.monotonic()
     with PriorStoreWriter(out, meta, batch_frames) as store:
         clips = {key: key.rpartition('/')[0] for unit in mine for key in unit}
-        _check_same_frames(store, [*dict.fromkeys(clips.values())], set(keys), read)
         first = {key.rpartition('/')[0]: key for key in reversed(keys)}  # that of every clip, whatever the shard
-        known = {clip for clip in clips.values() if store.seen(clip) is not None}
+        recorded = {clip: record for clip in set(clips.values()) if (record := store.seen(clip)) is not None}
+        _check_same_frames(store, recorded.values(), set(keys), read)
         done = store.keys()
         todo = [unit for unit in mine if not done.issuperset(unit)]
         total, left = sum(map(len, mine)), sum(map(len, todo))
@@ -128,9 +128,9 @@ def extract(
                         _put_frame(store, extractor, unit[0], frames, names or {})
                     made += len(unit)
                     clip = clips[unit[0]]
-                    if clip not in known and (now := _seen(read, first[clip]) or _seen(read, unit[0])) is not None:
+                    if clip not in recorded and (now := _seen(read, first[clip]) or _seen(read, unit[0])) is not None:
                         store.put_seen(clip, **now)
-                        known.add(clip)
+                        recorded[clip] = now
                 except _UnreadableError as error:
                     # a run may take days: go on, and fail at the end with all that is wrong
                     unreadable.append(str(error))
@@ -156,7 +156,10 @@ def _seen(read: Callable[[str], np.ndarray], key: str) -> dict[str, str] | None:
 
 
 def _check_same_frames(
-    store: PriorStoreWriter, clips: Sequence[str], keys: Container[str], read: Callable[[str], np.ndarray]
+    store: PriorStoreWriter,
+    recorded: Iterable[dict[str, str]],
+    keys: Container[str],
+    read: Callable[[str], np.ndarray],
 ) -> None:
     """Frames of another degradation, or another clip, may have the keys of those that the store describes.
 
@@ -164,22 +167,19 @@ def _check_same_frames(
 
     Args:
         store: the store.
-        clips: names of those that are to be in it.
+        recorded: what it says of the clips that are to be in it.
         keys: all frames that are there.
         read: gives a frame.
 
     Raises:
         UserError: A frame that the store recorded has other pixels now.
     """
-    recorded = [store.seen(clip) for clip in clips]
-    for stored in filter(None, [store.meta.get('seen'), *recorded]):
-        if stored['key'] not in keys:
-            continue
-        now = _seen(read, stored['key'])
-        if now is not None and now != stored:
+    said = {stored['key']: stored for stored in (store.meta.get('seen'), *recorded) if stored is not None}
+    for key in sorted(said):
+        if key in keys and (now := _seen(read, key)) is not None and now != said[key]:
             raise UserError(
-                f'The store {store.path} was made of other frames: {stored["key"]} has other pixels now. Choose '
-                'another --out, or delete the store.'
+                f'The store {store.path} was made of other frames: {key} has other pixels now. Choose another --out, '
+                'or delete the store.'
             )
 
 
